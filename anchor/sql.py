@@ -1,0 +1,34 @@
+"""How a database file is opened: SQLite in WAL, every transaction immediate.
+
+The driver's default begins a transaction only at its first write, so two processes that read and then write lose
+updates; `BEGIN IMMEDIATE` on every transaction prevents it (NOTES.md, 2026-11-21).
+"""
+
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import event
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+
+def open_database(path: Path, *, synchronous: str = "NORMAL") -> AsyncEngine:
+    """An engine over the SQLite file at `path`; `synchronous` is FULL where a lost commit loses money."""
+    assert synchronous in {"NORMAL", "FULL"}
+    engine = create_async_engine(f"sqlite+aiosqlite:///{path}")
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def _connect(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None  # the driver must not begin on its own
+        for pragma in (
+            "journal_mode=WAL",
+            f"synchronous={synchronous}",
+            "foreign_keys=ON",
+            "busy_timeout=5000",
+        ):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine.sync_engine, "begin")
+    def _begin(connection: Any) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    return engine

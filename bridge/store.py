@@ -1,0 +1,207 @@
+"""The bridge's tables of node.db: deposit parameters, deposits, withdrawals, manifests, the ledger's events.
+
+The state of a deposit or withdrawal is one JSON document, made by its machine; the columns beside it are what
+queries need. What a chain gives back is written again after a loss; parameters and manifests come back from peers.
+"""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from anchor.store import metadata
+
+deposit_params = sa.Table(
+    "deposit_params",
+    metadata,
+    sa.Column("script", sa.LargeBinary(34), primary_key=True),  # the address's script
+    sa.Column("params", sa.LargeBinary, nullable=False),
+    sa.Column("created", sa.Integer, nullable=False),
+)
+
+deposits = sa.Table(
+    "deposits",
+    metadata,
+    sa.Column("outpoint", sa.LargeBinary(36), primary_key=True),
+    sa.Column("script", sa.LargeBinary(34), sa.ForeignKey("deposit_params.script"), nullable=False),
+    sa.Column("value", sa.BigInteger, sa.CheckConstraint("value >= 0"), nullable=False),
+    sa.Column("height", sa.Integer),  # of the block that holds it on the main chain; NULL: none does
+    sa.Column("block", sa.LargeBinary(32)),
+    sa.Column("spent_by", sa.LargeBinary(32)),  # on the main chain
+    sa.Column("spent_height", sa.Integer),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("created", sa.Integer, nullable=False),
+)
+sa.Index("deposits_by_script", deposits.c.script)
+
+withdrawals = sa.Table(
+    "withdrawals",
+    metadata,
+    sa.Column("id", sa.LargeBinary(32), primary_key=True),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("created", sa.Integer, nullable=False),
+)
+
+manifests = sa.Table(
+    "manifests",
+    metadata,
+    sa.Column("hash", sa.LargeBinary(32), primary_key=True),
+    sa.Column("raw", sa.LargeBinary, nullable=False),
+)
+
+documents = sa.Table(
+    "documents",
+    metadata,
+    sa.Column("name", sa.String(32), primary_key=True),
+    sa.Column("body", sa.LargeBinary, nullable=False),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class DepositRow:
+    """One payment to a deposit address, where this node's own bitcoind sees it now."""
+
+    outpoint: bytes
+    script: bytes
+    params: bytes
+    value: int
+    height: int | None
+    block: bytes | None
+    spent_by: bytes | None
+    spent_height: int | None
+    state: dict[str, Any]
+    created: int
+
+
+class BridgeStore:
+    """Rows of the bridge's side of node.db."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self.engine = engine
+
+    async def add_params(self, script: bytes, params: bytes, created: int) -> bool:
+        """Keep the parameters of an address; True when they are new."""
+        add = insert(deposit_params).values(script=script, params=params, created=created)
+        async with self.engine.begin() as db:
+            return (await db.execute(add.on_conflict_do_nothing())).rowcount == 1
+
+    async def params(self) -> dict[bytes, bytes]:
+        """All parameters by script."""
+        async with self.engine.connect() as db:
+            rows = await db.execute(sa.select(deposit_params.c.script, deposit_params.c.params))
+            return {r.script: r.params for r in rows}
+
+    async def see_deposit(
+        self, outpoint: bytes, script: bytes, value: int, state: dict[str, Any], created: int
+    ) -> bool:
+        """Keep a payment to a known address; True when it is new."""
+        add = insert(deposits).values(
+            outpoint=outpoint,
+            script=script,
+            value=value,
+            state=json.dumps(state, sort_keys=True),
+            created=created,
+        )
+        async with self.engine.begin() as db:
+            return (await db.execute(add.on_conflict_do_nothing())).rowcount == 1
+
+    async def connect_block(
+        self,
+        height: int,
+        block: bytes,
+        paid: list[tuple[bytes, bytes, int]],
+        spent: list[tuple[bytes, bytes]],
+        new_state: dict[str, Any],
+        now: int,
+    ) -> None:
+        """A block of the main chain: payments (outpoint, script, value), spends (outpoint, txid), in one go."""
+        state = json.dumps(new_state, sort_keys=True)
+        async with self.engine.begin() as db:
+            for outpoint, script, value in paid:
+                row = {
+                    "outpoint": outpoint,
+                    "script": script,
+                    "value": value,
+                    "height": height,
+                    "block": block,
+                }
+                add = insert(deposits).values(**row, state=state, created=now)
+                again = {"height": height, "block": block}
+                await db.execute(add.on_conflict_do_update(index_elements=["outpoint"], set_=again))
+            for outpoint, txid in spent:
+                change = sa.update(deposits).where(deposits.c.outpoint == outpoint)
+                await db.execute(change.values(spent_by=txid, spent_height=height))
+
+    async def disconnect_above(self, height: int) -> None:
+        """The main chain ends at `height` now: what stood higher is unconfirmed, what was spent there is not."""
+        async with self.engine.begin() as db:
+            gone = sa.update(deposits).where(deposits.c.height > height)
+            await db.execute(gone.values(height=None, block=None))
+            freed = sa.update(deposits).where(deposits.c.spent_height > height)
+            await db.execute(freed.values(spent_by=None, spent_height=None))
+
+    async def deposits(self) -> list[DepositRow]:
+        """All deposits, oldest first."""
+        joined = deposits.join(deposit_params)
+        query = sa.select(deposits, deposit_params.c.params).select_from(joined)
+        async with self.engine.connect() as db:
+            rows = (await db.execute(query.order_by(deposits.c.created, deposits.c.outpoint))).all()
+        return [
+            DepositRow(
+                r.outpoint,
+                r.script,
+                r.params,
+                r.value,
+                r.height,
+                r.block,
+                r.spent_by,
+                r.spent_height,
+                json.loads(r.state),
+                r.created,
+            )
+            for r in rows
+        ]
+
+    async def save_deposit(self, outpoint: bytes, state: dict[str, Any]) -> None:
+        """Keep a deposit's machine."""
+        change = sa.update(deposits).where(deposits.c.outpoint == outpoint)
+        async with self.engine.begin() as db:
+            await db.execute(change.values(state=json.dumps(state, sort_keys=True)))
+
+    async def withdrawals(self) -> dict[bytes, dict[str, Any]]:
+        """All withdrawals' machines by id, oldest first."""
+        query = sa.select(withdrawals).order_by(withdrawals.c.created, withdrawals.c.id)
+        async with self.engine.connect() as db:
+            return {r.id: json.loads(r.state) for r in await db.execute(query)}
+
+    async def save_withdrawal(self, withdrawal: bytes, state: dict[str, Any], now: int) -> None:
+        """Keep a withdrawal's machine."""
+        text = json.dumps(state, sort_keys=True)
+        add = insert(withdrawals).values(id=withdrawal, state=text, created=now)
+        async with self.engine.begin() as db:
+            await db.execute(add.on_conflict_do_update(index_elements=["id"], set_={"state": text}))
+
+    async def add_manifest(self, digest: bytes, raw: bytes) -> None:
+        """Keep a batch's manifest by its hash."""
+        async with self.engine.begin() as db:
+            await db.execute(insert(manifests).values(hash=digest, raw=raw).on_conflict_do_nothing())
+
+    async def manifests(self) -> dict[bytes, bytes]:
+        """All manifests by hash."""
+        async with self.engine.connect() as db:
+            return {r.hash: r.raw for r in await db.execute(sa.select(manifests))}
+
+    async def document(self, name: str) -> bytes | None:
+        """A document there is one of, such as the activation record."""
+        async with self.engine.connect() as db:
+            found = await db.execute(sa.select(documents.c.body).where(documents.c.name == name))
+            return found.scalar_one_or_none()
+
+    async def save_document(self, name: str, body: bytes) -> None:
+        """Keep a document there is one of."""
+        add = insert(documents).values(name=name, body=body)
+        async with self.engine.begin() as db:
+            await db.execute(add.on_conflict_do_update(index_elements=["name"], set_={"body": body}))
