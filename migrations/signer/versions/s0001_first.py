@@ -1,0 +1,123 @@
+"""signer.db: keys, DKG attempts, boots, requests, verdicts, nonces, signatures, evidence, audit.
+
+Revision ID: s0001
+Revises:
+"""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "s0001"
+down_revision = None
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    _keys()
+    _signing()
+    _records()
+
+
+def _keys() -> None:
+    op.create_table(
+        "dkg_attempts",
+        sa.Column("sid", sa.LargeBinary, primary_key=True),
+        sa.Column("purpose", sa.Text, nullable=False),
+        sa.Column("epoch", sa.Integer, nullable=False),
+        sa.Column("attempt", sa.Integer, nullable=False),
+        sa.Column("relay", sa.Integer, nullable=False),
+        sa.Column("state", sa.Text, nullable=False),
+        sa.Column("reason", sa.Text, nullable=False),
+        sa.Column("transcript", sa.LargeBinary, nullable=False),
+        sa.Column("at", sa.Float, nullable=False),
+    )
+    op.create_table(
+        "keys",
+        sa.Column("sid", sa.LargeBinary, primary_key=True),
+        sa.Column("purpose", sa.Text, nullable=False),
+        sa.Column("epoch", sa.Integer, nullable=False),
+        sa.Column("state", sa.Text, nullable=False),
+        sa.Column("public", sa.LargeBinary, nullable=False),
+        sa.Column("recovery", sa.LargeBinary, nullable=False),
+        sa.Column("proof", sa.LargeBinary, nullable=False),
+        sa.Column("at", sa.Float, nullable=False),
+    )
+    op.create_index("keys_by_purpose", "keys", ["purpose", "epoch"])
+    # Two serving keys of one purpose and epoch would be two treasuries: the database refuses it.
+    op.create_index(
+        "keys_serving",
+        "keys",
+        ["purpose", "epoch"],
+        unique=True,
+        sqlite_where=sa.text("state IN ('verified', 'active')"),
+    )
+
+
+def _signing() -> None:
+    op.create_table(
+        "boots",
+        sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),
+        sa.Column("boot_id", sa.LargeBinary, nullable=False, unique=True),
+        sa.Column("at", sa.Float, nullable=False),
+    )
+    op.create_table(
+        "requests",
+        sa.Column("request_id", sa.LargeBinary, primary_key=True),
+        sa.Column("purpose", sa.Text, nullable=False),
+        sa.Column("payload", sa.LargeBinary, nullable=False),
+        sa.Column("coordinator", sa.Integer, nullable=False),
+        sa.Column("at", sa.Float, nullable=False),
+    )
+    op.create_table(
+        "verdicts",
+        sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),
+        sa.Column("request_id", sa.LargeBinary, nullable=False),
+        sa.Column("phase", sa.Text, nullable=False),
+        sa.Column("approved", sa.Boolean, nullable=False),
+        sa.Column("reason", sa.Text, nullable=False),
+        sa.Column("messages_hash", sa.LargeBinary, nullable=False),
+        sa.Column("signature", sa.LargeBinary, nullable=False),
+        sa.Column("at", sa.Float, nullable=False),
+    )
+    op.create_index("verdicts_by_request", "verdicts", ["request_id"])
+    op.create_table(
+        "nonces",
+        sa.Column("commitment", sa.LargeBinary, primary_key=True),
+        sa.Column("boot_id", sa.LargeBinary, nullable=False),
+        sa.Column("request_id", sa.LargeBinary, nullable=False),
+        sa.Column("package_hash", sa.LargeBinary, nullable=False),
+        sa.Column("share", sa.LargeBinary, nullable=False),
+        sa.Column("at", sa.Float, nullable=False),
+    )
+    op.create_table(
+        "signatures",
+        sa.Column("request_id", sa.LargeBinary, primary_key=True),
+        sa.Column("messages_hash", sa.LargeBinary, nullable=False),
+        sa.Column("signatures", sa.LargeBinary, nullable=False),
+        sa.Column("at", sa.Float, nullable=False),
+    )
+
+
+def _records() -> None:
+    op.create_table(
+        "evidence",
+        sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),
+        sa.Column("member", sa.Integer, nullable=False),
+        sa.Column("kind", sa.Text, nullable=False),
+        sa.Column("body", sa.LargeBinary, nullable=False),
+        sa.Column("at", sa.Float, nullable=False),
+    )
+    op.create_table(
+        "audit",
+        sa.Column("number", sa.Integer, primary_key=True),
+        sa.Column("at", sa.Float, nullable=False),
+        sa.Column("kind", sa.Text, nullable=False),
+        sa.Column("detail", sa.Text, nullable=False),
+        sa.Column("previous", sa.LargeBinary, nullable=False),
+        sa.Column("hash", sa.LargeBinary, nullable=False),
+    )
+
+
+def downgrade() -> None:
+    raise NotImplementedError("schemas only go forward: restore the copy that `upgrade` made")
