@@ -5,6 +5,6 @@ Folders think, files touch the world:
 =================== =====================================================================
 ``btc/``            transactions, Taproot, addresses, headers as bytes: no chain, no network
 ``headers/``        which headers are valid, which chain has most work, what is final
-``bitcoind.py``     one bitcoind over JSON-RPC (transport in ``jsonrpc.py``)
+``bitcoind.py``     one bitcoind: its verbs; ``jsonrpc.py`` is the transport
 =================== =====================================================================
 """
