@@ -1,0 +1,1 @@
+"""What happened to whose money: `events` (hash-chained), `replay` (projections), `totals` (the audit)."""
