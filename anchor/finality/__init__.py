@@ -1,0 +1,1 @@
+"""When a rollup block is final: votes, quorum, certificates (``votes.py``). Pure."""

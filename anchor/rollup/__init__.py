@@ -1,0 +1,16 @@
+"""The embedded rollup, and the vocabulary of mint, lock and settle.
+
+=================== =====================================================================
+``genesis.py``      what a rollup is born with: validators, host keys, first Bitcoin header
+``activation.py``   the record all operators sign: group keys, genesis coins, parameters
+``statements.py``   what the mint key signs: this deposit is final, this withdrawal is paid
+``tx.py``           transactions: transfer, lock, activate, mint, settle
+``block.py``        blocks, votes and certificates
+``state.py``        accounts, withdrawals, the view of Bitcoin, and their root
+``transitions.py``  what a transaction or block does to a state, or why it is refused
+``merkle.py``       the tree under a block's and a state's roots
+``bitcoin_view.py`` how header bundles move the rollup's view of Bitcoin
+=================== =====================================================================
+
+Nothing here knows a clock, a socket or a database.
+"""
