@@ -26,7 +26,7 @@ FLAGS = (
     "-whitelist=noban,relay,in,out@127.0.0.1",  # relays transactions at once, not after a random pause
 )
 WARMING_UP = -28  # Core's RPC_IN_WARMUP
-UNAUTHORIZED = -342  # python-bitcoinrpc's word for an empty 401: the cookie is just being written
+UNAUTHORIZED = -342  # python-bitcoinrpc's word for an empty 401: the cookie is still the last run's
 TRIES = 3  # a port may be lost to a stranger between our look and bitcoind's bind
 
 
@@ -113,7 +113,6 @@ class Bitcoind:
         if self._binary is None:
             raise BitcoindError("There is no bitcoind yet: run `make setup`, or set BITCOIND.")
         self.datadir.mkdir(parents=True, exist_ok=True)
-        self.cookie.unlink(missing_ok=True)  # an old one would be believed
         if not self._ports:
             self._ports = [Port() for _ in range(3)]
         with (self.datadir / "console.log").open("wb") as console:

@@ -36,11 +36,11 @@ RECIPE = "1"  # raise it when FLAGS or UNITY change, so that old builds are not 
 BUILD_ID = f"31.99-{SOURCE_SHA256[:12]}-{RECIPE}"
 
 # pip asks an archive for its metadata, and the archive asks for this backend: pinned like the archive.
-BACKEND = (
-    "scikit-build-core==1.1.2 --hash=sha256:7893709119c5ab1be75cd10442383132c9433b9f104dacef5185949efbea7974",
-    "packaging==26.3 --hash=sha256:94edc256424af38762eb31306eed28beb9f0efc50a8837492c9d6fd6004aed79",
-    "pathspec==1.1.1 --hash=sha256:a00ce642f577bf7f473932318056212bc4f8bfdf53128c78bbd5af0b9b20b189",
-)
+BACKEND = """
+scikit-build-core==1.1.2 --hash=sha256:7f4f959a467692db50bdd1ea7ce1507f2c7972e6023b753ee302d169bc4cec85
+packaging==26.3 --hash=sha256:d7193f7c8e4e93f444fde0262bf90af30e16fa0ad0ad44cb553c87339b23cd1c
+pathspec==1.1.1 --hash=sha256:a00ce642f577bf7f473932318056212bc4f8bfdf53128c78bbd5af0b9b20b189
+"""
 PACKAGES = (
     "cmake",
     "ninja-build",
@@ -226,7 +226,7 @@ def _archive(work: Path) -> Path:
         "-q",
     ]
     backend, archive = work / "backend.txt", work / "archive.txt"
-    backend.write_text("\n".join(BACKEND))
+    backend.write_text(BACKEND)
     archive.write_text(f"{SOURCE}=={SOURCE_VERSION} --hash=sha256:{SOURCE_SHA256}\n")
     fetch = (
         "--no-deps",
