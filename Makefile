@@ -1,0 +1,40 @@
+# The commands of this house. Each sets up first what is not set up yet; that takes no time when all is.
+PYTHON := $(firstword $(foreach p,python3 python3.11 python3.12 python3.13,$(if $(shell command -v $(p)),$(p))))
+BIN := .venv/bin
+
+.PHONY: help setup demo test unit check format requirements clean
+.DEFAULT_GOAL := help
+
+help: ## show this list
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 22
+
+setup: ## environment, native crate, bitcoind: made once, checked always
+	@$(or $(PYTHON),$(error Python 3.11, 3.12 or 3.13 is needed: install python3-venv)) .ci/setup.py
+
+demo: setup ## tell the whole story with real parts, on this machine
+	@$(BIN)/python -m regtest.demo
+
+test: setup ## run all tests
+	@$(BIN)/python -m pytest
+
+unit: setup ## run the tests that need no bitcoind
+	@$(BIN)/python -m pytest -m "not regtest"
+
+check: setup ## lint, format, strict types, import contracts
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+format: setup ## format the code
+	@$(BIN)/ruff format .
+
+requirements: ## pin the newest versions that requirements*.in allow, with hashes (needs uv on PATH)
+	@for part in requirements requirements-build; do \
+	  uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
+	    --no-emit-index-url --no-emit-find-links $$part.in --output-file $$part.txt || exit; done
+
+clean: ## remove all that set-up and tools made in this folder (bitcoind stays in the user's cache)
+	@rm -rf .venv build tss/frost/_native tss/frost/native/target .pytest_cache .mypy_cache .ruff_cache \
+	  .import_linter_cache .hypothesis *.egg-info
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
