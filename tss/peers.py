@@ -1,0 +1,344 @@
+"""The members' line to each other: opaque topics over mutual TLS, every body in a signed envelope.
+
+`handle` registers a topic, `call` asks one member, `gather` asks all others at once. Whatever a member sends,
+the node answers or refuses by name and goes on; whoever is down fails at once instead of blocking the rest.
+"""
+
+import asyncio
+import secrets
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, field
+
+import aiohttp
+import structlog
+from aiohttp import web
+
+from tss.envelope import MAX_BODY, OVERHEAD, Envelope, Kind, ReplayWindow
+from tss.frost.codec import DecodeError
+from tss.identity import TlsFiles
+from tss.peer_tls import PinFault, Pins
+from tss.peering import (
+    CommitteeLike,
+    CommitteeMember,
+    PeerDown,
+    PeerError,
+    PeerInfo,
+    PeerRefused,
+    Refuse,
+    Signer,
+)
+
+__all__ = ["PeerDown", "PeerError", "PeerInfo", "PeerRefused", "Peers", "Refuse"]
+
+Handler = Callable[[int, bytes], Awaitable[bytes]]
+
+_CONNECT_SECONDS = 2.0
+_PING_TIMEOUT = 2.0
+_BACK_OFF_MAX = 4.0
+_IN_FLIGHT_PER_MEMBER = 64
+_TRIES = 3
+
+
+@dataclass(slots=True)
+class _Peer:
+    index: int
+    member: CommitteeMember
+    session: aiohttp.ClientSession
+    window: ReplayWindow = field(default_factory=ReplayWindow)
+    failures: int = 0
+    retry_at: float = 0.0
+    in_flight: int = 0
+
+
+class Peers:
+    """One node's end of the committee's lines."""
+
+    def __init__(
+        self,
+        committee: CommitteeLike,
+        index: int,
+        tls: TlsFiles,
+        identity: Signer,
+        clock: Callable[[], float] = time.time,
+        *,
+        ping_every: float = 1.0,
+    ) -> None:
+        """Draws this start's boot id; nothing is opened before `start`."""
+        self.index = index
+        self.boot_id = secrets.token_bytes(16)
+        self._committee = committee
+        self._identity = identity
+        self._clock = clock
+        self._ping_every = ping_every
+        self._others = {i: m for i, m in enumerate(committee.members, 1) if i != index}
+        fingerprints = {i: m.tls_fingerprint for i, m in self._others.items()}
+        self._pins = Pins(fingerprints, {i: m.name for i, m in self._others.items()}, tls)
+        self._peers: dict[int, _Peer] = {}
+        self._handlers: dict[str, Handler] = {"peer.ping": _pong}
+        self._sequence = 0
+        self._runner: web.AppRunner | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self._heard = asyncio.Event()
+        self._log = structlog.get_logger("tss.peers")
+        self.seen: dict[int, PeerInfo] = {i: PeerInfo(m.name) for i, m in self._others.items()}
+
+    def handle(self, topic: str, handler: Handler) -> None:
+        """Answer a topic; the handler gets the caller's index and body, and may raise Refuse."""
+        if topic in self._handlers:
+            raise ValueError(f"the topic {topic} has a handler already")
+        self._handlers[topic] = handler
+
+    def name(self, member: int) -> str:
+        """A member's name."""
+        return self._committee.members[member - 1].name
+
+    async def start(self, host: str, port: int) -> None:
+        """Listen, and keep asking every member whether it is there."""
+        for i, member in self._others.items():
+            connector = aiohttp.TCPConnector(
+                ssl=aiohttp.Fingerprint(member.tls_fingerprint), limit=32, keepalive_timeout=60
+            )
+            self._peers[i] = _Peer(i, member, aiohttp.ClientSession(connector=connector))
+        app = web.Application(client_max_size=MAX_BODY + OVERHEAD)
+        app.router.add_post("/peer/v1/{topic}", self._serve)
+        self._runner = web.AppRunner(app, access_log=None, keepalive_timeout=90, shutdown_timeout=1)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, host, port, ssl_context=self._pins.server).start()
+        self._tasks = [asyncio.create_task(self._keep_pinging(peer)) for peer in self._peers.values()]
+
+    async def close(self) -> None:
+        """Hang up; calls under way fail."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks = []
+        for peer in self._peers.values():
+            await peer.session.close()
+        self._peers = {}
+        if self._runner is not None:
+            await self._runner.cleanup()
+            self._runner = None
+
+    async def call(self, member: int, topic: str, body: bytes, *, timeout: float = 10) -> bytes:
+        """Ask one member (oneself too, without a line); PeerDown or PeerRefused when there is no answer."""
+        if member == self.index:
+            return await self._call_self(topic, body)
+        peer = self._peers.get(member)
+        if peer is None:
+            raise PeerDown(member, "this node's peer port is closed")
+        if len(body) > MAX_BODY:
+            raise PeerRefused(
+                member, "too-large", f"a body of {len(body)} bytes is over the limit {MAX_BODY}"
+            )
+        if time.monotonic() < peer.retry_at:
+            raise PeerDown(member, f"{peer.member.name} is down: {self.seen[member].down}")
+        return await self._call(peer, topic, body, timeout)
+
+    async def gather(
+        self, topic: str, body: bytes, *, timeout: float = 10, members: Iterable[int] | None = None
+    ) -> dict[int, bytes | PeerError]:
+        """Ask all others at once (or those of `members` that are not oneself); errors are values here."""
+        wanted = [m for m in (self._others if members is None else members) if m != self.index]
+
+        async def one(member: int) -> bytes | PeerError:
+            try:
+                return await self.call(member, topic, body, timeout=timeout)
+            except PeerError as error:
+                return error
+
+        return dict(zip(wanted, await asyncio.gather(*map(one, wanted)), strict=True))
+
+    async def until_heard(self, members: Iterable[int], timeout: float) -> None:
+        """Wait until each of these members answered or called; TimeoutError otherwise."""
+        wanted = [member for member in members if member != self.index]
+        async with asyncio.timeout(timeout):
+            while any(self.seen[member].down is not None for member in wanted):
+                self._heard.clear()
+                await self._heard.wait()
+
+    async def _call_self(self, topic: str, body: bytes) -> bytes:
+        try:
+            return await self._handlers[topic](self.index, body)
+        except Refuse as refusal:
+            raise PeerRefused(self.index, refusal.code, refusal.reason) from refusal
+
+    async def _call(self, peer: _Peer, topic: str, body: bytes, timeout: float) -> bytes:
+        name, error = peer.member.name, ""
+        try:
+            async with asyncio.timeout(timeout):
+                for attempt in range(_TRIES):
+                    try:
+                        return await self._exchange(peer, topic, body)
+                    except aiohttp.ServerFingerprintMismatch as foreign:
+                        raise PinFault(f"{name} shows a certificate that is not pinned") from foreign
+                    except aiohttp.ClientConnectorError:
+                        raise
+                    except (aiohttp.ClientConnectionError, ConnectionError) as dropped:
+                        # A pooled line that died, or a member that has not learned our certificate yet.
+                        error = str(dropped) or type(dropped).__name__
+                        await asyncio.sleep(0.1 * attempt)
+        except TimeoutError:
+            raise PeerDown(peer.index, f"{name} did not answer within {timeout:g} s") from None
+        except (aiohttp.ClientError, OSError, PinFault) as failure:
+            error = str(failure)
+        self._mark_down(peer, error)
+        raise PeerDown(peer.index, f"{name} is down: {error}")
+
+    async def _exchange(self, peer: _Peer, topic: str, body: bytes) -> bytes:
+        request = self._seal(Kind.REQUEST, peer.index, topic, bytes(32), "", body)
+        url = f"{peer.member.peer_url.rstrip('/')}/peer/v1/{topic}"
+        begun = time.monotonic()
+        limits = aiohttp.ClientTimeout(total=None, connect=_CONNECT_SECONDS)
+        async with peer.session.post(
+            url, data=request.encode(), ssl=self._pins.client, timeout=limits, allow_redirects=False
+        ) as response:
+            data = await _bounded(response, peer.index)
+            if response.status != 200:
+                detail = data[:500].decode("utf-8", "replace")
+                raise PeerRefused(peer.index, f"http-{response.status}", f"{peer.member.name}: {detail}")
+        answer = self._open_answer(peer, request, data)
+        self._mark_up(peer, answer, time.monotonic() - begun)
+        if answer.code != "ok":
+            reason = answer.body.decode("utf-8", "replace")
+            raise PeerRefused(peer.index, answer.code, self._explain(peer, answer.code, reason))
+        return answer.body
+
+    def _explain(self, peer: _Peer, code: str, reason: str) -> str:
+        if code != "committee":
+            return f"{peer.member.name}: {reason}"
+        return (
+            f"your committee file differs from {peer.member.name}'s: compare words, "
+            f"yours {self._committee.words}, {peer.member.name}'s {reason}"
+        )
+
+    def _open_answer(self, peer: _Peer, request: Envelope, data: bytes) -> Envelope:
+        try:
+            answer = Envelope.decode(data)
+        except DecodeError as fault:
+            raise PeerRefused(
+                peer.index, "garbage", f"{peer.member.name} answered garbage: {fault}"
+            ) from fault
+        expected = (Kind.ANSWER, peer.index, self.index, request.topic, request.digest)
+        got = (answer.kind, answer.sender, answer.receiver, answer.topic, answer.request)
+        if got != expected or not answer.signed_by(peer.member.host_key):
+            raise PeerRefused(
+                peer.index, "garbage", f"{peer.member.name}'s answer is not signed by its host key"
+            )
+        return answer
+
+    def _seal(self, kind: Kind, to: int, topic: str, request: bytes, code: str, body: bytes) -> Envelope:
+        self._sequence += 1
+        bare = Envelope(
+            kind,
+            self._committee.hash,
+            self.index,
+            to,
+            self.boot_id,
+            self._sequence,
+            int(self._clock() * 1000),
+            topic,
+            request,
+            code,
+            body,
+        )
+        return bare.with_signature(self._identity.sign(bare.digest))
+
+    def _mark_down(self, peer: _Peer, why: str) -> None:
+        peer.failures += 1
+        peer.retry_at = time.monotonic() + min(0.25 * 2 ** min(peer.failures, 8), _BACK_OFF_MAX)
+        self.seen[peer.index].down = why
+
+    def _mark_up(self, peer: _Peer, envelope: Envelope, rtt: float | None = None) -> None:
+        info, now = self.seen[peer.index], self._clock()
+        peer.failures, peer.retry_at = 0, 0.0
+        info.down, info.last_seen, info.boot_id = None, now, envelope.boot_id
+        self._heard.set()
+        if rtt is not None:
+            info.rtt = rtt
+            info.skew = envelope.time_ms / 1000 - (now - rtt / 2)
+
+    async def _keep_pinging(self, peer: _Peer) -> None:
+        """Notice who comes and goes, and learn certificates; the only place that dials a member that is down."""
+        while True:
+            try:
+                async with asyncio.timeout(_PING_TIMEOUT):
+                    await self._pins.learn(peer.index, peer.member.peer_url)
+                peer.retry_at = 0.0
+                await self.call(peer.index, "peer.ping", b"", timeout=_PING_TIMEOUT)
+            except PeerRefused:
+                pass  # it is there; what it refuses is for the callers to hear
+            except (PinFault, OSError, PeerDown) as error:
+                self._mark_down(peer, str(error) or "it accepts no connection in time")
+            except Exception:
+                self._log.exception("ping failed", member=peer.member.name)
+            pause = self._ping_every if not peer.failures else 0.25 * 2 ** min(peer.failures - 1, 3)
+            await asyncio.sleep(min(pause, 2 * self._ping_every))
+
+    async def _serve(self, request: web.Request) -> web.Response:
+        transport = request.transport
+        tls = None if transport is None else transport.get_extra_info("ssl_object")
+        member = self._pins.member_of(tls.getpeercert(binary_form=True) if tls is not None else None)
+        peer = self._peers.get(member) if member is not None else None
+        if peer is None:
+            return _plain(403, "your certificate is not in this committee")
+        try:
+            envelope = Envelope.decode(await request.read())
+        except DecodeError as fault:
+            return _plain(400, str(fault))
+        except web.HTTPRequestEntityTooLarge:
+            return _plain(413, f"the limit is {MAX_BODY} bytes")
+        if envelope.kind is not Kind.REQUEST or (envelope.sender, envelope.receiver) != (
+            peer.index,
+            self.index,
+        ):
+            return _plain(400, "this envelope is not from you to me")
+        if envelope.topic != request.match_info["topic"] or not envelope.signed_by(peer.member.host_key):
+            return _plain(401, "the envelope's signature or topic does not fit")
+        code, body = await self._answer(peer, envelope)
+        answer = self._seal(Kind.ANSWER, peer.index, envelope.topic, envelope.digest, code, body)
+        return web.Response(body=answer.encode(), content_type="application/octet-stream")
+
+    async def _answer(self, peer: _Peer, envelope: Envelope) -> tuple[str, bytes]:
+        """The signed part of an answer: a code and a body; a handler's failure never gets further than this."""
+        if envelope.committee != self._committee.hash:
+            return "committee", self._committee.words.encode()
+        refusal = peer.window.refusal(envelope, int(self._clock() * 1000))
+        if refusal is not None:
+            return refusal[0], refusal[1].encode()
+        self._mark_up(peer, envelope)
+        handler = self._handlers.get(envelope.topic)
+        if handler is None:
+            return "unknown-topic", f"this node has no topic {envelope.topic}".encode()
+        if peer.in_flight >= _IN_FLIGHT_PER_MEMBER:
+            return "busy", b"too many calls of yours are under way"
+        peer.in_flight += 1
+        try:
+            body = await handler(peer.index, envelope.body)
+        except Refuse as refused:
+            return refused.code, refused.reason.encode()
+        except Exception:
+            self._log.exception("a peer's call failed here", member=peer.member.name, topic=envelope.topic)
+            return "internal", b"this call failed at our end; our log says why"
+        finally:
+            peer.in_flight -= 1
+        if len(body) > MAX_BODY:
+            return "too-large", b"the answer is over the limit"
+        return "ok", body
+
+
+async def _bounded(response: aiohttp.ClientResponse, member: int) -> bytes:
+    data = bytearray()
+    async for chunk in response.content.iter_chunked(65536):
+        data += chunk
+        if len(data) > MAX_BODY + OVERHEAD:
+            raise PeerRefused(member, "too-large", "the answer is over the limit")
+    return bytes(data)
+
+
+async def _pong(_member: int, _body: bytes) -> bytes:
+    return b""
+
+
+def _plain(status: int, detail: str) -> web.Response:
+    return web.Response(status=status, text=detail)
