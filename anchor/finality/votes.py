@@ -65,7 +65,7 @@ def certify(genesis: Genesis, block_hash: bytes, votes: Iterable[Vote]) -> Certi
 
 
 def check_certificate(genesis: Genesis, certificate: Certificate) -> None:
-    """Return when the certificate holds valid votes of a quorum, all at one height; else VoteRefused or NoQuorum."""
+    """Return when the certificate holds valid votes of a quorum at one height; else VoteRefused, NoQuorum."""
     order = [vote.validator for vote in certificate.votes]
     if order != sorted(set(order)):
         raise VoteRefused("a certificate's votes are sorted by validator, one each")

@@ -7,7 +7,9 @@
 ``tx.py``           transactions: transfer, lock, activate, mint, settle
 ``block.py``        blocks, votes and certificates
 ``state.py``        accounts, withdrawals, the view of Bitcoin, and their root
-``transitions.py``  what a transaction or block does to a state, or why it is refused
+``execute.py``      what one transaction does to a state
+``transitions.py``  what a block does to a state: made, checked
+``refusals.py``     why a transaction or block is refused
 ``merkle.py``       the tree under a block's and a state's roots
 ``bitcoin_view.py`` how header bundles move the rollup's view of Bitcoin
 =================== =====================================================================
