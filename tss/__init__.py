@@ -1,0 +1,16 @@
+"""Keys held by many: a committee makes them together (DKG) and signs together (FROST, ROAST).
+
+It knows 32-byte digests and paths, no transactions; it never decides what to sign, it asks the approval port.
+Operators of signers read this package; `anchor` and it are strangers, and only `bridge` brings them together.
+
+Folders think:
+- `frost/` the engine: shares, nonces and signatures, over the Rust crate in `frost/native`; host keys; codec
+- `dkg/` committee file, roster, the messages R1, R2, R3, certificate and recovery data, complaints
+- `signing/` approval port, slots and leaders, the signer, the coordinator (ROAST), faults
+- `rotation/`, `evidence/` refresh, repair and moves of keys; portable proofs of a fault (DESIGN sections 2 and 4)
+
+Files touch the world:
+- `identity.py` a member's host key and TLS key on disk; `vault.py` sealing and shares at rest
+- `peers.py` mutual TLS between members; `store.py` signer.db: *no commit, no share*
+- `node.py` the loop that runs them; `api.py`, `cli.py`, `config.py` its outsides
+"""

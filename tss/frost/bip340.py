@@ -1,0 +1,44 @@
+"""Host keys: one member's own BIP340 identity. Group keys are never signed with here.
+
+Constant-time arithmetic is libsecp256k1's, through btclib-secp256k1.
+"""
+
+from btclib_secp256k1 import keys, ssa, xonly
+
+
+def valid_secret(secret: bytes) -> bool:
+    """Whether these bytes are 32 and, big-endian, from 1 to the group order - 1."""
+    return len(secret) == 32 and bool(keys.prvkey_verify(secret))
+
+
+def public_key(secret: bytes) -> bytes:
+    """Return the x-only public key, 32 bytes; ValueError when the secret is not valid."""
+    _check(secret)
+    key, _parity = xonly.from_prvkey(secret)
+    return bytes(key)
+
+
+def sign(secret: bytes, message32: bytes, aux32: bytes) -> bytes:
+    """Sign a 32-byte hash (BIP340 default signing); `aux32` is fresh randomness. Returns 64 bytes.
+
+    The signature is verified before it is returned. ValueError for a wrong length or secret.
+    """
+    _check(secret)
+    if len(message32) != 32 or len(aux32) != 32:
+        raise ValueError("message and auxiliary randomness have 32 bytes each: hash the message first")
+    return bytes(ssa.sign(message32, secret, aux32))
+
+
+def verify(public32: bytes, message32: bytes, signature64: bytes) -> bool:
+    """Whether the signature holds for this x-only key and 32-byte message; False for malformed input."""
+    if len(public32) != 32 or len(message32) != 32 or len(signature64) != 64:
+        return False
+    try:
+        return bool(ssa.verify(message32, public32, signature64))
+    except ValueError:  # no such point
+        return False
+
+
+def _check(secret: bytes) -> None:
+    if not valid_secret(secret):
+        raise ValueError("a host secret is 32 bytes from 1 to the group order - 1: make a new one")

@@ -1,0 +1,409 @@
+//! Key generation: the crate's part1, part2 and part3, with every culprit named.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+
+use frost_core::keys::dkg::verify_proof_of_knowledge;
+use frost_secp256k1_tr::keys::dkg::{self, round1, round2};
+use frost_secp256k1_tr::keys::{PublicKeyPackage, SecretShare, SigningShare, Tweak};
+use frost_secp256k1_tr::{Error, Field, Identifier, Secp256K1ScalarField};
+use zeroize::Zeroizing;
+
+use crate::error::*;
+use crate::guard::{guarded, input, output, place};
+use crate::key::{self, Key};
+use crate::registry::{Registry, lock};
+use crate::rng::rng;
+use crate::wire::{self, Exponent, Path};
+
+static DKGS: Registry<Dkg> = Registry::new("DKG");
+
+type R1Map = BTreeMap<Identifier, round1::Package>;
+
+/// One member's secrets between the rounds.
+struct Dkg {
+    me: u16,
+    members: u16,
+    threshold: u16,
+    phase: Mutex<Phase>,
+}
+
+enum Phase {
+    /// After part1: the polynomial, and the package that was sent.
+    Dealt { secret: Box<round1::SecretPackage>, package: Vec<u8> },
+    /// After part2: our own share, and the R1 map that all later steps must repeat.
+    Shared { secret: Box<round2::SecretPackage>, r1: Vec<u8> },
+    /// Used up, by success or by failure.
+    Spent,
+}
+
+fn out_of_order() -> Fault {
+    Fault::new(HOLDFAST_FROST_ORDER, "this DKG step comes out of order: begin a new attempt")
+}
+
+/// All R1 packages of a DKG with `members` members, decoded, every proof checked.
+fn read_r1(bytes: &[u8], members: u16, threshold: u16) -> Result<R1Map, Fault> {
+    wire::check_threshold(threshold, members)?;
+    let entries = wire::map("R1 packages", bytes)?;
+    wire::complete("R1 packages", &entries, members)?;
+    let packages = wire::decode_each(&entries, |raw| wire::r1_package(threshold, raw))?;
+    let culprits: Vec<u16> = packages
+        .iter()
+        .filter(|(id, package)| !proof_holds(**id, package))
+        .map(|(id, _)| member(id))
+        .collect();
+    if culprits.is_empty() {
+        return Ok(packages);
+    }
+    Err(wrong_proof().by(culprits))
+}
+
+fn wrong_proof() -> Fault {
+    Fault::new(
+        HOLDFAST_FROST_PROOF,
+        "a proof of knowledge does not verify: end this attempt and name its sender",
+    )
+}
+
+fn proof_holds(sender: Identifier, package: &round1::Package) -> bool {
+    verify_proof_of_knowledge(sender, package.commitment(), package.proof_of_knowledge()).is_ok()
+}
+
+/// How many members an R1 map has; the roster of a finished DKG is the map itself.
+fn count_r1(bytes: &[u8]) -> Result<u16, Fault> {
+    Ok(wire::map("R1 packages", bytes)?.len() as u16)
+}
+
+/// The Feldman check: does this share lie on the sender's committed polynomial?
+fn share_holds(package: &round1::Package, receiver: Identifier, share: Exponent) -> bool {
+    SecretShare::new(receiver, SigningShare::new(share), package.commitment().clone()).verify().is_ok()
+}
+
+/// The shares for one receiver from all members, decoded; wrong ones name their senders.
+fn read_shares(bytes: &[u8], members: u16) -> Result<BTreeMap<Identifier, Exponent>, Fault> {
+    let entries = wire::map("key shares", bytes)?;
+    wire::complete("key shares", &entries, members)?;
+    wire::decode_each(&entries, |raw| wire::share("a key share", raw))
+}
+
+/// The crate's part3; when it refuses a share, every share is checked to name all culprits.
+fn finish(
+    me: u16,
+    threshold: u16,
+    secret: &round2::SecretPackage,
+    mut r1: R1Map,
+    shares: &BTreeMap<Identifier, Exponent>,
+) -> Result<Key, Fault> {
+    let id = wire::identifier(me)?;
+    let own = r1.remove(&id);
+    let others: BTreeMap<_, _> = shares
+        .iter()
+        .filter(|(sender, _)| **sender != id)
+        .map(|(sender, share)| (*sender, round2::Package::new(SigningShare::new(*share))))
+        .collect();
+    match dkg::part3(secret, &r1, &others) {
+        Ok((package, public)) => Key::new(me, threshold, package, public),
+        Err(Error::InvalidSecretShare { .. }) => {
+            r1.extend(own.map(|package| (id, package)));
+            Err(wrong_shares(&r1, id, shares))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn wrong_shares(r1: &R1Map, receiver: Identifier, shares: &BTreeMap<Identifier, Exponent>) -> Fault {
+    let holds = |sender, share| r1.get(sender).is_some_and(|package| share_holds(package, receiver, share));
+    let culprits: Vec<u16> = shares
+        .iter()
+        .filter(|(sender, share)| !holds(sender, **share))
+        .map(|(sender, _)| member(sender))
+        .collect();
+    Fault::new(HOLDFAST_FROST_SHARE, "key shares do not fit their commitments: complain about their senders")
+        .by(culprits)
+}
+
+/// Recomputes a member's key from a transcript: the same arithmetic as [`finish`], from the decrypted shares alone.
+pub(crate) fn restore(me: u16, threshold: u16, r1: &[u8], shares: &[u8]) -> Result<Key, Fault> {
+    let members = count_r1(r1)?;
+    let packages = read_r1(r1, members, threshold)?;
+    let shares = read_shares(shares, members)?;
+    let id = wire::identifier(me)?;
+    let (Some(own), Some(share)) = (packages.get(&id), shares.get(&id)) else {
+        let text = format!("member {me} is not in this transcript: take your own number");
+        return Err(Fault::new(HOLDFAST_FROST_STRANGER, text).by([me]));
+    };
+    if !share_holds(own, id, *share) {
+        return Err(wrong_shares(&packages, id, &shares));
+    }
+    let secret =
+        Box::new(round2::SecretPackage::new(id, own.commitment().clone(), *share, threshold, members));
+    finish(me, threshold, &secret, packages, &shares)
+}
+
+/// Begins a DKG (part1).
+///
+/// Returns: 0, or a code (104, 301).
+/// Args: member: our number; members: n; threshold: t.
+/// Out:  dkg: a handle for [`holdfast_frost_dkg_drop`]; r1: our R1 package, 33·t + 64 bytes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn holdfast_frost_dkg_begin(
+    member: u16,
+    members: u16,
+    threshold: u16,
+    dkg: *mut u64,
+    r1: *mut u8,
+    r1_len: usize,
+    error: *mut HoldfastFrostError,
+) -> i32 {
+    unsafe {
+        guarded(error, || {
+            wire::check_threshold(threshold, members)?;
+            let (target, handle) = (output(r1, r1_len, wire::r1_bytes(threshold))?, place(dkg)?);
+            let id = own_number(member, members)?;
+            let (secret, package) = dkg::part1(id, members, threshold, rng())?;
+            let package = wire::write_r1(&package)?;
+            target.copy_from_slice(&package);
+            let phase = Mutex::new(Phase::Dealt { secret: Box::new(secret), package });
+            *handle = DKGS.insert(Dkg { me: member, members, threshold, phase })?;
+            Ok(())
+        })
+    }
+}
+
+fn own_number(member: u16, members: u16) -> Result<Identifier, Fault> {
+    if member > members {
+        let text =
+            format!("member {member} is beyond the {members} of this DKG: take your number from the roster");
+        return Err(Fault::new(HOLDFAST_FROST_STRANGER, text).by([member]));
+    }
+    wire::identifier(member)
+}
+
+/// Makes the shares for all members (part2) after checking every R1 package.
+///
+/// Returns: 0, or a code; nothing is used up on 1xx, 2xx (culprits named) and 30x.
+/// Args: dkg: the handle, fresh from begin; r1, r1_len: a map of all n packages, ours included.
+/// Out:  shares: n times 32 bytes, for the members 1 to n, ours included.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn holdfast_frost_dkg_share(
+    dkg: u64,
+    r1: *const u8,
+    r1_len: usize,
+    shares: *mut u8,
+    shares_len: usize,
+    error: *mut HoldfastFrostError,
+) -> i32 {
+    unsafe {
+        guarded(error, || {
+            let state = DKGS.get(dkg)?;
+            let target = output(shares, shares_len, wire::SCALAR * usize::from(state.members))?;
+            target.copy_from_slice(&state.share(input(r1, r1_len)?)?);
+            Ok(())
+        })
+    }
+}
+
+impl Dkg {
+    fn share(&self, r1: &[u8]) -> Result<Zeroizing<Vec<u8>>, Fault> {
+        let mut phase = lock(&self.phase);
+        let Phase::Dealt { package, .. } = &*phase else {
+            return Err(out_of_order());
+        };
+        let mut others = read_r1(r1, self.members, self.threshold)?;
+        let id = wire::identifier(self.me)?;
+        let own = others.remove(&id).map(|own| wire::write_r1(&own)).transpose()?;
+        if own.as_ref() != Some(package) {
+            let text = "our own R1 package comes back changed: the relay lies, begin a new attempt";
+            return Err(Fault::new(HOLDFAST_FROST_ORDER, text));
+        }
+        let Phase::Dealt { secret, .. } = std::mem::replace(&mut *phase, Phase::Spent) else {
+            return Err(out_of_order());
+        };
+        let (secret, packages) = dkg::part2(*secret, &others)?;
+        let secret = Box::new(secret);
+        let mut bytes = Zeroizing::new(Vec::with_capacity(wire::SCALAR * usize::from(self.members)));
+        for receiver in 1..=self.members {
+            let own = SigningShare::new(secret.secret_share());
+            let share =
+                packages.get(&wire::identifier(receiver)?).map_or(own, |package| *package.signing_share());
+            bytes.extend_from_slice(&Zeroizing::new(share.serialize()));
+        }
+        *phase = Phase::Shared { secret, r1: r1.to_vec() };
+        Ok(bytes)
+    }
+
+    fn finish(&self, r1: &[u8], shares: &[u8]) -> Result<Key, Fault> {
+        // Taken first: whatever happens below, this DKG's secrets are gone afterwards.
+        let phase = std::mem::replace(&mut *lock(&self.phase), Phase::Spent);
+        let Phase::Shared { secret, r1: agreed } = phase else {
+            return Err(out_of_order());
+        };
+        if agreed != r1 {
+            let text = "the R1 packages differ from those of the step before: begin a new attempt";
+            return Err(Fault::new(HOLDFAST_FROST_ORDER, text));
+        }
+        let packages = read_r1(r1, self.members, self.threshold)?;
+        let shares = read_shares(shares, self.members)?;
+        let id = wire::identifier(self.me)?;
+        if shares.get(&id) != Some(&secret.secret_share()) {
+            let text = "our own key share comes back changed: begin a new attempt";
+            return Err(Fault::new(HOLDFAST_FROST_SHARE, text).by([self.me]));
+        }
+        finish(self.me, self.threshold, &secret, packages, &shares)
+    }
+}
+
+/// Ends a DKG (part3): checks all shares and makes our key. The DKG is used up, also by an error.
+///
+/// Returns: 0, or a code (201 with culprits, 300 when r1 is not that of the share step).
+/// Args: dkg: the handle; r1, r1_len: the same map; shares, shares_len: a map of all n shares for us.
+/// Out:  key: a handle for [`holdfast_frost_key_drop`](crate::holdfast_frost_key_drop);
+///       public: the public layout, 38 + 35·n bytes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn holdfast_frost_dkg_finish(
+    dkg: u64,
+    r1: *const u8,
+    r1_len: usize,
+    shares: *const u8,
+    shares_len: usize,
+    key: *mut u64,
+    public: *mut u8,
+    public_len: usize,
+    error: *mut HoldfastFrostError,
+) -> i32 {
+    unsafe {
+        guarded(error, || {
+            let state = DKGS.get(dkg)?;
+            let finished = state.finish(input(r1, r1_len)?, input(shares, shares_len)?)?;
+            key::hand_out(finished, key, public, public_len)
+        })
+    }
+}
+
+/// Forgets a DKG and wipes its secrets; a second time is no error.
+///
+/// Returns: 0, or 403 in a forked process.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn holdfast_frost_dkg_drop(dkg: u64, error: *mut HoldfastFrostError) -> i32 {
+    unsafe { guarded(error, || DKGS.remove(dkg)) }
+}
+
+/// Checks one R1 package as it arrives.
+///
+/// Returns: 0, or a code with the sender as culprit (1xx, 200).
+/// Args: member: the sender; members, threshold: n and t; package, package_len: its bytes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn holdfast_frost_r1_check(
+    member: u16,
+    members: u16,
+    threshold: u16,
+    package: *const u8,
+    package_len: usize,
+    error: *mut HoldfastFrostError,
+) -> i32 {
+    unsafe {
+        guarded(error, || {
+            wire::check_threshold(threshold, members)?;
+            let id = own_number(member, members)?;
+            let decoded = wire::r1_package(threshold, input(package, package_len)?)
+                .map_err(|fault| fault.by([member]))?;
+            if proof_holds(id, &decoded) { Ok(()) } else { Err(wrong_proof().by([member])) }
+        })
+    }
+}
+
+/// Checks a key share that somebody shows us against its sender's R1 package (Feldman).
+///
+/// Returns: 0 when there is an answer, or 1xx for a malformed package or member number.
+/// Args: package, package_len: the sender's R1 package; member: the receiver; share, share_len: the share.
+/// Out:  valid: 1 or 0; a malformed or zero share gives 0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn holdfast_frost_share_check(
+    package: *const u8,
+    package_len: usize,
+    member: u16,
+    share: *const u8,
+    share_len: usize,
+    valid: *mut i32,
+    error: *mut HoldfastFrostError,
+) -> i32 {
+    unsafe {
+        guarded(error, || {
+            let target = place(valid)?;
+            let package = input(package, package_len)?;
+            let threshold = package.len().saturating_sub(wire::PROOF) / wire::POINT;
+            let package = wire::r1_package(threshold.min(MAX_MEMBERS) as u16, package)?;
+            let receiver = wire::identifier(member)?;
+            let share = wire::share("a key share", input(share, share_len)?);
+            *target = i32::from(share.is_ok_and(|share| share_holds(&package, receiver, share)));
+            Ok(())
+        })
+    }
+}
+
+/// Computes a group's public layout from its R1 packages, as an outsider can.
+///
+/// Returns: 0, or a code with culprits (1xx, 200).
+/// Args: r1, r1_len: a map of all n packages; threshold: t.
+/// Out:  public: the public layout, 38 + 35·n bytes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn holdfast_frost_public_derive(
+    r1: *const u8,
+    r1_len: usize,
+    threshold: u16,
+    public: *mut u8,
+    public_len: usize,
+    error: *mut HoldfastFrostError,
+) -> i32 {
+    unsafe {
+        guarded(error, || {
+            let r1 = input(r1, r1_len)?;
+            let packages = read_r1(r1, count_r1(r1)?, threshold)?;
+            let commitments = packages.iter().map(|(id, package)| (*id, package.commitment())).collect();
+            // The crate's post_dkg adds this tweak too: P = lift_x(A) + H_TapTweak(x(A))·G.
+            let derived = PublicKeyPackage::from_dkg_commitments(&commitments)?.tweak::<&[u8]>(None);
+            let bytes = wire::write_public(threshold, &derived)?;
+            output(public, public_len, bytes.len())?.copy_from_slice(&bytes);
+            Ok(())
+        })
+    }
+}
+
+/// The key under which a path's signatures verify (BIP341).
+///
+/// Returns: 0, or 1xx.
+/// Args: group: the group key, 33 bytes; path, path_len: the path.
+/// Out:  key: x-only, 32 bytes; parity: 1 when its y is odd.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn holdfast_frost_public_tweak(
+    group: *const u8,
+    group_len: usize,
+    path: *const u8,
+    path_len: usize,
+    key: *mut u8,
+    key_len: usize,
+    parity: *mut i32,
+    error: *mut HoldfastFrostError,
+) -> i32 {
+    unsafe {
+        guarded(error, || {
+            let (target, odd) = (output(key, key_len, 32)?, place(parity)?);
+            let group = wire::lone_group_key(input(group, group_len)?)?;
+            let path = Path::decode(input(path, path_len)?)?;
+            let bytes = path
+                .public(&PublicKeyPackage::new(BTreeMap::new(), group, None))
+                .verifying_key()
+                .serialize()?;
+            if let Some((sign, x)) = bytes.split_first() {
+                *odd = i32::from(*sign == 3);
+                target.copy_from_slice(x);
+            }
+            Ok(())
+        })
+    }
+}
+
+/// Whether a scalar is zero, which no key share may be.
+pub(crate) fn is_zero(value: &Exponent) -> bool {
+    *value == Secp256K1ScalarField::zero()
+}

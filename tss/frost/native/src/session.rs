@@ -1,0 +1,252 @@
+//! One signing session seen by anybody: checks shares one by one and adds them up.
+
+use std::collections::BTreeMap;
+
+use frost_core::{
+    BindingFactorList, Challenge, Ciphersuite, Field, GroupCommitment, compute_binding_factor_list,
+    compute_group_commitment, verify_signature_share_precomputed,
+};
+use frost_secp256k1_tr::keys::{EvenY, PublicKeyPackage};
+use frost_secp256k1_tr::round2::SignatureShare;
+use frost_secp256k1_tr::{Error, Identifier, Secp256K1ScalarField, Signature, SigningPackage, VerifyingKey};
+
+use crate::error::*;
+use crate::guard::{guarded, input, output, place};
+use crate::registry::Registry;
+use crate::wire::{self, Path, Suite};
+
+static SESSIONS: Registry<Session> = Registry::new("session");
+
+/// What every share of one package is checked against; made once, so that a check costs the same at any t.
+pub(crate) struct Session {
+    package: SigningPackage,
+    public: PublicKeyPackage,
+    factors: BindingFactorList<Suite>,
+    commitment: GroupCommitment<Suite>,
+    challenge: Challenge<Suite>,
+}
+
+/// Refuses a package whose signers are too few or not of this group.
+pub(crate) fn check_signers(
+    package: &SigningPackage,
+    threshold: u16,
+    public: &PublicKeyPackage,
+) -> Result<(), Fault> {
+    let known = public.verifying_shares();
+    let strangers: Vec<u16> =
+        package.signing_commitments().keys().filter(|id| !known.contains_key(id)).map(member).collect();
+    if !strangers.is_empty() {
+        let text = "the signing package names signers who are no members: refuse its sender";
+        return Err(Fault::new(HOLDFAST_FROST_STRANGER, text).by(strangers));
+    }
+    let count = package.signing_commitments().len();
+    if count < usize::from(threshold) {
+        let text = format!("the signing package names {count} signers: {threshold} are needed");
+        return Err(Fault::new(HOLDFAST_FROST_TOO_FEW, text));
+    }
+    Ok(())
+}
+
+impl Session {
+    pub(crate) fn new(
+        threshold: u16,
+        public: &PublicKeyPackage,
+        path: &Path,
+        package: SigningPackage,
+    ) -> Result<Self, Fault> {
+        check_signers(&package, threshold, public)?;
+        let public = path.public(public).into_even_y(None);
+        let factors = compute_binding_factor_list(&package, public.verifying_key(), &[])?;
+        let commitment = compute_group_commitment(&package, &factors)?;
+        let challenge =
+            Suite::challenge(&commitment.clone().to_element(), public.verifying_key(), package.message())?;
+        Ok(Self { package, public, factors, commitment, challenge })
+    }
+
+    /// Whether `bytes` are the signature share of this member, which must be one of the package's.
+    pub(crate) fn verify_share(&self, identifier: Identifier, bytes: &[u8]) -> Result<bool, Fault> {
+        if self.package.signing_commitment(&identifier).is_none() {
+            let text = "this member is no signer of the package: ask one who is";
+            return Err(Fault::new(HOLDFAST_FROST_STRANGER, text).by([member(&identifier)]));
+        }
+        let Some(verifying_share) = self.public.verifying_shares().get(&identifier) else {
+            return Err(Fault::new(HOLDFAST_FROST_INTERNAL, "a signer has no verifying share: report it"));
+        };
+        if wire::scalar("a signature share", bytes).is_err() {
+            return Ok(false);
+        }
+        let verdict = verify_signature_share_precomputed(
+            identifier,
+            &self.package,
+            &self.factors,
+            &self.commitment,
+            &SignatureShare::deserialize(bytes)?,
+            verifying_share,
+            self.challenge,
+        );
+        match verdict {
+            Ok(()) => Ok(true),
+            Err(Error::InvalidSignatureShare { .. }) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Adds the shares up; when the sum does not verify, all culprits are found.
+    fn aggregate(&self, shares: &BTreeMap<u16, &[u8]>) -> Result<Vec<u8>, Fault> {
+        self.check_shares_complete(shares)?;
+        let decoded: Option<Vec<_>> =
+            shares.values().map(|bytes| wire::scalar("a signature share", bytes).ok()).collect();
+        if let Some(scalars) = decoded {
+            let z = scalars.into_iter().fold(Secp256K1ScalarField::zero(), |sum, share| sum + share);
+            let signature = Signature::new(self.commitment.clone().to_element(), z);
+            if self.public.verifying_key().verify(self.package.message(), &signature).is_ok() {
+                return Ok(signature.serialize()?);
+            }
+        }
+        let mut culprits = Vec::new();
+        for (member, bytes) in shares {
+            if !self.verify_share(wire::identifier(*member)?, bytes)? {
+                culprits.push(*member);
+            }
+        }
+        if culprits.is_empty() {
+            let text = "all shares verify but their sum does not: report it and ask for a new session";
+            return Err(Fault::new(HOLDFAST_FROST_SELF_CHECK, text));
+        }
+        let text = "signature shares do not verify: start a session without their signers";
+        Err(Fault::new(HOLDFAST_FROST_SIGNATURE_SHARE, text).by(culprits))
+    }
+
+    fn check_shares_complete(&self, shares: &BTreeMap<u16, &[u8]>) -> Result<(), Fault> {
+        let signers: Vec<u16> = self.package.signing_commitments().keys().map(member).collect();
+        let strangers: Vec<u16> = shares.keys().copied().filter(|one| !signers.contains(one)).collect();
+        if !strangers.is_empty() {
+            let text = "shares come from members who are no signers of the package: leave them out";
+            return Err(Fault::new(HOLDFAST_FROST_STRANGER, text).by(strangers));
+        }
+        let missing: Vec<u16> = signers.into_iter().filter(|one| !shares.contains_key(one)).collect();
+        if !missing.is_empty() {
+            let text = "signature shares are missing: wait for them or start another session";
+            return Err(Fault::new(HOLDFAST_FROST_TOO_FEW, text).by(missing));
+        }
+        Ok(())
+    }
+}
+
+/// Opens a session for checking and adding up shares.
+///
+/// Returns: 0, or a code (1xx, 302 strangers, 303 too few signers).
+/// Args: public, public_len: the group's public layout.
+///       package, package_len: the signing package.
+/// Out:  session: a handle for [`holdfast_frost_session_drop`].
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn holdfast_frost_session_open(
+    public: *const u8,
+    public_len: usize,
+    package: *const u8,
+    package_len: usize,
+    session: *mut u64,
+    error: *mut HoldfastFrostError,
+) -> i32 {
+    unsafe {
+        guarded(error, || {
+            let target = place(session)?;
+            let (threshold, public) = wire::public(input(public, public_len)?)?;
+            let (path, package) = wire::signing_package(input(package, package_len)?)?;
+            *target = SESSIONS.insert(Session::new(threshold, &public, &path, package)?)?;
+            Ok(())
+        })
+    }
+}
+
+/// Checks one signature share alone.
+///
+/// Returns: 0 when there is an answer, or a code (302 for a member who is no signer of the package).
+/// Args: session: the handle; member: the sender; share, share_len: its bytes, of any form.
+/// Out:  valid: 1 or 0; malformed bytes give 0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn holdfast_frost_session_check(
+    session: u64,
+    member: u16,
+    share: *const u8,
+    share_len: usize,
+    valid: *mut i32,
+    error: *mut HoldfastFrostError,
+) -> i32 {
+    unsafe {
+        guarded(error, || {
+            let session = SESSIONS.get(session)?;
+            let verdict = session.verify_share(wire::identifier(member)?, input(share, share_len)?)?;
+            *place(valid)? = i32::from(verdict);
+            Ok(())
+        })
+    }
+}
+
+/// Adds up the shares of exactly the package's signers.
+///
+/// Returns: 0, or a code (202 with all culprits, 302, 303 with those missing).
+/// Args: session: the handle; shares, shares_len: a map of 32-byte shares.
+/// Out:  signature: 64 bytes, valid under BIP340 for the path's key.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn holdfast_frost_session_aggregate(
+    session: u64,
+    shares: *const u8,
+    shares_len: usize,
+    signature: *mut u8,
+    signature_len: usize,
+    error: *mut HoldfastFrostError,
+) -> i32 {
+    unsafe {
+        guarded(error, || {
+            let target = output(signature, signature_len, wire::SIGNATURE)?;
+            let session = SESSIONS.get(session)?;
+            let shares = wire::map("the signature shares", input(shares, shares_len)?)?;
+            target.copy_from_slice(&session.aggregate(&shares)?);
+            Ok(())
+        })
+    }
+}
+
+/// Closes a session; closing it twice is no error.
+///
+/// Returns: 0, or 403 in a forked process.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn holdfast_frost_session_drop(session: u64, error: *mut HoldfastFrostError) -> i32 {
+    unsafe { guarded(error, || SESSIONS.remove(session)) }
+}
+
+/// Verifies a BIP340 signature over a 32-byte message.
+///
+/// Returns: 0, or 100 for a null pointer.
+/// Args: key: x-only, 32 bytes; message: 32 bytes; signature: 64 bytes.
+/// Out:  valid: 1 or 0; malformed input gives 0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn holdfast_frost_signature_verify(
+    key: *const u8,
+    key_len: usize,
+    message: *const u8,
+    message_len: usize,
+    signature: *const u8,
+    signature_len: usize,
+    valid: *mut i32,
+    error: *mut HoldfastFrostError,
+) -> i32 {
+    unsafe {
+        guarded(error, || {
+            let target = place(valid)?;
+            let (key, message) = (input(key, key_len)?, input(message, message_len)?);
+            let signature = input(signature, signature_len)?;
+            *target = i32::from(message.len() == 32 && verify(key, message, signature));
+            Ok(())
+        })
+    }
+}
+
+fn verify(key: &[u8], message: &[u8], signature: &[u8]) -> bool {
+    let even = [&[2u8], key].concat();
+    match (VerifyingKey::deserialize(&even), Signature::deserialize(signature)) {
+        (Ok(key), Ok(signature)) => key.verify(message, &signature).is_ok(),
+        _ => false,
+    }
+}
