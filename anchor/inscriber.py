@@ -1,0 +1,165 @@
+"""Writes one lane: what to anchor next, what a signer checks before it agrees, and how the package is sent.
+
+A lane's desk in the keeper's sense (`bridge/keeper.py`); it knows no committee and holds no key.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from anchor.bitcoind import Bitcoind, Outcome, Submitted
+from anchor.btc.codec import CodecError
+from anchor.btc.ids import OutPoint
+from anchor.inscription.batch import COMMIT_VSIZE, MIN_COMMIT_FEE, AnchorBatch
+from anchor.inscription.builder import BuildError, Package, SignedPackage, assemble, build
+from anchor.inscription.reader import LaneState
+from anchor.proofs.coverage import Coverage
+from anchor.proofs.records import Record
+from anchor.rollup.activation import Activation
+
+MAX_PER_BATCH = 64
+GONE = ("missingorspent", "missing-inputs", "Missing inputs")
+
+
+class NotApproved(Exception):
+    """A batch that this node does not agree to; `retryable` when waiting may help."""
+
+    def __init__(self, reason: str, *, retryable: bool = False) -> None:
+        super().__init__(reason)
+        self.reason, self.retryable = reason, retryable
+
+
+@dataclass(frozen=True, slots=True)
+class LaneFacts:
+    """What this node's own chain and rollup say about the lane now."""
+
+    state: LaneState
+    coverage: Coverage
+    ranges: Sequence[Record]
+    evidence: Sequence[bytes]
+
+
+class LaneDesk:
+    """One lane of the activation record. `facts` is None while the lane is not known yet."""
+
+    purpose = "anchor"
+
+    def __init__(
+        self,
+        activation: Activation,
+        bitcoind: Bitcoind,
+        facts: Callable[[], LaneFacts | None],
+        *,
+        max_fee_rate: int,
+    ) -> None:
+        self.activation, self.bitcoind, self.facts = activation, bitcoind, facts
+        self.max_fee_rate = max_fee_rate
+
+    def tip(self) -> OutPoint | None:
+        """The lane's confirmed coin; the same while its commit is mined and its reveal is not."""
+        facts = self.facts()
+        if facts is None or facts.state.halted is not None:
+            return None
+        return facts.state.tip
+
+    async def plan(self) -> tuple[int, bytes] | None:
+        """The next batch: every final range that no anchor covers, at most 64."""
+        facts = self.facts()
+        if facts is None or facts.coverage.waits or facts.coverage.conflict or facts.state.pending:
+            return None
+        start = facts.coverage.next
+        records = facts.ranges[start : start + MAX_PER_BATCH]
+        if not records:
+            return None
+        batch = AnchorBatch(
+            facts.state.lane,
+            facts.state.sequence + 1,
+            facts.state.epoch,
+            facts.state.tip,
+            facts.state.tip_value,
+            facts.state.root,
+            tuple(record.encode() for record in records),
+            tuple(facts.evidence[start : start + len(records)]),
+            MIN_COMMIT_FEE,
+        )
+        return batch.sequence, batch.encode()
+
+    def spends(self, payload: bytes) -> tuple[int, OutPoint]:
+        """Sequence and tip of a batch's bytes. CodecError otherwise."""
+        batch = AnchorBatch.decode(payload)
+        return batch.sequence, batch.tip
+
+    def check(self, payload: bytes, signatures: Sequence[bytes]) -> None:
+        """Return when every transaction of the package is signed. ValueError otherwise."""
+        self._signed(payload, signatures)
+
+    def approve(self, payload: bytes) -> Package:
+        """Build the package of a batch this node agrees to: right coin, right place, records as seen here.
+
+        Raises NotApproved with the reason.
+        """
+        try:
+            batch = AnchorBatch.decode(payload)
+        except CodecError as fault:
+            raise NotApproved(f"the request is no batch: {fault}") from fault
+        facts = self.facts()
+        if facts is None:
+            raise NotApproved("this node does not follow the lane yet", retryable=True)
+        self._check_place(batch, facts)
+        self._check_records(batch, facts)
+        if batch.commit_fee > self.max_fee_rate * COMMIT_VSIZE:
+            raise NotApproved(f"a commit fee of {batch.commit_fee} sat is above this operator's limit")
+        try:
+            return build(batch, self.activation.anchor_key, {self.activation.rollup_id})
+        except BuildError as fault:
+            raise NotApproved(str(fault)) from fault
+
+    @staticmethod
+    def _check_place(batch: AnchorBatch, facts: LaneFacts) -> None:
+        state = facts.state
+        if state.halted is not None:
+            raise NotApproved(f"lane {state.lane} is halted: {state.halted}")
+        if (batch.lane, batch.epoch) != (state.lane, state.epoch):
+            raise NotApproved(f"the batch is for lane {batch.lane}, epoch {batch.epoch}")
+        if state.pending is not None:
+            raise NotApproved("the lane's last commit waits for its reveal", retryable=True)
+        if (batch.tip, batch.tip_value) != (state.tip, state.tip_value):
+            raise NotApproved(f"the lane's tip is {state.tip} here, not {batch.tip}", retryable=True)
+        if (batch.sequence, batch.previous_root) != (state.sequence + 1, state.root):
+            raise NotApproved(f"batch {batch.sequence} does not follow anchor {state.sequence}")
+
+    @staticmethod
+    def _check_records(batch: AnchorBatch, facts: LaneFacts) -> None:
+        if facts.coverage.conflict:
+            raise NotApproved(facts.coverage.conflict)
+        start = facts.coverage.next
+        own = [record.encode() for record in facts.ranges[start : start + len(batch.records)]]
+        if facts.coverage.waits or len(own) < len(batch.records):
+            raise NotApproved("the batch holds ranges that are not final here yet", retryable=True)
+        if own != list(batch.records):
+            raise NotApproved("the batch's records differ from those this node derived")
+
+    def _signed(self, payload: bytes, signatures: Sequence[bytes]) -> tuple[AnchorBatch, SignedPackage]:
+        batch = AnchorBatch.decode(payload)
+        package = build(batch, self.activation.anchor_key, {self.activation.rollup_id})
+        return batch, assemble(package, signatures)
+
+    async def submit(self, payload: bytes, signatures: Sequence[bytes]) -> Submitted:
+        """Bring commit and reveal into the mempool, the reveal on the lowest rung that the estimate asks for.
+
+        Safe to repeat. When another transaction in the mempool spends the tip, that one is in flight: ours waits.
+        """
+        batch, signed = self._signed(payload, signatures)
+        there = await self.bitcoind.where(signed.commit)
+        spent = await self.bitcoind.spenders([batch.tip, signed.commit.outpoint(0)])
+        if there is not None and signed.commit.outpoint(0) in spent:
+            return there
+        if there is None and batch.tip in spent:
+            return Submitted(spent[batch.tip], Outcome.IN_MEMPOOL, "another batch of this slot is in flight")
+        wanted = await self.bitcoind.estimate_fee() or 0
+        rungs = [i for i, rate in enumerate(signed.rates) if rate >= wanted] or [len(signed.rates) - 1]
+        result = Submitted(signed.commit.txid, Outcome.REFUSED, "no rung was tried")
+        for rung in rungs:
+            commit, result = await self.bitcoind.submit_package(signed.commit, signed.reveals[rung])
+            if result.outcome is not Outcome.REFUSED or any(word in str(commit.reason) for word in GONE):
+                break
+        return result

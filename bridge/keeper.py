@@ -1,0 +1,227 @@
+"""From a coin that can be spent to bytes in every mempool: one loop for lanes and treasury alike.
+
+What must be exclusive is bound to a coin, the tip of its chain; a *desk* knows what to write on that coin. The
+keeper asks the desk for the tip, sends again what is already signed for it, and, when nothing is and this node
+leads the slot, has the desk's plan signed. Signed bytes go to all members before they are submitted anywhere.
+
+Because only batches on a *confirmed* tip are ever sent, parents come first and one unconfirmed generation at a
+time; after a reorg the old tip is the tip again, and the same bytes go out again. DESIGN sections 4 to 6.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+from typing import Any, Protocol
+
+from structlog.typing import FilteringBoundLogger
+from tss.node import SigningFailed, TssNode
+from tss.signing.slots import leader, request_id
+
+from anchor.bitcoind import Outcome, Submitted
+from anchor.btc.codec import CodecError, Reader, Writer
+from anchor.btc.ids import OUTPOINT_SIZE, OutPoint
+from anchor.store import AnchorStore, StoredPackage
+from tss.peers import Peers
+
+MAX_PACKAGE = 2 << 20
+MAX_SIGNATURES = 512
+SIGNED, WANTED = "bridge.signed", "bridge.packages"
+
+
+class Desk(Protocol):
+    """What one chain of coins needs to be kept."""
+
+    purpose: str
+
+    def tip(self) -> OutPoint | None:
+        """The confirmed coin that the next batch spends; None while the chain is unknown or halted."""
+
+    async def plan(self) -> tuple[int, bytes] | None:
+        """Sequence and payload of the next batch on the tip; None when there is nothing to do."""
+
+    def spends(self, payload: bytes) -> tuple[int, OutPoint]:
+        """Sequence and tip of a payload. ValueError when it is no batch of this desk."""
+
+    def check(self, payload: bytes, signatures: Sequence[bytes]) -> None:
+        """Return when the signatures complete the payload's transactions. ValueError otherwise."""
+
+    async def submit(self, payload: bytes, signatures: Sequence[bytes]) -> Submitted:
+        """Bring a signed batch into the mempool; safe to repeat. NodeError when bitcoind does not say."""
+
+
+class Keeper:
+    """Keeps one desk's chain moving."""
+
+    def __init__(
+        self,
+        desk: Desk,
+        store: AnchorStore,
+        tss: TssNode,
+        peers: Peers,
+        *,
+        index: int,
+        members: int,
+        clock: Callable[[], float],
+        timeout: float,
+        log: FilteringBoundLogger,
+    ) -> None:
+        self.desk, self.store, self.tss, self.peers = desk, store, tss, peers
+        self.index, self.members = index, members
+        self.clock, self.timeout = clock, timeout
+        self.log = log.bind(purpose=desk.purpose)
+        self._slot: OutPoint | None = None
+        self._since = 0.0
+        self._signing: asyncio.Task[None] | None = None
+        self.last_failure: str | None = None
+
+    async def tick(self) -> None:
+        """Look once: send again, or plan and sign when this node leads."""
+        tip = self.desk.tip()
+        if tip is None:
+            return
+        if tip != self._slot:
+            self._slot, self._since = tip, self.clock()
+            await self._fetch(tip)
+        if await self._send_again(tip):
+            self._since = self.clock()  # the slot is not stuck: its batch waits for a block
+            return
+        if self._signing is not None and not self._signing.done():
+            return
+        planned = await self.desk.plan()
+        if planned is None:
+            self._since = self.clock()
+            return
+        attempt = int((self.clock() - self._since) / self.timeout)
+        if leader(self.slot(tip), attempt, self.members) == self.index:
+            self._signing = asyncio.create_task(self._sign(tip, *planned))
+
+    def slot(self, tip: OutPoint) -> bytes:
+        """What only one batch can take: purpose and coin."""
+        return self.desk.purpose.encode() + b"\0" + tip.encode()
+
+    async def close(self) -> None:
+        """Let go of a running session."""
+        if self._signing is not None:
+            self._signing.cancel()
+            await asyncio.gather(self._signing, return_exceptions=True)
+
+    async def _send_again(self, tip: OutPoint) -> bool:
+        """Whether a signed batch on this tip is on its way; sends those that are not.
+
+        What bitcoind refuses spends something that is gone or pays too little: it stays stored, for a reorg may
+        bring it back, and the slot is planned anew.
+        """
+        waiting = await self.store.packages(self.desk.purpose, tip=tip.encode(), signed=True)
+        for package in sorted(waiting, key=lambda p: p.id):  # the same order on every node
+            sent = await self.desk.submit(package.payload, package.signatures or ())
+            if sent.outcome is not Outcome.REFUSED:
+                return True
+            self.log.debug("refused by bitcoind", request=package.id.hex()[:16], reason=sent.reason)
+        return False
+
+    async def _sign(self, tip: OutPoint, sequence: int, payload: bytes) -> None:
+        name = request_id(self.desk.purpose, payload)
+        log = self.log.bind(request=name.hex()[:16], sequence=sequence, tip=str(tip))
+        try:
+            signatures = tuple(await self.tss.sign(self.desk.purpose, payload))
+        except SigningFailed as failure:
+            self.last_failure = str(failure)
+            log.warning("not signed", reason=str(failure))
+            return
+        self.last_failure = None
+        package = StoredPackage(
+            name, self.desk.purpose, tip.encode(), sequence, payload, signatures, {}, int(self.clock())
+        )
+        self.desk.check(payload, signatures)
+        await self.store.sign_package(package)  # save, then speak
+        answers = await self.peers.gather(SIGNED, encode_package(package), timeout=3)
+        told = [m for m, a in answers.items() if isinstance(a, bytes)]
+        log.info("signed", told=told)
+        await self.desk.submit(payload, signatures)
+
+    async def accept(self, package: StoredPackage) -> None:
+        """Keep a package that a peer sent, once its signatures prove that t members approved it. ValueError."""
+        self.desk.check(package.payload, package.signatures or ())
+        sequence, tip = self.desk.spends(package.payload)
+        name = request_id(self.desk.purpose, package.payload)
+        await self.store.sign_package(
+            replace(package, id=name, tip=tip.encode(), sequence=sequence, created=int(self.clock()))
+        )
+
+    async def _fetch(self, tip: OutPoint) -> None:
+        """Ask the others what is signed for a tip that is new to us: we may have been away."""
+        question = Writer().text(self.desk.purpose).fixed(tip.encode(), OUTPOINT_SIZE).done()
+        answers = await self.peers.gather(WANTED, question, timeout=2)
+        for member, answer in answers.items():
+            if not isinstance(answer, bytes):
+                continue
+            try:
+                for package in decode_packages(answer):
+                    await self.accept(package)
+            except ValueError as fault:
+                self.log.warning("a peer's package is not sound", peer=member, reason=str(fault))
+
+
+def encode_package(package: StoredPackage) -> bytes:
+    """A signed package as it travels between members."""
+    signatures = package.signatures or ()
+    out = Writer().text(package.purpose).var(package.payload).count(len(signatures))
+    for signature in signatures:
+        out.fixed(signature, 64)
+    return out.done()
+
+
+def _read_package(r: Reader) -> StoredPackage:
+    purpose, payload = r.text(16), r.var(MAX_PACKAGE)
+    signatures = tuple(r.fixed(64) for _ in range(r.count(MAX_SIGNATURES)))
+    return StoredPackage(b"", purpose, b"", 0, payload, signatures, {}, 0)
+
+
+def decode_package(data: bytes) -> StoredPackage:
+    """Read what `encode_package` wrote; CodecError otherwise. Says nothing about its signatures."""
+    r = Reader(data)
+    package = _read_package(r)
+    r.end()
+    return package
+
+
+def encode_packages(packages: Sequence[StoredPackage]) -> bytes:
+    """Several packages as one answer."""
+    out = Writer().count(len(packages))
+    for package in packages:
+        out.var(encode_package(package))
+    return out.done()
+
+
+def decode_packages(data: bytes) -> list[StoredPackage]:
+    """Read what `encode_packages` wrote; CodecError otherwise."""
+    r = Reader(data)
+    packages = [decode_package(r.var(MAX_PACKAGE)) for _ in range(r.count(16))]
+    r.end()
+    return packages
+
+
+def serve(
+    peers: Peers, store: AnchorStore, keepers: dict[str, Keeper], wake: Callable[[], Any]
+) -> dict[str, Callable[[int, bytes], Awaitable[bytes]]]:
+    """Answer the two topics of this file; returns the handlers by topic."""
+
+    async def signed(_member: int, body: bytes) -> bytes:
+        package = decode_package(body)
+        keeper = keepers.get(package.purpose)
+        if keeper is None:
+            raise CodecError(f"no batches of purpose {package.purpose!r} are kept here")
+        await keeper.accept(package)
+        wake()
+        return b""
+
+    async def wanted(_member: int, body: bytes) -> bytes:
+        r = Reader(body)
+        purpose, tip = r.text(16), r.fixed(OUTPOINT_SIZE)
+        r.end()
+        return encode_packages((await store.packages(purpose, tip=tip, signed=True))[:4])
+
+    handlers = {SIGNED: signed, WANTED: wanted}
+    for topic, handler in handlers.items():
+        peers.handle(topic, handler)
+    return handlers
