@@ -1,0 +1,314 @@
+"""signer.db: what a signer must remember. Every method is one transaction, durable when it returns.
+
+SQLite with WAL, `BEGIN IMMEDIATE` on every transaction (the driver's default loses updates) and
+`synchronous=FULL` (a share that left must be remembered after a power cut).
+"""
+
+import hashlib
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from migrations.upgrade import ready
+from tss import tables
+from tss.frost.hashing import tagged_hash
+
+
+class StoreFault(Exception):
+    """The store will not do that; the sentence says why."""
+
+
+class NonceTaken(StoreFault):
+    """One of the commitments has a row already: nothing was stored, no share may leave."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRow:
+    """A certified key. `public`, `recovery` and `proof` are encodings; `state` as in DESIGN section 4."""
+
+    sid: bytes
+    purpose: str
+    epoch: int
+    state: str
+    public: bytes
+    recovery: bytes
+    proof: bytes
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptRow:
+    """A DKG attempt; `state` is open, certified or failed; `transcript` the encoded roster."""
+
+    sid: bytes
+    purpose: str
+    epoch: int
+    attempt: int
+    relay: int
+    state: str
+    reason: str
+    transcript: bytes
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class NonceRow:
+    """A share that may have left: commitment 66 bytes, package hash 32, share 32."""
+
+    commitment: bytes
+    boot_id: bytes
+    request_id: bytes
+    package_hash: bytes
+    share: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A signer's yes or no to a request; `phase` is request or release, `signature` by its host key."""
+
+    request_id: bytes
+    phase: str
+    approved: bool
+    reason: str
+    messages_hash: bytes
+    signature: bytes = b""
+
+    @property
+    def digest(self) -> bytes:
+        """What the host key signs."""
+        body = f"{self.phase}\0{int(self.approved)}\0{self.reason}".encode()
+        return tagged_hash("holdfast/verdict/v1", self.request_id, self.messages_hash, body)
+
+
+@dataclass(frozen=True, slots=True)
+class RequestRow:
+    """A request as it was first seen; `coordinator` is the member that brought it."""
+
+    request_id: bytes
+    purpose: str
+    payload: bytes
+    coordinator: int
+    at: float
+
+
+class Store:
+    """The only writer of signer.db."""
+
+    def __init__(self, path: Path, clock: Callable[[], float]) -> None:
+        """Open the database, making it when it is missing; SchemaFault when its schema is not this release's."""
+        ready("signer", path)
+        path.chmod(0o600)
+        self._clock = clock
+        self._engine = _engine(path)
+
+    async def close(self) -> None:
+        """Close the file."""
+        await self._engine.dispose()
+
+    async def record_boot(self, boot_id: bytes) -> int:
+        """Note a start, which voids every earlier boot's commitments; its number, 1 for the first ever."""
+        async with self._transaction() as db:
+            done = await db.execute(
+                sa.insert(tables.boots)
+                .values(boot_id=boot_id, at=self._clock())
+                .returning(tables.boots.c.number)
+            )
+            number: int = done.scalar_one()
+            await self._audit(db, "boot", boot_id.hex())
+        return number
+
+    async def save_attempt(self, row: AttemptRow) -> None:
+        """Insert or update a DKG attempt."""
+        values = _values(row)
+        async with self._transaction() as db:
+            await db.execute(
+                insert(tables.dkg_attempts)
+                .values(values)
+                .on_conflict_do_update(index_elements=["sid"], set_=values)
+            )
+            detail = f"{row.purpose} epoch {row.epoch} attempt {row.attempt}: {row.state} {row.reason}"
+            await self._audit(db, "dkg", detail.strip())
+
+    async def attempts(self, purpose: str, epoch: int) -> list[AttemptRow]:
+        """The attempts at a key, oldest first."""
+        t = tables.dkg_attempts
+        wanted = sa.select(t).where(t.c.purpose == purpose, t.c.epoch == epoch).order_by(t.c.at, t.c.attempt)
+        return [AttemptRow(*row) for row in await self._rows(wanted)]
+
+    async def insert_key(self, row: KeyRow) -> None:
+        """Store a certified key; a second time changes nothing."""
+        async with self._transaction() as db:
+            done = await db.execute(insert(tables.keys).values(_values(row)).on_conflict_do_nothing())
+            if done.rowcount:
+                await self._audit(db, "key", f"{row.purpose} epoch {row.epoch} {row.sid.hex()}: {row.state}")
+
+    async def set_key_state(self, sid: bytes, state: str, proof: bytes | None = None) -> None:
+        """Move a key to another state; StoreFault when another key already serves its purpose and epoch."""
+        values: dict[str, Any] = {"state": state} if proof is None else {"state": state, "proof": proof}
+        try:
+            async with self._transaction() as db:
+                await db.execute(sa.update(tables.keys).where(tables.keys.c.sid == sid).values(values))
+                await self._audit(db, "key", f"{sid.hex()}: {state}")
+        except IntegrityError as error:
+            raise StoreFault("another key already serves this purpose and epoch") from error
+
+    async def keys(self) -> list[KeyRow]:
+        """All keys, oldest first."""
+        return [KeyRow(*row) for row in await self._rows(sa.select(tables.keys).order_by(tables.keys.c.at))]
+
+    async def keep_request(self, row: RequestRow, verdict: Verdict) -> None:
+        """Store a request whole (the first sight counts) with the verdict on it."""
+        async with self._transaction() as db:
+            await db.execute(insert(tables.requests).values(_values(row)).on_conflict_do_nothing())
+            await self._verdict(db, verdict)
+
+    async def request(self, request_id: bytes) -> RequestRow | None:
+        """A stored request."""
+        t = tables.requests
+        rows = await self._rows(sa.select(t).where(t.c.request_id == request_id))
+        return RequestRow(*rows[0]) if rows else None
+
+    async def record_verdict(self, verdict: Verdict) -> None:
+        """Store a verdict alone."""
+        async with self._transaction() as db:
+            await self._verdict(db, verdict)
+
+    async def verdicts(self, request_id: bytes) -> list[Verdict]:
+        """The verdicts on a request, oldest first."""
+        t = tables.verdicts
+        wanted = sa.select(
+            t.c.request_id, t.c.phase, t.c.approved, t.c.reason, t.c.messages_hash, t.c.signature
+        )
+        rows = await self._rows(wanted.where(t.c.request_id == request_id).order_by(t.c.number))
+        return [Verdict(*row) for row in rows]
+
+    async def nonces(self, commitments: Iterable[bytes]) -> dict[bytes, NonceRow]:
+        """The rows of those commitments that were ever signed with."""
+        t = tables.nonces
+        wanted = sa.select(t.c.commitment, t.c.boot_id, t.c.request_id, t.c.package_hash, t.c.share)
+        rows = await self._rows(wanted.where(t.c.commitment.in_(list(commitments))))
+        return {row[0]: NonceRow(*row) for row in rows}
+
+    async def insert_shares(self, rows: Sequence[NonceRow], verdict: Verdict) -> None:
+        """The transaction before any share leaves: all rows and the verdict, or NonceTaken and nothing."""
+        now = self._clock()
+        try:
+            async with self._transaction() as db:
+                await db.execute(sa.insert(tables.nonces), [_values(row) | {"at": now} for row in rows])
+                await self._verdict(db, verdict)
+        except IntegrityError as error:
+            raise NonceTaken("one of these commitments was signed with before: no share leaves") from error
+
+    async def save_signatures(self, request_id: bytes, messages_hash: bytes, signatures: bytes) -> None:
+        """Remember what a session produced; the newest counts."""
+        values = {
+            "request_id": request_id,
+            "messages_hash": messages_hash,
+            "signatures": signatures,
+            "at": self._clock(),
+        }
+        async with self._transaction() as db:
+            await db.execute(
+                insert(tables.signatures)
+                .values(values)
+                .on_conflict_do_update(index_elements=["request_id"], set_=values)
+            )
+
+    async def signatures(self, request_id: bytes) -> tuple[bytes, bytes] | None:
+        """(messages hash, signatures) of a request that this node brought to its end."""
+        t = tables.signatures
+        rows = await self._rows(
+            sa.select(t.c.messages_hash, t.c.signatures).where(t.c.request_id == request_id)
+        )
+        return (rows[0][0], rows[0][1]) if rows else None
+
+    async def add_evidence(self, member: int, kind: str, body: bytes) -> None:
+        """Keep proof of a member's fault."""
+        async with self._transaction() as db:
+            await db.execute(
+                sa.insert(tables.evidence).values(member=member, kind=kind, body=body, at=self._clock())
+            )
+            await self._audit(db, "evidence", f"member {member}: {kind} {hashlib.sha256(body).hexdigest()}")
+
+    async def evidence(self) -> list[tuple[int, str, bytes]]:
+        """(member, kind, body), oldest first."""
+        t = tables.evidence
+        rows = await self._rows(sa.select(t.c.member, t.c.kind, t.c.body).order_by(t.c.number))
+        return [(row[0], row[1], row[2]) for row in rows]
+
+    async def check_audit(self) -> int:
+        """The length of the audit log; StoreFault at the first row that does not follow from the one before."""
+        t, previous, number = tables.audit, bytes(32), 0
+        rows = sa.select(t.c.number, t.c.at, t.c.kind, t.c.detail, t.c.previous, t.c.hash).order_by(
+            t.c.number
+        )
+        for found, at, kind, detail, before, row_hash in await self._rows(rows):
+            number += 1
+            expected = _audit_hash(number, at, kind, detail, previous)
+            if (found, before, row_hash) != (number, previous, expected):
+                raise StoreFault(f"the audit log was changed at row {number}")
+            previous = expected
+        return number
+
+    @asynccontextmanager
+    async def _transaction(self) -> AsyncIterator[AsyncConnection]:
+        async with self._engine.begin() as db:
+            yield db
+
+    async def _rows(self, statement: sa.Select[Any]) -> list[tuple[Any, ...]]:
+        async with self._engine.begin() as db:
+            return [tuple(row) for row in await db.execute(statement)]
+
+    async def _verdict(self, db: AsyncConnection, verdict: Verdict) -> None:
+        await db.execute(sa.insert(tables.verdicts).values(_values(verdict) | {"at": self._clock()}))
+        if not verdict.approved:
+            await self._audit(db, "refused", f"{verdict.request_id.hex()}: {verdict.reason}")
+
+    async def _audit(self, db: AsyncConnection, kind: str, detail: str) -> None:
+        t = tables.audit
+        last = (
+            await db.execute(sa.select(t.c.number, t.c.hash).order_by(t.c.number.desc()).limit(1))
+        ).first()
+        number, previous = (1, bytes(32)) if last is None else (last[0] + 1, last[1])
+        now = self._clock()
+        row_hash = _audit_hash(number, now, kind, detail, previous)
+        await db.execute(
+            sa.insert(t).values(
+                number=number, at=now, kind=kind, detail=detail, previous=previous, hash=row_hash
+            )
+        )
+
+
+def _values(row: Any) -> dict[str, Any]:
+    return {name: getattr(row, name) for name in row.__slots__}
+
+
+def _audit_hash(number: int, at: float, kind: str, detail: str, previous: bytes) -> bytes:
+    body = f"{number}\0{int(at * 1000)}\0{kind}\0{detail}".encode()
+    return tagged_hash("holdfast/audit/v1", previous, body)
+
+
+def _engine(path: Path) -> AsyncEngine:
+    # One connection: a process's own transactions then queue in order instead of meeting SQLITE_BUSY.
+    engine = create_async_engine(f"sqlite+aiosqlite:///{path}", pool_size=1, max_overflow=0)
+
+    @sa.event.listens_for(engine.sync_engine, "connect")
+    def _connect(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=5000"):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    @sa.event.listens_for(engine.sync_engine, "begin")
+    def _begin(connection: sa.Connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    return engine

@@ -1,0 +1,122 @@
+"""The tables of signer.db, as `migrations/signer` makes them (a test compares the two)."""
+
+import sqlalchemy as sa
+
+metadata = sa.MetaData()
+
+# One row per DKG attempt that this node took part in; a failed one keeps who and why.
+dkg_attempts = sa.Table(
+    "dkg_attempts",
+    metadata,
+    sa.Column("sid", sa.LargeBinary, primary_key=True),
+    sa.Column("purpose", sa.Text, nullable=False),
+    sa.Column("epoch", sa.Integer, nullable=False),
+    sa.Column("attempt", sa.Integer, nullable=False),
+    sa.Column("relay", sa.Integer, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),  # open | certified | failed
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("transcript", sa.LargeBinary, nullable=False),
+    sa.Column("at", sa.Float, nullable=False),
+)
+
+# One row per certified key; `proof` is the n-of-n test signature that verified it.
+keys = sa.Table(
+    "keys",
+    metadata,
+    sa.Column("sid", sa.LargeBinary, primary_key=True),
+    sa.Column("purpose", sa.Text, nullable=False),
+    sa.Column("epoch", sa.Integer, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("public", sa.LargeBinary, nullable=False),
+    sa.Column("recovery", sa.LargeBinary, nullable=False),
+    sa.Column("proof", sa.LargeBinary, nullable=False),
+    sa.Column("at", sa.Float, nullable=False),
+    sa.Index("keys_by_purpose", "purpose", "epoch"),
+    sa.Index(
+        "keys_serving",
+        "purpose",
+        "epoch",
+        unique=True,
+        sqlite_where=sa.text("state IN ('verified', 'active')"),
+    ),
+)
+
+# One row per process start; only the newest boot's commitments may be used.
+boots = sa.Table(
+    "boots",
+    metadata,
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("boot_id", sa.LargeBinary, nullable=False, unique=True),
+    sa.Column("at", sa.Float, nullable=False),
+)
+
+# Whole requests, so that any member can lead them later.
+requests = sa.Table(
+    "requests",
+    metadata,
+    sa.Column("request_id", sa.LargeBinary, primary_key=True),
+    sa.Column("purpose", sa.Text, nullable=False),
+    sa.Column("payload", sa.LargeBinary, nullable=False),
+    sa.Column("coordinator", sa.Integer, nullable=False),
+    sa.Column("at", sa.Float, nullable=False),
+)
+
+# Every yes and no, with its reason, signed by the host key.
+verdicts = sa.Table(
+    "verdicts",
+    metadata,
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("request_id", sa.LargeBinary, nullable=False),
+    sa.Column("phase", sa.Text, nullable=False),  # request | release
+    sa.Column("approved", sa.Boolean, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("messages_hash", sa.LargeBinary, nullable=False),
+    sa.Column("signature", sa.LargeBinary, nullable=False),
+    sa.Column("at", sa.Float, nullable=False),
+    sa.Index("verdicts_by_request", "request_id"),
+)
+
+# The durable half of "a nonce is used once": no row, no share; one row per commitment, for ever.
+nonces = sa.Table(
+    "nonces",
+    metadata,
+    sa.Column("commitment", sa.LargeBinary, primary_key=True),
+    sa.Column("boot_id", sa.LargeBinary, nullable=False),
+    sa.Column("request_id", sa.LargeBinary, nullable=False),
+    sa.Column("package_hash", sa.LargeBinary, nullable=False),
+    sa.Column("share", sa.LargeBinary, nullable=False),
+    sa.Column("at", sa.Float, nullable=False),
+)
+
+# What this node's own sessions produced: 64 bytes per message, in order.
+signatures = sa.Table(
+    "signatures",
+    metadata,
+    sa.Column("request_id", sa.LargeBinary, primary_key=True),
+    sa.Column("messages_hash", sa.LargeBinary, nullable=False),
+    sa.Column("signatures", sa.LargeBinary, nullable=False),
+    sa.Column("at", sa.Float, nullable=False),
+)
+
+# Signed proof of what a member did wrong.
+evidence = sa.Table(
+    "evidence",
+    metadata,
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("member", sa.Integer, nullable=False),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("body", sa.LargeBinary, nullable=False),
+    sa.Column("at", sa.Float, nullable=False),
+)
+
+# What happened, hash-chained: each row's hash covers the row before.
+audit = sa.Table(
+    "audit",
+    metadata,
+    sa.Column("number", sa.Integer, primary_key=True),
+    sa.Column("at", sa.Float, nullable=False),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("detail", sa.Text, nullable=False),
+    sa.Column("previous", sa.LargeBinary, nullable=False),
+    sa.Column("hash", sa.LargeBinary, nullable=False),
+)
