@@ -28,7 +28,7 @@ class PayloadError(CodecError):
 class Payload:
     """Which batch of which lane this is, and its root.
 
-    `rollup_id` is 0 when the batch holds records of several; `leaf_count` counts the leaves, manifest
+    `rollup_id` is 0 when the batch holds records of several; `count` counts the leaves, manifest
     included; `epoch` the key epoch of P. Raises PayloadError for flags or versions that this program does not
     read, so that nothing is skipped silently.
     """
@@ -37,7 +37,7 @@ class Payload:
     lane: int
     sequence: int
     epoch: int
-    leaf_count: int
+    count: int
     root: bytes
     flags: int = 0
     version: int = VERSION
@@ -52,13 +52,13 @@ class Payload:
             raise PayloadError(f"payload flags {self.flags:#04x} have bits that no version defines")
         if self.flags & ~_READ_FLAGS or self.body:
             raise PayloadError("this version writes and reads root-only payloads: no flags, no body")
-        if len(self.root) != 32 or self.leaf_count < 2 or self.sequence < 1:
+        if len(self.root) != 32 or self.count < 2 or self.sequence < 1:
             raise PayloadError("a batch has a 32-byte root, a manifest and a record, and a sequence from 1")
 
     def encode(self) -> bytes:
         """Return the 56 bytes and the body."""
         out = Writer().fixed(MAGIC).u8(self.version).u8(self.flags).u32(self.rollup_id).u16(self.lane)
-        out.u32(self.sequence).u32(self.epoch).u32(self.leaf_count).fixed(self.root, 32)
+        out.u32(self.sequence).u32(self.epoch).u32(self.count).fixed(self.root, 32)
         return out.fixed(self.body).done()
 
     @classmethod

@@ -67,7 +67,7 @@ def test_a_batch_out_of_bounds_is_refused(change):
 def test_a_batch_of_the_greatest_size_is_still_root_only():
     records = [a_range(n) for n in range(MAX_RECORDS)]
     batch = a_batch(*records)
-    assert batch.payload().leaf_count == MAX_RECORDS + 1
+    assert batch.payload().count == MAX_RECORDS + 1
     assert len(batch.payload().encode()) == 56
     with pytest.raises(BatchError, match="1 to 512"):
         a_batch(*records, a_range(MAX_RECORDS))
