@@ -110,7 +110,15 @@ def build_native() -> bool:
     built = ROOT / "tss" / "frost" / "_native"
     if stamped("native") == want and any(built.glob("*.so")) and (VENV / "bin" / "holdfast").is_file():
         return False
-    pip = [PYTHON, "-m", "pip", "--disable-pip-version-check", "install", "--no-build-isolation", "--no-deps"]
+    pip: list[str | Path] = [
+        PYTHON,
+        "-m",
+        "pip",
+        "--disable-pip-version-check",
+        "install",
+        "--no-build-isolation",
+        "--no-deps",
+    ]
     search = f"{VENV / 'bin'}{os.pathsep}{os.environ.get('PATH', '')}"  # pip's build finds maturin there
     attempt("Building the native crate", [*pip, "-e", ROOT], PATH=search, VIRTUAL_ENV=str(VENV))
     stamp("native", want)
@@ -152,10 +160,10 @@ PARTS = (
 
 def attempt(title: str, command: Sequence[str | Path], **variables: str) -> None:
     """Run a command with progress; its failure becomes a sentence with the end of what it said."""
-    from regtest.progress import Progress
+    from regtest.progress import Progress  # needs the Python that main() made sure of
 
     try:
-        Progress(title).run(command, cwd=ROOT, env={**os.environ, **variables})
+        Progress.under(title).run(command, cwd=ROOT, env={**os.environ, **variables})
     except subprocess.CalledProcessError as error:
         tail = "\n".join(error.output.splitlines()[-25:])
         raise SetupError(f"{title} failed; mend this and run `make setup` again:\n{tail}") from error

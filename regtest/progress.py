@@ -3,6 +3,7 @@
 Standard library only: `core` and the set-up use it before any virtual environment exists.
 """
 
+import functools
 import os
 import re
 import signal
@@ -15,7 +16,7 @@ from pathlib import Path
 
 COUNT = re.compile(r"\[(\d+)/(\d+)\]")  # ninja's own
 LINE_EVERY = 10.0
-BAR_EVERY = 0.5
+LOOK_EVERY = 0.5
 WIDTH = 30
 
 
@@ -25,7 +26,14 @@ class Progress:
     def __init__(self, title: str) -> None:
         self._title = title
         self._began = time.monotonic()
+        self._shown = -LINE_EVERY
         self._tty = sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb"
+
+    @classmethod
+    @functools.cache
+    def under(cls, title: str) -> "Progress":
+        """Return the one Progress with this title, so that several commands count as one work."""
+        return cls(title)
 
     def run(
         self,
@@ -70,11 +78,10 @@ class Progress:
         said.extend(iter(process.stdout.readline, ""))
 
     def _show_until_done(self, process: "subprocess.Popen[str]", said: list[str]) -> None:
-        every = BAR_EVERY if self._tty else LINE_EVERY
         self._show(said)
         while True:
             try:
-                process.wait(timeout=every)
+                process.wait(timeout=LOOK_EVERY)
             except subprocess.TimeoutExpired:
                 self._show(said)
             else:
@@ -83,7 +90,11 @@ class Progress:
                 return
 
     def _show(self, said: list[str]) -> None:
-        seconds = f"{time.monotonic() - self._began:.0f} s"
+        passed = time.monotonic() - self._began
+        if not self._tty and passed - self._shown < LINE_EVERY:
+            return
+        self._shown = passed
+        seconds = f"{passed:.0f} s"
         found = COUNT.search(said[-1]) if said else None
         if found is None:
             text = f"{self._title} … {seconds}"
