@@ -133,6 +133,17 @@ def signed_vsize(tx: Tx) -> int:
     return tx.vsize
 
 
+def batch_vsize(inputs: int, payout_scripts: Sequence[bytes]) -> int:
+    """Return the signed virtual size of a batch before it is built: treasury, mark, and these payouts."""
+    scripts = [34, MARK_SIZE + 2, *(len(script) for script in payout_scripts)]
+    base = 8 + _count_size(inputs) + 41 * inputs + _count_size(len(scripts)) + sum(9 + n for n in scripts)
+    return (4 * base + 2 + (2 + SIGNATURE_SIZE) * inputs + 3) // 4
+
+
+def _count_size(count: int) -> int:
+    return 1 if count < 0xFD else 3
+
+
 def messages(batch: Batch) -> tuple[tuple[bytes, bytes | None], ...]:
     """Return what must be signed, per input: (BIP341 sighash, root or None). Key path, SIGHASH_DEFAULT."""
     return tuple((sighash(batch.tx, index, batch.prevouts), path) for index, path in enumerate(batch.paths))

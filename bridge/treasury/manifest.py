@@ -6,7 +6,7 @@ and in every certificate that follows from it. Canonical: deposits ascend by out
 
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Self, TypeVar
+from typing import TypeVar
 
 from anchor.btc.amounts import MAX_MONEY, Sats
 from anchor.btc.codec import CodecError, Reader, Writer
@@ -115,9 +115,9 @@ class SweepManifest(_Head):
         return writer.done()
 
     @classmethod
-    def decode(cls, data: bytes) -> Self:
+    def decode(cls, data: bytes) -> "SweepManifest":
         """Read what `encode` wrote. ManifestFault for anything else."""
-        return _decode(cls, data)
+        return _decode(SweepManifest, data)
 
     @property
     def hash(self) -> bytes:
@@ -157,9 +157,9 @@ class PayoutManifest(_Head):
         return writer.done()
 
     @classmethod
-    def decode(cls, data: bytes) -> Self:
+    def decode(cls, data: bytes) -> "PayoutManifest":
         """Read what `encode` wrote. ManifestFault for anything else."""
-        return _decode(cls, data)
+        return _decode(PayoutManifest, data)
 
     @property
     def hash(self) -> bytes:
