@@ -102,12 +102,11 @@ def parse_block(data: bytes) -> Block:
 
 
 def _read_count(stream: BytesIO) -> int:
-    first = stream.read(1)[0]
-    width = {0xFD: 2, 0xFE: 4, 0xFF: 8}.get(first, 0)
-    value = int.from_bytes(stream.read(width), "little") if width else first
-    if value > MAX_BLOCK_SIZE // 60 or compact_size(value) != (
-        bytes([first]) + value.to_bytes(width, "little")
-    ):
+    first = stream.read(1)
+    width = {0xFD: 2, 0xFE: 4, 0xFF: 8}.get(first[0], 0)
+    rest = stream.read(width)
+    value = int.from_bytes(rest, "little") if width else first[0]
+    if value > MAX_BLOCK_SIZE // 60 or compact_size(value) != first + rest:
         raise BlockError("the number of transactions is impossible")
     return value
 
