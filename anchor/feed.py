@@ -1,0 +1,269 @@
+"""Follows a chain of headers: the own bitcoind's (`HeaderFeed`) or, for the sequencer, a node's (`RemoteFeed`).
+
+Every header is validated here; ZMQ only wakes us. What left the main chain and every reorg are kept for ever.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from anchor.bitcoind import Bitcoind
+from anchor.btc.header import Header
+from anchor.btc.ids import BlockHash, display
+from anchor.btc.network import Network
+from anchor.header_file import HeaderFile
+from anchor.header_ledger import HeaderLedger, ReorgRow
+from anchor.header_source import BitcoindSource, HeaderSource, HttpSource, SourceError, pull
+from anchor.header_tables import HeaderTables
+from anchor.headers import bundle as bundles
+from anchor.headers.bundle import Bundle
+from anchor.headers.chain import Deferred, HeaderAt, HeaderChain, Reorg
+from anchor.headers.rules import HeaderRefused, rules_of
+from anchor.wake import Wake
+
+SWAPPED = 10  # more blocks than this disconnected at once look like another node, not like a reorg
+
+log = structlog.get_logger("anchor.feed")
+
+
+@dataclass(frozen=True, slots=True)
+class Connected:
+    """A block joined the main chain."""
+
+    height: int
+    hash: BlockHash
+
+
+@dataclass(frozen=True, slots=True)
+class Disconnected:
+    """A block left the main chain."""
+
+    height: int
+    hash: BlockHash
+
+
+@dataclass(frozen=True, slots=True)
+class Reorged:
+    """The main chain turned; `level` is info, warning, page or pause. Comes before its blocks' events."""
+
+    reorg: Reorg
+    level: str
+
+
+ChainEvent = Connected | Disconnected | Reorged
+
+
+class WrongNode(Exception):
+    """So many blocks would be disconnected that the node was probably swapped; nothing was changed."""
+
+    def __init__(self, reorg: Reorg) -> None:
+        super().__init__(
+            f"our bitcoind now lacks {reorg.depth} blocks that it had (from height {reorg.fork.height + 1}): if it "
+            f"is still the right node, confirm its tip {display(reorg.new_tip.hash)}; if not, correct the URL"
+        )
+        self.reorg = reorg
+
+
+def level_of(depth: int, k: int) -> str:
+    """How loud a reorg of `depth` disconnected blocks is: 1 info, 2 warning, 3 to k-1 page, k and more pause."""
+    if depth >= k:
+        return "pause"
+    return {1: "info", 2: "warning"}.get(depth, "page")
+
+
+class HeaderFeed:
+    """The header chain of one's own bitcoind, kept in `folder/main.bin` and two tables.
+
+    `start` is the trusted first header and its height; without it the network's genesis. `sync` is to be called
+    by one task; everything else only reads. Events are not kept: after a restart compare `chain` with your own
+    last block.
+    """
+
+    def __init__(
+        self,
+        source: HeaderSource | Bitcoind,
+        network: Network,
+        folder: Path,
+        engine: AsyncEngine,
+        tables: HeaderTables,
+        *,
+        k: int,
+        start: tuple[int, Header] | None = None,
+        zmq_url: str | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._source = BitcoindSource(source) if isinstance(source, Bitcoind) else source
+        height, header = start or (0, Header.parse(network.genesis))
+        self.chain = HeaderChain(rules_of(network), header, height)
+        self.k = k
+        self.node_tip: HeaderAt = self.chain.tip
+        self.last_sync: float | None = None
+        self.held: WrongNode | None = None
+        self._file = HeaderFile(folder / "main.bin")
+        self._ledger = HeaderLedger(engine, tables)
+        self._wake = Wake(zmq_url)
+        self._clock = clock
+        self._confirmed: BlockHash | None = None
+
+    async def open(self) -> None:
+        """Read file and forks, validating everything; what is damaged is cut off and read again from bitcoind."""
+        raws = self._file.load()
+        if raws and raws[0] != self.chain.start.header.raw:
+            raise SourceError(
+                f"{self._file.path} begins with another header: it belongs to another network or start"
+            )
+        for index, raw in enumerate(raws[1:], 1):
+            try:
+                self.chain.add(Header.parse(raw))
+            except HeaderRefused as error:
+                log.warning("header_file_damaged", at=index, error=str(error))
+                break
+        for raw in await self._ledger.forks():
+            try:
+                self.chain.add(Header.parse(raw))
+            except HeaderRefused as error:  # its branch's foot was cut off above
+                log.info("fork_header_skipped", error=str(error))
+        self._mend_file(raws)
+        self.node_tip = self.chain.tip
+
+    def _mend_file(self, raws: Sequence[bytes]) -> None:
+        # A crash between table and file, or damage, leaves a file that is not the main chain: write it again.
+        start, tip = self.chain.start.height, self.chain.tip
+        if raws and len(raws) == tip.height - start + 1 and raws[-1] == tip.header.raw:
+            return
+        same = 0
+        while same < len(raws) and (at := self.chain.at_height(start + same)) and at.header.raw == raws[same]:
+            same += 1
+        missing = self.chain.main(start + same, tip.height - start + 1 - same)
+        self._file.replace(same, [at.header.raw for at in missing])
+
+    async def close(self) -> None:
+        """Stop listening."""
+        self._wake.close()
+
+    async def wait(self, seconds: float) -> None:
+        """Return when bitcoind says that something happened, at the latest after so many seconds."""
+        await self._wake.wait(seconds)
+
+    async def sync(self) -> list[ChainEvent]:
+        """Follow bitcoind to its tip; return what changed, in order.
+
+        Raises WrongNode when more than 10 blocks would go at once (until `confirm`), HeaderRefused for an invalid
+        header, and the source's errors; what was taken before stays.
+        """
+        height, block = await self._source.tip()
+        events: list[ChainEvent] = []
+        if self.chain.get(block) is None:
+            async for page in pull(self.chain, self._source, height):
+                events += await self._take(page)
+                if self.chain.get(page[-1].hash) is None:
+                    break  # deferred by the two-hour rule
+        node_tip = self.chain.get(block)
+        if node_tip is not None:
+            self.node_tip = node_tip
+        self.last_sync, self.held = self._clock(), None
+        return events
+
+    def confirm(self, tip: BlockHash) -> None:
+        """The operator's word that the chain with this tip is right, however much it disconnects."""
+        self._confirmed, self.held = tip, None
+
+    async def _take(self, page: Sequence[Header]) -> list[ChainEvent]:
+        trial = self.chain.fork()
+        for header in page:
+            if isinstance(trial.add(header, int(self._clock())), Deferred):
+                log.warning("header_deferred", hash=display(header.hash), time=header.time)
+                break
+        old, new = self.chain.tip, trial.tip
+        reorg = trial.reorg(old, new)
+        if reorg.depth:
+            self._refuse_stranger(trial, reorg)
+        level = level_of(reorg.depth, self.k)
+        now = int(self._clock())
+        aside = [at for at in (trial.get(h.hash) for h in page) if at and not trial.is_main(at.hash)]
+        await self._ledger.keep(aside, reorg if reorg.depth else None, level, now)
+        if reorg.connected:
+            first = reorg.fork.height + 1 - self.chain.start.height
+            self._file.replace(first, [at.header.raw for at in reorg.connected])
+        self.chain.become(trial)
+        return _events(reorg, level)
+
+    def _refuse_stranger(self, trial: HeaderChain, reorg: Reorg) -> None:
+        confirmed = self._confirmed is not None and trial.is_main(self._confirmed)
+        if reorg.depth > SWAPPED and not confirmed:
+            self.held = WrongNode(reorg)
+            raise self.held
+
+    # Questions
+
+    def on_own_chain(self, block: BlockHash) -> bool:
+        """Tell whether a block is on the active chain of our own bitcoind, as of the last sync."""
+        node = self.chain.get(block)
+        return node is not None and self.node_tip.ancestor(node.height) is node
+
+    @property
+    def agrees(self) -> bool:
+        """Whether bitcoind's tip is our heaviest one: no while it holds a heavier branch to be invalid."""
+        return self.node_tip is self.chain.tip
+
+    def bundle_for(self, view: HeaderChain, limit: int = bundles.MAX_HEADERS_PER_BUNDLE) -> Bundle | None:
+        """The next bundle that brings a rollup's view towards our chain; None when it is there."""
+        return bundles.make(view, self.chain, limit)
+
+    async def reorgs(self, limit: int = 50, before: int | None = None) -> list[ReorgRow]:
+        """The ledger of reorgs, newest first; `before` is the id of the last one already seen."""
+        return await self._ledger.reorgs(limit, before)
+
+
+class RemoteFeed:
+    """The same for a sequencer, from nodes' `/v1/headers`: asks the first that answers. Kept in memory only.
+
+    `chain` starts as a copy of the rollup's view; several URLs are tried in turn.
+    """
+
+    def __init__(self, urls: Sequence[str], view: HeaderChain) -> None:
+        assert urls, "a sequencer needs a node to read headers from"
+        self.chain = view.fork()
+        self._sources = [HttpSource(url) for url in urls]
+
+    async def close(self) -> None:
+        """Close the connections."""
+        for source in self._sources:
+            await source.close()
+
+    async def sync(self) -> bool:
+        """Read new headers from the first node that answers; tell whether the tip moved. Raises SourceError."""
+        before, trouble = self.chain.tip, None
+        for source in list(self._sources):
+            try:
+                await self._sync(source)
+            except (SourceError, HeaderRefused) as error:
+                trouble = error
+                self._sources.append(self._sources.pop(0))  # ask it last from now on
+                continue
+            return self.chain.tip is not before
+        assert trouble is not None
+        raise SourceError(str(trouble)) from trouble
+
+    async def _sync(self, source: HttpSource) -> None:
+        height, block = await source.tip()
+        if self.chain.get(block) is not None:
+            return
+        async for page in pull(self.chain, source, height):
+            for header in page:
+                self.chain.add(header)
+
+    def bundle_for(self, view: HeaderChain, limit: int = bundles.MAX_HEADERS_PER_BUNDLE) -> Bundle | None:
+        """The next bundle that brings the rollup's view towards that node's chain; None when it is there."""
+        return bundles.make(view, self.chain, limit)
+
+
+def _events(reorg: Reorg, level: str) -> list[ChainEvent]:
+    events: list[ChainEvent] = [Reorged(reorg, level)] if reorg.depth else []
+    events += [Disconnected(at.height, at.hash) for at in reorg.disconnected]
+    events += [Connected(at.height, at.hash) for at in reorg.connected]
+    return events

@@ -1,0 +1,5 @@
+"""Alembic's entry for rollup.db."""
+
+from migrations import environment
+
+environment.run()
