@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from anchor.btc.amounts import DUST_P2TR, Sats
 from anchor.btc.codec import CodecError, Reader, Writer
 from anchor.btc.curve import schnorr_verify
+from anchor.btc.ids import display
 from anchor.btc.script import OP_RETURN, ScriptError, op_return, operations
 from anchor.btc.taproot import sighash
 from anchor.btc.tx import Tx, TxIn, TxOut
 from bridge.deposit.address import output, treasury_script
-from bridge.treasury.manifest import Manifest, ManifestFault, SweepManifest
+from bridge.treasury.manifest import Manifest, ManifestFault, SweepManifest, decode
 from bridge.withdrawal.template import UnpayableScript, dust_limit
 
 MAX_VSIZE = 10_000  # BIP431: a version 3 transaction is at most this large, so no batch is
@@ -131,6 +132,17 @@ def signed_vsize(tx: Tx) -> int:
     for index in range(len(tx.inputs)):
         tx = tx.with_witness(index, (bytes(SIGNATURE_SIZE),))
     return tx.vsize
+
+
+def read_batch(encoded: bytes, treasury_key33: bytes, txid: bytes) -> Manifest:
+    """Return the manifest behind a batch seen on chain, after building the batch of `txid` (32 bytes) from it.
+
+    Raises ManifestFault when the bytes are no manifest, or that of another transaction.
+    """
+    manifest = decode(encoded)
+    if build(manifest, treasury_key33).tx.txid != txid:
+        raise ManifestFault(f"this manifest builds another transaction than {display(txid)}")
+    return manifest
 
 
 def batch_vsize(inputs: int, payout_scripts: Sequence[bytes]) -> int:

@@ -72,8 +72,10 @@ def check_ready(unsynced: str | None, paused: str | None) -> None:
 
 
 def later(code: Code, reason: str) -> Refusal:
+    """Return a refusal that time may lift."""
     return Refusal(code, reason, retryable=True)
 
 
 def never(code: Code, reason: str) -> Refusal:
+    """Return a refusal that stands."""
     return Refusal(code, reason, retryable=False)
