@@ -5,7 +5,7 @@ use std::sync::Mutex;
 
 use frost_core::keys::dkg::verify_proof_of_knowledge;
 use frost_secp256k1_tr::keys::dkg::{self, round1, round2};
-use frost_secp256k1_tr::keys::{PublicKeyPackage, SecretShare, SigningShare, Tweak};
+use frost_secp256k1_tr::keys::{SecretShare, SigningShare};
 use frost_secp256k1_tr::{Error, Field, Identifier, Secp256K1ScalarField};
 use zeroize::Zeroizing;
 
@@ -14,7 +14,7 @@ use crate::guard::{guarded, input, output, place};
 use crate::key::{self, Key};
 use crate::registry::{Registry, lock};
 use crate::rng::rng;
-use crate::wire::{self, Exponent, Path};
+use crate::wire::{self, Exponent};
 
 static DKGS: Registry<Dkg> = Registry::new("DKG");
 
@@ -42,7 +42,7 @@ fn out_of_order() -> Fault {
 }
 
 /// All R1 packages of a DKG with `members` members, decoded, every proof checked.
-fn read_r1(bytes: &[u8], members: u16, threshold: u16) -> Result<R1Map, Fault> {
+pub(crate) fn read_r1(bytes: &[u8], members: u16, threshold: u16) -> Result<R1Map, Fault> {
     wire::check_threshold(threshold, members)?;
     let entries = wire::map("R1 packages", bytes)?;
     wire::complete("R1 packages", &entries, members)?;
@@ -58,24 +58,24 @@ fn read_r1(bytes: &[u8], members: u16, threshold: u16) -> Result<R1Map, Fault> {
     Err(wrong_proof().by(culprits))
 }
 
-fn wrong_proof() -> Fault {
+pub(crate) fn wrong_proof() -> Fault {
     Fault::new(
         HOLDFAST_FROST_PROOF,
         "a proof of knowledge does not verify: end this attempt and name its sender",
     )
 }
 
-fn proof_holds(sender: Identifier, package: &round1::Package) -> bool {
+pub(crate) fn proof_holds(sender: Identifier, package: &round1::Package) -> bool {
     verify_proof_of_knowledge(sender, package.commitment(), package.proof_of_knowledge()).is_ok()
 }
 
 /// How many members an R1 map has; the roster of a finished DKG is the map itself.
-fn count_r1(bytes: &[u8]) -> Result<u16, Fault> {
+pub(crate) fn count_r1(bytes: &[u8]) -> Result<u16, Fault> {
     Ok(wire::map("R1 packages", bytes)?.len() as u16)
 }
 
 /// The Feldman check: does this share lie on the sender's committed polynomial?
-fn share_holds(package: &round1::Package, receiver: Identifier, share: Exponent) -> bool {
+pub(crate) fn share_holds(package: &round1::Package, receiver: Identifier, share: Exponent) -> bool {
     SecretShare::new(receiver, SigningShare::new(share), package.commitment().clone()).verify().is_ok()
 }
 
@@ -170,7 +170,7 @@ pub unsafe extern "C" fn holdfast_frost_dkg_begin(
     }
 }
 
-fn own_number(member: u16, members: u16) -> Result<Identifier, Fault> {
+pub(crate) fn own_number(member: u16, members: u16) -> Result<Identifier, Fault> {
     if member > members {
         let text =
             format!("member {member} is beyond the {members} of this DKG: take your number from the roster");
@@ -286,121 +286,6 @@ pub unsafe extern "C" fn holdfast_frost_dkg_finish(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn holdfast_frost_dkg_drop(dkg: u64, error: *mut HoldfastFrostError) -> i32 {
     unsafe { guarded(error, || DKGS.remove(dkg)) }
-}
-
-/// Checks one R1 package as it arrives.
-///
-/// Returns: 0, or a code with the sender as culprit (1xx, 200).
-/// Args: member: the sender; members, threshold: n and t; package, package_len: its bytes.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn holdfast_frost_r1_check(
-    member: u16,
-    members: u16,
-    threshold: u16,
-    package: *const u8,
-    package_len: usize,
-    error: *mut HoldfastFrostError,
-) -> i32 {
-    unsafe {
-        guarded(error, || {
-            wire::check_threshold(threshold, members)?;
-            let id = own_number(member, members)?;
-            let decoded = wire::r1_package(threshold, input(package, package_len)?)
-                .map_err(|fault| fault.by([member]))?;
-            if proof_holds(id, &decoded) { Ok(()) } else { Err(wrong_proof().by([member])) }
-        })
-    }
-}
-
-/// Checks a key share that somebody shows us against its sender's R1 package (Feldman).
-///
-/// Returns: 0 when there is an answer, or 1xx for a malformed package or member number.
-/// Args: package, package_len: the sender's R1 package; member: the receiver; share, share_len: the share.
-/// Out:  valid: 1 or 0; a malformed or zero share gives 0.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn holdfast_frost_share_check(
-    package: *const u8,
-    package_len: usize,
-    member: u16,
-    share: *const u8,
-    share_len: usize,
-    valid: *mut i32,
-    error: *mut HoldfastFrostError,
-) -> i32 {
-    unsafe {
-        guarded(error, || {
-            let target = place(valid)?;
-            let package = input(package, package_len)?;
-            let threshold = package.len().saturating_sub(wire::PROOF) / wire::POINT;
-            let package = wire::r1_package(threshold.min(MAX_MEMBERS) as u16, package)?;
-            let receiver = wire::identifier(member)?;
-            let share = wire::share("a key share", input(share, share_len)?);
-            *target = i32::from(share.is_ok_and(|share| share_holds(&package, receiver, share)));
-            Ok(())
-        })
-    }
-}
-
-/// Computes a group's public layout from its R1 packages, as an outsider can.
-///
-/// Returns: 0, or a code with culprits (1xx, 200).
-/// Args: r1, r1_len: a map of all n packages; threshold: t.
-/// Out:  public: the public layout, 38 + 35·n bytes.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn holdfast_frost_public_derive(
-    r1: *const u8,
-    r1_len: usize,
-    threshold: u16,
-    public: *mut u8,
-    public_len: usize,
-    error: *mut HoldfastFrostError,
-) -> i32 {
-    unsafe {
-        guarded(error, || {
-            let r1 = input(r1, r1_len)?;
-            let packages = read_r1(r1, count_r1(r1)?, threshold)?;
-            let commitments = packages.iter().map(|(id, package)| (*id, package.commitment())).collect();
-            // The crate's post_dkg adds this tweak too: P = lift_x(A) + H_TapTweak(x(A))·G.
-            let derived = PublicKeyPackage::from_dkg_commitments(&commitments)?.tweak::<&[u8]>(None);
-            let bytes = wire::write_public(threshold, &derived)?;
-            output(public, public_len, bytes.len())?.copy_from_slice(&bytes);
-            Ok(())
-        })
-    }
-}
-
-/// The key under which a path's signatures verify (BIP341).
-///
-/// Returns: 0, or 1xx.
-/// Args: group: the group key, 33 bytes; path, path_len: the path.
-/// Out:  key: x-only, 32 bytes; parity: 1 when its y is odd.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn holdfast_frost_public_tweak(
-    group: *const u8,
-    group_len: usize,
-    path: *const u8,
-    path_len: usize,
-    key: *mut u8,
-    key_len: usize,
-    parity: *mut i32,
-    error: *mut HoldfastFrostError,
-) -> i32 {
-    unsafe {
-        guarded(error, || {
-            let (target, odd) = (output(key, key_len, 32)?, place(parity)?);
-            let group = wire::lone_group_key(input(group, group_len)?)?;
-            let path = Path::decode(input(path, path_len)?)?;
-            let bytes = path
-                .public(&PublicKeyPackage::new(BTreeMap::new(), group, None))
-                .verifying_key()
-                .serialize()?;
-            if let Some((sign, x)) = bytes.split_first() {
-                *odd = i32::from(*sign == 3);
-                target.copy_from_slice(x);
-            }
-            Ok(())
-        })
-    }
 }
 
 /// Whether a scalar is zero, which no key share may be.

@@ -30,6 +30,7 @@ pub mod error;
 mod guard;
 mod key;
 mod memory;
+mod public;
 mod registry;
 mod rng;
 mod session;
@@ -38,6 +39,7 @@ mod wire;
 pub use dkg::*;
 pub use error::HoldfastFrostError;
 pub use key::*;
+pub use public::*;
 #[cfg(feature = "test-seed")]
 pub use rng::seed;
 pub use session::*;
