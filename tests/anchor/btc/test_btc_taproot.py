@@ -24,8 +24,8 @@ from anchor.btc.taproot import (
 )
 from anchor.btc.tx import Tx, TxIn, TxOut
 from tests.anchor.btc.judge import core_accepts, oracle_sighash
+from tests.anchor.btc.keys import tweaked_secret
 
-ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
 HASH_TYPES = (0x00, 0x01, 0x02, 0x03, 0x81, 0x82, 0x83)
 
 
@@ -75,17 +75,6 @@ def test_every_key_path_spend_of_bip341_gives_its_hash_and_exact_signature(bip34
         signature = schnorr_sign(bytes.fromhex(between["tweakedPrivkey"]), digest, bytes(32))
         tail = bytes([given["hashType"]]) if given["hashType"] else b""
         assert [(signature + tail).hex()] == item["expected"]["witness"]
-
-
-def tweaked_secret(secret: bytes, root: bytes | None) -> bytes:
-    """Test only: the whole secret of an output key. Holdfast itself never has one."""
-    from coincurve import PublicKey
-
-    number = int.from_bytes(secret, "big")
-    if PublicKey.from_secret(secret).format()[0] == 3:
-        number = ORDER - number
-    tweak = int.from_bytes(tweak_of(x_only_from_secret(secret), root), "big")
-    return ((number + tweak) % ORDER).to_bytes(32, "big")
 
 
 def random_spend(rng: random.Random, count: int, script_of_input) -> tuple[Tx, list[TxOut]]:
