@@ -3,6 +3,7 @@
 Standard library only: `core` and the set-up use it before any virtual environment exists.
 """
 
+import contextlib
 import functools
 import os
 import re
@@ -65,7 +66,8 @@ class Progress:
             self._show_until_done(process, said)
             reader.join()
         except BaseException:
-            os.killpg(process.pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
             process.wait()
             raise
         if process.returncode != 0:

@@ -13,16 +13,9 @@ from bitcoinrpc.authproxy import JSONRPCException
 
 from regtest.bitcoind import Bitcoind, BitcoindError
 from regtest.waiting import wait_until
+from tests.regtest.processes import gone
 
 pytestmark = pytest.mark.regtest
-
-
-def gone(pid: int) -> bool:
-    """Whether no live process has this number (a zombie is not alive)."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
-    except OSError:
-        return True
 
 
 def test_it_answers_and_knows_its_addresses(bitcoind: Bitcoind) -> None:
