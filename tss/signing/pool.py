@@ -1,0 +1,118 @@
+"""Commitments that a coordinator holds in reserve, so that a request goes in one round trip.
+
+One pool per key and node, shared by all its coordinators; memory only. A member's commitments carry its boot
+id and are dropped when that changes.
+"""
+
+from dataclasses import dataclass, field, replace
+
+from tss.signing.faults import Evidence, Kind
+from tss.signing.messages import MAX_COMMITMENTS, Commitments
+
+MAX_FREE = 2 * MAX_COMMITMENTS  # per member, the newest are left out
+MAX_OFFERS = 64  # remembered per member to recognise replays
+MAX_BOOTS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Reserve:
+    """What one member offered in its present boot."""
+
+    boot_id: bytes
+    offers: tuple[Commitments, ...] = ()
+    free: tuple[bytes, ...] = ()
+    past_boots: tuple[bytes, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Added:
+    """New commitments are in the pool; `restarted` when the member's boot id changed."""
+
+    count: int
+    restarted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Late:
+    """Nothing new: a repeated message, or one of a boot that has ended."""
+
+    reason: str
+
+
+@dataclass(slots=True)
+class Pool:
+    """Free commitments by member. Its user has checked the messages' signatures and key."""
+
+    _reserves: dict[int, Reserve] = field(default_factory=dict, repr=False)
+
+    def count(self, member: int) -> int:
+        """How many commitments of a member are free."""
+        reserve = self._reserves.get(member)
+        return len(reserve.free) if reserve else 0
+
+    def take(self, member: int, count: int) -> tuple[bytes, ...]:
+        """Remove and give the oldest `count` commitments of a member; there must be that many."""
+        assert self.count(member) >= count, "take no more than is there"
+        reserve = self._reserves[member]
+        self._reserves[member] = replace(reserve, free=reserve.free[count:])
+        return reserve.free[:count]
+
+    def void(self, member: int) -> None:
+        """Forget a member's free commitments: it said that they are void."""
+        reserve = self._reserves.get(member)
+        if reserve is not None:
+            self._reserves[member] = replace(reserve, free=())
+
+    def saw_boot(self, member: int, boot_id: bytes) -> None:
+        """Drop a member's commitments when its connection shows another boot id than they carry."""
+        reserve = self._reserves.get(member)
+        if reserve is not None and reserve.boot_id != boot_id and boot_id not in reserve.past_boots:
+            self._reserves[member] = _rebooted(reserve, boot_id)
+
+    def offer_of(self, member: int, commitment: bytes) -> Commitments | None:
+        """The signed message that brought a commitment, while it is remembered."""
+        reserve = self._reserves.get(member)
+        offers = reserve.offers if reserve else ()
+        return next((offer for offer in offers if commitment in offer.commitments), None)
+
+    def add(self, offer: Commitments) -> Added | Late | Evidence:
+        """Take a checked message in; evidence when it repeats commitments or contradicts an earlier one."""
+        reserve = self._reserves.get(offer.sender) or Reserve(offer.boot_id)
+        if offer.boot_id in reserve.past_boots:
+            return Late("commitments of a boot that has ended")
+        restarted = offer.boot_id != reserve.boot_id
+        if restarted:
+            reserve = _rebooted(reserve, offer.boot_id)
+        if any(known.digest == offer.digest for known in reserve.offers):
+            return Late("commitments that were already taken")
+        if len(reserve.offers) >= MAX_OFFERS and offer.sequence < reserve.offers[0].sequence:
+            return Late("commitments older than any remembered")
+        proof = _contradicts(reserve, offer)
+        if proof is not None:
+            return proof
+        offers = (*reserve.offers, offer)[-MAX_OFFERS:]
+        room = max(0, MAX_FREE - len(reserve.free))
+        free = reserve.free + offer.commitments[:room]
+        self._reserves[offer.sender] = replace(reserve, offers=offers, free=free)
+        return Added(len(free) - len(reserve.free), restarted)
+
+
+def _rebooted(reserve: Reserve, boot_id: bytes) -> Reserve:
+    return Reserve(boot_id, past_boots=(*reserve.past_boots, reserve.boot_id)[-MAX_BOOTS:])
+
+
+def _contradicts(reserve: Reserve, offer: Commitments) -> Evidence | None:
+    new = set(offer.commitments)
+    if len(new) != len(offer.commitments):
+        reason = "offered one commitment twice in one message"
+        messages = (offer.encode(), offer.encode())
+        return Evidence(Kind.REPLAYED_COMMITMENT, offer.sender, reason, messages)
+    for known in reserve.offers:
+        if known.sequence == offer.sequence:
+            reason = "signed two different offers with one number"
+        elif not new.isdisjoint(known.commitments):
+            reason = "offered a commitment a second time"
+        else:
+            continue
+        return Evidence(Kind.REPLAYED_COMMITMENT, offer.sender, reason, (known.encode(), offer.encode()))
+    return None

@@ -1,0 +1,18 @@
+"""Request ids, and whose turn it is to coordinate."""
+
+from tss.frost.hashing import tagged_hash
+
+
+def request_id(purpose: str, payload: bytes) -> bytes:
+    """The 32-byte id of what is to be signed: tagged hash of u8 length ‖ purpose ‖ payload; equal, equal id."""
+    name = purpose.encode()
+    assert len(name) <= 32, "a purpose is at most 32 bytes"
+    return tagged_hash("holdfast/request/v1", bytes([len(name)]), name, payload)
+
+
+def leader(slot: bytes, attempt: int, n: int) -> int:
+    """The member (1 to n) that coordinates attempt `attempt` for a slot: H(slot, attempt) mod n, plus 1."""
+    assert attempt >= 0, "attempts count from 0"
+    assert n >= 1, "there is a member to lead"
+    digest = tagged_hash("holdfast/leader/v1", attempt.to_bytes(8, "big"), slot)
+    return int.from_bytes(digest, "big") % n + 1
