@@ -1,0 +1,164 @@
+"""How the bridge becomes active: the record that every operator signs, each from his own view.
+
+Keys are certified and their genesis addresses funded; then one node proposes, every node checks the record
+against its own keys, its own bitcoind and its own genesis file, and signs with its host key. With all signatures
+the record goes to every member and, as the first bridge transaction, into the rollup.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+
+from tss.node import TssNode
+
+from anchor.bitcoind import Bitcoind
+from anchor.btc.address import address_of
+from anchor.btc.amounts import Sats
+from anchor.btc.codec import CodecError
+from anchor.btc.ids import OutPoint
+from anchor.btc.network import Network
+from anchor.headers.chain import HeaderChain
+from anchor.inscription.lane import tip_script
+from anchor.rollup.activation import Activation, ActivationRefused, Lane, Params, SignedActivation
+from anchor.rollup.genesis import Genesis
+from bridge.deposit.address import treasury_script
+from tss.peers import PeerError, Peers, Refuse
+
+PROPOSE, PUBLISH = "bridge.activation", "bridge.activated"
+PURPOSES = ("treasury", "anchor", "mint")
+
+
+class CeremonyFault(Exception):
+    """Why there is no activation record yet; the sentence names the next move."""
+
+
+@dataclass(frozen=True, slots=True)
+class GenesisAddresses:
+    """Where treasury and lanes are to be funded."""
+
+    treasury: str
+    lane: str
+
+
+class Ceremony:
+    """This node's part in the activation."""
+
+    def __init__(
+        self,
+        network: Network,
+        genesis: Genesis,
+        params: Params,
+        bitcoind: Bitcoind,
+        headers: HeaderChain,
+        tss: TssNode,
+        peers: Peers,
+        consents: Callable[[bytes], bool],
+    ) -> None:
+        self.network, self.genesis, self.params = network, genesis, params
+        self.bitcoind, self.headers, self.tss, self.peers = bitcoind, headers, tss, peers
+        self.consents = consents
+
+    def keys(self) -> tuple[bytes, bytes, bytes]:
+        """Treasury, anchor and mint key (33 bytes each), once all are verified. CeremonyFault otherwise."""
+        found = []
+        for purpose in PURPOSES:
+            public = self.tss.public(purpose)
+            if public is None:
+                raise CeremonyFault(
+                    f"there is no verified {purpose} key: make it with `holdfast tss dkg --purpose {purpose}`"
+                )
+            found.append(public.group_key)
+        return found[0], found[1], found[2]
+
+    def addresses(self) -> GenesisAddresses:
+        """Where to send the genesis coins."""
+        treasury, anchor, _ = self.keys()
+        return GenesisAddresses(
+            address_of(treasury_script(treasury), self.network), address_of(tip_script(anchor), self.network)
+        )
+
+    async def propose(self, treasury: OutPoint, lanes: list[OutPoint]) -> SignedActivation:
+        """Make the record, collect every signature, and return it. CeremonyFault names who did not sign and why."""
+        record = await self._make(treasury, lanes)
+        await self._check(record)
+        answers = await self.peers.gather(PROPOSE, record.encode(), timeout=20)
+        signatures = []
+        for index in range(1, len(self.genesis.host_keys) + 1):
+            if index == self.peers.index:
+                signatures.append(self.tss.host_sign(record.hash))
+                continue
+            answer = answers[index]
+            if isinstance(answer, PeerError):
+                raise CeremonyFault(f"{self.peers.name(index)} did not sign the activation record: {answer}")
+            signatures.append(answer)
+        signed = SignedActivation(record, tuple(signatures))
+        try:
+            signed.verify(self.genesis.host_keys)
+        except ActivationRefused as fault:
+            raise CeremonyFault(str(fault)) from fault
+        return signed
+
+    async def publish(self, signed: SignedActivation) -> None:
+        """Hand the complete record to every reachable member; the others read it from the rollup."""
+        await self.peers.gather(PUBLISH, signed.encode(), timeout=10)
+
+    async def on_propose(self, member: int, body: bytes) -> bytes:
+        """Sign a member's record, or refuse it by name."""
+        try:
+            record = Activation.decode(body)
+            await self._check(record)
+        except (CodecError, CeremonyFault) as fault:
+            raise Refuse("not-signed", str(fault)) from fault
+        if not self.consents(record.hash):
+            raise Refuse(
+                "no-consent",
+                f"the operator must consent first: `holdfast bridge genesis consent {record.hash.hex()}`",
+            )
+        return self.tss.host_sign(record.hash)
+
+    async def _make(self, treasury: OutPoint, lanes: list[OutPoint]) -> Activation:
+        keys = self.keys()
+        coins = [await self._coin(outpoint) for outpoint in (treasury, *lanes)]
+        return Activation(
+            rollup_id=self.genesis.rollup_id,
+            genesis_hash=self.genesis.hash,
+            committee_hash=self.genesis.committee_hash,
+            network=self.genesis.network,
+            epoch=1,
+            treasury_key=keys[0],
+            anchor_key=keys[1],
+            mint_key=keys[2],
+            treasury=treasury,
+            treasury_value=coins[0][0],
+            lanes=tuple(Lane(i, o, c[0]) for i, (o, c) in enumerate(zip(lanes, coins[1:], strict=True))),
+            height=min(height for _, _, height in coins),
+            params=self.params,
+        )
+
+    async def _coin(self, outpoint: OutPoint) -> tuple[Sats, bytes, int]:
+        """Value, script and height of a confirmed coin."""
+        coin = await self.bitcoind.txout(outpoint, include_mempool=True)
+        if coin is None or coin.confirmations < 1:
+            raise CeremonyFault(f"{outpoint} is not an unspent, confirmed coin here: wait for a block")
+        return coin.out.value, coin.out.script, self.headers.tip.height - coin.confirmations + 1
+
+    async def _check(self, record: Activation) -> None:
+        g = self.genesis
+        same = (record.rollup_id, record.genesis_hash, record.committee_hash, record.network)
+        if same != (g.rollup_id, g.hash, g.committee_hash, g.network):
+            raise CeremonyFault("the record is for another rollup, committee or network than genesis.json")
+        if (record.treasury_key, record.anchor_key, record.mint_key) != self.keys():
+            raise CeremonyFault("the record names other group keys than this node holds shares of")
+        for field in fields(Params):
+            ours, theirs = getattr(self.params, field.name), getattr(record.params, field.name)
+            if ours != theirs:
+                raise CeremonyFault(f"the record says {field.name} = {theirs}, this node expects {ours}")
+        scripts = [treasury_script(record.treasury_key), *[tip_script(record.anchor_key)] * len(record.lanes)]
+        claims = [(record.treasury, record.treasury_value), *((x.outpoint, x.value) for x in record.lanes)]
+        for (outpoint, value), script in zip(claims, scripts, strict=True):
+            found, where, height = await self._coin(outpoint)
+            if found != value or where != script:
+                raise CeremonyFault(f"{outpoint} is not {value} sat at the genesis address")
+            if height < record.height:
+                raise CeremonyFault(f"a reader from height {record.height} would miss {outpoint}")
+        if not self.headers.start.height < record.height <= self.headers.tip.height:
+            raise CeremonyFault(f"height {record.height} is outside the chain that this node knows")
