@@ -119,16 +119,12 @@ class Bitcoind(JsonRpc):
         chain, net, genesis = await self._all(
             [("getblockchaininfo", []), ("getnetworkinfo", []), ("getblockhash", [0])]
         )
-        info = NodeInfo(
-            version=int(net["version"]),
-            subversion=str(net["subversion"])[:100],
-            chain=str(chain["chain"])[:20],
-            blocks=Height(chain["blocks"]),
-            headers=Height(chain["headers"]),
-            best=BlockHash(from_display(chain["bestblockhash"])),
-            pruned=bool(chain.get("pruned", False)),
-            initial_download=bool(chain["initialblockdownload"]),
-        )
+        try:
+            info = _node_info(chain, net)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise BadAnswer(
+                f"{self.url} does not answer like bitcoind: check that it is its RPC port"
+            ) from error
         if info.chain != network.chain or from_display(genesis) != network.genesis_hash:
             raise WrongChain(
                 f"bitcoind at {self.url} is on {info.chain!r}, not on {network.name}: "
@@ -309,6 +305,19 @@ class Bitcoind(JsonRpc):
         if len(data) < HEADER_SIZE or sha256d(data[:HEADER_SIZE]) != block:
             raise BadAnswer(f"bitcoind at {self.url} gave another block than {display(block)}")
         return data
+
+
+def _node_info(chain: dict[str, Any], net: dict[str, Any]) -> NodeInfo:
+    return NodeInfo(
+        version=int(net["version"]),
+        subversion=str(net["subversion"])[:100],
+        chain=str(chain["chain"])[:20],
+        blocks=Height(int(chain["blocks"])),
+        headers=Height(int(chain["headers"])),
+        best=BlockHash(from_display(chain["bestblockhash"])),
+        pruned=bool(chain.get("pruned", False)),
+        initial_download=bool(chain["initialblockdownload"]),
+    )
 
 
 def _coin(answer: dict[str, Any] | None) -> Coin | None:

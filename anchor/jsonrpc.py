@@ -117,7 +117,9 @@ class JsonRpc:
         for pause in pauses:
             try:
                 results = await self._batch_once(calls)
-            except Unreachable:
+            except Unreachable as error:
+                if isinstance(error.__cause__, TimeoutError):
+                    raise  # it had its time; asking again would only multiply the wait
                 await asyncio.sleep(pause)
                 continue
             if not any(isinstance(r, RpcError) and r.code == WARMING_UP for r in results):
@@ -133,7 +135,7 @@ class JsonRpc:
         ]
         answer = await self._post(_encoder.encode(body[0] if len(body) == 1 else body))
         members = answer if isinstance(answer, list) else [answer]
-        by_id = {m.get("id"): m for m in members if isinstance(m, dict)}
+        by_id = {m["id"]: m for m in members if isinstance(m, dict) and isinstance(m.get("id"), int)}
         return [_outcome(by_id.get(first + i), method) for i, (method, _) in enumerate(calls)]
 
     async def _post(self, body: bytes) -> Any:
@@ -209,6 +211,6 @@ def _outcome(member: dict[str, Any] | None, method: str) -> Any:
     error = member.get("error")
     if error is None:
         return member.get("result")
-    if not isinstance(error, dict):
+    if not isinstance(error, dict) or not isinstance(error.get("code"), int):
         raise BadAnswer(f"bitcoind's error of {method} has no code: check that the URL is its RPC port")
-    return RpcError(int(error.get("code", 0)), str(error.get("message", ""))[:500], method)
+    return RpcError(error["code"], str(error.get("message", ""))[:500], method)

@@ -315,7 +315,16 @@ async def test_an_answer_that_is_no_json_is_a_bad_answer(body):
 
 
 @pytest.mark.parametrize(
-    "body", [b"[]", b"{}", b"3", b'[{"id": 77, "result": 1}]', b'{"id": 0, "error": "no"}']
+    "body",
+    [
+        b"[]",
+        b"{}",
+        b"3",
+        b'[{"id": 77, "result": 1}]',
+        b'{"id": 0, "error": "no"}',
+        b'[{"id": []}]',
+        b'{"id": 0, "error": {"code": "x"}}',
+    ],
 )
 async def test_json_that_is_no_answer_is_a_bad_answer(body):
     async def handler(_):
@@ -368,11 +377,11 @@ async def test_a_warming_bitcoind_is_waited_for(impatient):
         assert await client.call("getblockcount") == 7
 
 
-async def test_a_silent_bitcoind_is_unreachable_after_the_timeout(monkeypatch):
-    monkeypatch.setattr(jsonrpc, "_BACKOFF", ())
-    release = asyncio.Event()
+async def test_a_silent_bitcoind_is_unreachable_after_one_timeout():
+    release, asked = asyncio.Event(), []
 
     async def handler(_):
+        asked.append(1)
         await release.wait()
         return web.Response()
 
@@ -381,6 +390,17 @@ async def test_a_silent_bitcoind_is_unreachable_after_the_timeout(monkeypatch):
         with pytest.raises(Unreachable, match="does not answer"):
             await client.call("getblockcount")
         release.set()
+    assert len(asked) == 1
+
+
+@pytest.mark.parametrize("result", [None, 3, {}, [], {"version": "x"}])
+async def test_another_json_rpc_server_is_told_from_bitcoind(result):
+    async def handler(request):
+        return web.json_response([{"id": call["id"], "result": result} for call in await request.json()])
+
+    async with serving(handler) as client:
+        with pytest.raises(BadAnswer, match="not answer like bitcoind"):
+            await client.check(REGTEST)
 
 
 async def test_a_header_that_was_not_asked_for_is_a_bad_answer():

@@ -125,6 +125,11 @@ def test_testnet4_retargets_from_the_periods_first_bits_and_testnet3_from_its_la
         assert next_bits(rules_of(network), 4032, period[-1].time + 9999, line(period, 2016)) == wanted
 
 
+def test_bits_without_the_ancestors_that_they_need_are_a_bug_of_ours():
+    with pytest.raises(AssertionError, match="reach back"):
+        next_bits(rules_of(MAINNET), 4032, 0, line(synthetic(MAINNET, 10, gap=600, bits=0x1B00FFFF), 4022))
+
+
 def test_a_retarget_moves_by_a_factor_of_four_at_most():
     for gap, factor in ((1, 0.25), (600 * 100, 4)):
         period = synthetic(MAINNET, 2016, gap=gap, bits=0x1B00FFFF)
