@@ -1,0 +1,130 @@
+"""What the rollup's HTTP answers look like; sequencer and client share it.
+
+Amounts in sats; Bitcoin hashes and txids in display order, all other 32-byte things in plain hex.
+"""
+
+import msgspec
+
+
+class BitcoinView(msgspec.Struct, frozen=True):
+    """The rollup's view of Bitcoin; `work` in hex."""
+
+    tip_height: int
+    tip_hash: str
+    work: str
+    final_height: int
+    final_hash: str
+
+
+class Status(msgspec.Struct, frozen=True):
+    """`height` is the newest proposal, then come the newest certified and the newest final block."""
+
+    rollup_id: int
+    genesis_hash: str
+    height: int
+    certified_height: int
+    final_height: int
+    tip: str
+    state_root: str
+    time: int
+    bitcoin: BitcoinView
+    paused: str | None
+    active: bool
+    supply: int
+    escrow: int
+    pending: int
+
+
+class AccountView(msgspec.Struct, frozen=True):
+    """An account after the newest certified block; `next_nonce` counts what waits, too."""
+
+    key: str
+    balance: int
+    nonce: int
+    next_nonce: int
+
+
+class SettlementView(msgspec.Struct, frozen=True):
+    """How a withdrawal was paid on Bitcoin."""
+
+    txid: str
+    block_hash: str
+    height: int
+    paid: int
+    fee: int
+
+
+class WithdrawalView(msgspec.Struct, frozen=True):
+    """A withdrawal; `state` is locked or settled, `height` the rollup block of the lock."""
+
+    id: str
+    state: str
+    sender: str
+    amount: int
+    script: str
+    max_fee: int
+    expiry: int
+    height: int
+    settlement: SettlementView | None
+
+
+class TransactionView(msgspec.Struct, frozen=True):
+    """A transaction; `state` is pending, proposed, certified, final or dropped (then with the reason)."""
+
+    txid: str
+    state: str
+    height: int | None = None
+    reason: str | None = None
+
+
+class ReorgView(msgspec.Struct, frozen=True):
+    """A reorg as the rollup's view saw it."""
+
+    rollup_height: int
+    depth: int
+    fork_height: int
+    fork_hash: str
+    old_height: int
+    old_tip: str
+    new_height: int
+    new_tip: str
+
+
+class Blocks(msgspec.Struct, frozen=True):
+    """Certified blocks, encoded, in hex."""
+
+    blocks: list[str]
+    certified_height: int
+    final_height: int
+
+
+class Proposal(msgspec.Struct, frozen=True):
+    """The block that waits for votes, encoded, in hex."""
+
+    height: int
+    hash: str
+    block: str
+
+
+class Submission(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A transaction to be taken, encoded, in hex."""
+
+    tx: str
+
+
+class Submitted(msgspec.Struct, frozen=True):
+    """The id of a taken transaction."""
+
+    txid: str
+
+
+class Votes(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Votes for the proposal, each encoded, in hex."""
+
+    votes: list[str]
+
+
+class Voted(msgspec.Struct, frozen=True):
+    """What the votes brought."""
+
+    certified_height: int
