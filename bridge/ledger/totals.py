@@ -12,6 +12,8 @@ from dataclasses import asdict, dataclass
 
 from anchor.btc.amounts import Sats
 from anchor.btc.ids import OutPoint
+from anchor.rollup import bitcoin_view
+from anchor.rollup.state import RollupState
 from bridge.treasury.builder import read_batch
 from bridge.treasury.manifest import Manifest, ManifestFault, PayoutManifest, SweepManifest
 from bridge.treasury.reader import TreasuryState
@@ -82,6 +84,22 @@ class Totals:
     def holds(self) -> bool:
         """Tell whether the invariant holds."""
         return self.deficit == 0
+
+
+def rollup_facts(state: RollupState, k: int) -> RollupFacts:
+    """Gather the rollup's side from its state; `k` as in its genesis."""
+    final_height, _ = bitcoin_view.final_of(state.view, k)
+    amounts = {i: w.lock.amount for i, w in state.withdrawals.items()}
+    open_ids = {i for i, w in state.withdrawals.items() if w.settled is None}
+    return RollupFacts(
+        height=state.height,
+        final_height=final_height,
+        supply=state.supply,
+        escrow=state.escrow,
+        minted={o: m.statement.amount for o, m in state.minted.items()},
+        locked={i: amount for i, amount in amounts.items() if i in open_ids},
+        settled={i: amount for i, amount in amounts.items() if i not in open_ids},
+    )
 
 
 def treasury_facts(
