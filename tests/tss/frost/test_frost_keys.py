@@ -4,6 +4,9 @@ import copy
 import gc
 import os
 import pickle
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -107,6 +110,15 @@ def test_a_forgotten_key_is_wiped_with_its_nonces():
     with pytest.raises(EngineState):
         abi.call(abi.C.holdfast_frost_key_export, handle, *place)
     assert secret == bytes(32)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/self/mem")
+def test_memory_holds_a_share_once_while_it_is_open_and_never_afterwards():
+    root = Path(__file__).parents[3]
+    command = [sys.executable, "-m", "tests.tss.frost.memory_scan"]
+    scan = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
+    held, left, dealt_left = map(int, scan.stdout.split())
+    assert (held, left, dealt_left) == (1, 0, 0)
 
 
 def refused_in_child(made, package, nonce):

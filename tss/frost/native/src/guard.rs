@@ -79,3 +79,28 @@ pub(crate) unsafe fn place<'a, T>(target: *mut T) -> Result<&'a mut T, Fault> {
         Fault::new(HOLDFAST_FROST_NULL, "an output pointer is null: pass a place for the result")
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_becomes_an_error_without_its_text() {
+        let mut error = HoldfastFrostError { code: 0, count: 9, culprits: [9; 128], message: [0; 160] };
+        let code = unsafe { guarded(&mut error, || panic!("the secret is 42")) };
+        let text: String = error.message.iter().map(|byte| *byte as u8 as char).collect();
+        assert_eq!((code, error.code, error.count), (HOLDFAST_FROST_PANIC, HOLDFAST_FROST_PANIC, 0));
+        assert!(text.starts_with("the engine panicked (line ") && !text.contains("42"));
+    }
+
+    #[test]
+    fn a_long_message_is_cut_between_characters_and_ends() {
+        let mut error = HoldfastFrostError { code: 0, count: 0, culprits: [0; 128], message: [1; 160] };
+        let fault = || Err(Fault::new(HOLDFAST_FROST_ORDER, "é".repeat(200)).by(1..200));
+        assert_eq!(unsafe { guarded(&mut error, fault) }, HOLDFAST_FROST_ORDER);
+        assert_eq!((error.count, error.culprits.last()), (128, Some(&128)));
+        let bytes: Vec<u8> =
+            error.message.iter().map(|byte| *byte as u8).take_while(|byte| *byte != 0).collect();
+        assert_eq!(String::from_utf8(bytes).map(|text| text.chars().count()), Ok(79));
+    }
+}
