@@ -1,1 +1,7 @@
-"""When a rollup block is final: votes, quorum, certificates (``votes.py``). Pure."""
+"""When a rollup block is final, and when a validator votes. Pure.
+
+=============== =====================================================================
+``votes.py``    votes, quorum, certificates, and the highest final block
+``judge.py``    whether a validator's own Bitcoin node stands behind a block
+=============== =====================================================================
+"""

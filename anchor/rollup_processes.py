@@ -1,0 +1,147 @@
+"""The rollup's two processes, put together: the sequencer with its HTTP interface, and the validator.
+
+Both run until `stop` is set or something needs a person; `ready` is called once, when they work.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+from anchor.bitcoind import Bitcoind
+from anchor.btc.network import network_by_name
+from anchor.feed import HeaderFeed, RemoteFeed
+from anchor.rollup.genesis import Genesis
+from anchor.rollup_api import RollupApi
+from anchor.rollup_client import RollupClient
+from anchor.rollup_keys import RollupKey
+from anchor.rollup_store import RollupStore, StoreError, headers
+from anchor.sequencer import Sequencer
+from anchor.validator import Validator
+
+
+class PortBusy(StoreError):
+    """The port to listen on is taken."""
+
+
+@dataclass(frozen=True, slots=True)
+class SequencerSettings:
+    """`nodes` are roots of committee nodes' public HTTP; port 0 lets the system choose."""
+
+    db: Path
+    host: str
+    port: int
+    nodes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ValidatorSettings:
+    """`headers` is the folder of the header file; `resume_above` as in `Validator.open`."""
+
+    db: Path
+    headers: Path
+    rollup: str
+    bitcoind: Bitcoind
+    zmq: str | None = None
+    resume_above: int | None = None
+
+
+async def run_sequencer(
+    genesis: Genesis, settings: SequencerSettings, stop: asyncio.Event, ready: Callable[[str], None]
+) -> None:
+    """Serve and make blocks until `stop`; `ready` gets the URL. Raises StoreError, SchemaFault or PortBusy."""
+    store = await RollupStore.open(settings.db, genesis.hash, "sequencer")
+    feeds: list[RemoteFeed] = []
+
+    def feed(view: Any) -> RemoteFeed:
+        feeds.append(RemoteFeed(settings.nodes, view))
+        return feeds[-1]
+
+    try:
+        sequencer = Sequencer(genesis, store, feed)
+        await sequencer.open()
+        runner = web.AppRunner(RollupApi(sequencer).app(), access_log=None, shutdown_timeout=1)
+        await runner.setup()
+        try:
+            ready(await _listen(runner, settings.host, settings.port))
+            await _until(stop, sequencer.run())
+        finally:
+            await runner.cleanup()
+    finally:
+        for remote in feeds:
+            await remote.close()
+        await store.close()
+
+
+async def run_validator(
+    genesis: Genesis,
+    keys: Sequence[RollupKey],
+    settings: ValidatorSettings,
+    stop: asyncio.Event,
+    ready: Callable[[int], None],
+) -> None:
+    """Follow and vote until `stop`; `ready` gets the height. Raises what needs a person."""
+    store = await RollupStore.open(settings.db, genesis.hash, "validator")
+    network = network_by_name(genesis.network)
+    client = RollupClient(settings.rollup)
+    try:
+        feed = HeaderFeed(
+            settings.bitcoind,
+            network,
+            settings.headers,
+            store.engine,
+            headers,
+            k=genesis.k,
+            start=(genesis.bitcoin_height, genesis.first_header),
+            zmq_url=settings.zmq,
+        )
+        try:
+            await settings.bitcoind.check(network)
+            await feed.open()
+            validator = Validator(genesis, keys, store, client, feed)
+            await validator.open(resume_above=settings.resume_above)
+            ready(validator.state.height)
+            await _until(stop, validator.run())
+        finally:
+            await feed.close()
+    finally:
+        await client.close()
+        await settings.bitcoind.close()
+        await store.close()
+
+
+async def _listen(runner: web.AppRunner, host: str, port: int) -> str:
+    site = web.TCPSite(runner, host, port)
+    try:
+        await site.start()
+    except OSError as error:
+        raise PortBusy(f"cannot listen on {host}:{port} ({error.strerror}): choose another --port") from error
+    bound = runner.addresses[0]
+    return f"http://{bound[0]}:{bound[1]}"
+
+
+async def _until(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
+    """Run `work` until `stop`; the first error of its tasks comes out as it is."""
+    task = asyncio.create_task(work)
+    stopped = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            await _unwrapped(task)
+    finally:
+        for each in (task, stopped):
+            each.cancel()
+        await asyncio.gather(task, stopped, return_exceptions=True)
+
+
+async def _unwrapped(task: Awaitable[None]) -> None:
+    try:
+        await task
+    except* Exception as group:
+        error: BaseException = group
+        while isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
+        raise error from None
