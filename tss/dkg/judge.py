@@ -81,10 +81,8 @@ def equivocation(committee: Committee, one: Said, other: Said) -> Equivocation |
 def compare(committee: Committee, ours: R1Set | R2Set, theirs: R1Set | R2Set) -> tuple[Equivocation, ...]:
     """Every equivocation that two members' sets prove together; the way out of ViewsDiffer."""
     found: list[Equivocation] = []
-    one: Said
-    other: Said
-    for one, other in zip(ours.messages, theirs.messages, strict=False):
-        proof = equivocation(committee, one, other)
+    for place in range(min(len(ours.messages), len(theirs.messages))):
+        proof = equivocation(committee, ours.messages[place], theirs.messages[place])
         if proof is not None:
             found.append(proof)
     return tuple(found)
