@@ -13,7 +13,10 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from anchor.header_tables import define
+
 metadata = sa.MetaData()
+headers = define(metadata)  # forks and the reorg ledger
 
 rollup_blocks = sa.Table(
     "rollup_blocks",

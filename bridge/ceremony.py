@@ -101,7 +101,7 @@ class Ceremony:
         """Hand the complete record to every reachable member; the others read it from the rollup."""
         await self.peers.gather(PUBLISH, signed.encode(), timeout=10)
 
-    async def on_propose(self, member: int, body: bytes) -> bytes:
+    async def on_propose(self, _member: int, body: bytes) -> bytes:
         """Sign a member's record, or refuse it by name."""
         try:
             record = Activation.decode(body)

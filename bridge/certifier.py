@@ -17,6 +17,7 @@ from anchor.headers.finality import final, leads
 from anchor.rollup.genesis import Genesis
 from anchor.rollup.statements import MintStatement
 from anchor.rollup.tx import Mint, Settle
+from anchor.rollup_client import RollupError
 from bridge.treasurer import TreasuryFacts
 from bridge.treasury import certificates
 from bridge.treasury import manifest as manifests
@@ -134,7 +135,7 @@ class Certifier:
                 (signature,) = await self.tss.sign(PURPOSE, payload)
                 await self.signed(payload, signature)  # save, then speak
             await self.submit(self._transaction(statement, signature, facts))
-        except (SigningFailed, RollupRefused, RollupUnreachable) as failure:
+        except (SigningFailed, RollupError) as failure:
             log.warning("no certificate yet", reason=str(failure))
             return
         log.info("certificate posted")

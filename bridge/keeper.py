@@ -14,14 +14,14 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 from structlog.typing import FilteringBoundLogger
-from tss.node import SigningFailed, TssNode
-from tss.signing.slots import leader, request_id
 
 from anchor.bitcoind import Outcome, Submitted
 from anchor.btc.codec import CodecError, Reader, Writer
 from anchor.btc.ids import OUTPOINT_SIZE, OutPoint
 from anchor.store import AnchorStore, StoredPackage
+from tss.node import SigningFailed, TssNode
 from tss.peers import Peers
+from tss.signing.slots import leader, request_id
 
 MAX_PACKAGE = 2 << 20
 MAX_SIGNATURES = 512
@@ -221,7 +221,7 @@ def serve(
         r.end()
         return encode_packages((await store.packages(purpose, tip=tip, signed=True))[:4])
 
-    handlers = {SIGNED: signed, WANTED: wanted}
+    handlers: dict[str, Callable[[int, bytes], Awaitable[bytes]]] = {SIGNED: signed, WANTED: wanted}
     for topic, handler in handlers.items():
         peers.handle(topic, handler)
     return handlers

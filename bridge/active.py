@@ -1,0 +1,297 @@
+"""Everything that runs once the activation record is known: chain watch, books, desks, certificates.
+
+One `tick` brings it all to where both chains are. It holds no truth of its own: `facts` below are read anew from
+the node's header chain, its copy of the rollup, and the two stores.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from structlog.typing import FilteringBoundLogger
+from tss.node import TssNode
+
+from anchor.bitcoind import Bitcoind
+from anchor.btc.ids import BlockHash
+from anchor.feed import HeaderFeed
+from anchor.follower import Follower
+from anchor.headers.finality import final, final_tip, leads
+from anchor.inscriber import LaneDesk, LaneFacts
+from anchor.inscription.payload import Payload
+from anchor.inscription.reader import FIRST_ROOT
+from anchor.proofs.coverage import Coverage, cover
+from anchor.rollup.activation import SignedActivation
+from anchor.rollup_client import RollupClient
+from anchor.store import AnchorStore
+from bridge import keeper
+from bridge.approvals import Approvals
+from bridge.book import Book, Page
+from bridge.certifier import Certifier, CertifyFacts
+from bridge.config import PolicySection
+from bridge.deposit import states as dst
+from bridge.keeper import Keeper
+from bridge.ledger.totals import Totals, TotalsFault, rollup_facts, totals, treasury_facts
+from bridge.registry import Registry
+from bridge.store import BridgeStore
+from bridge.treasurer import TreasuryDesk, TreasuryFacts
+from bridge.treasury import manifest as manifests
+from bridge.treasury.manifest import Manifest
+from bridge.watch import ChainView, ChainWatch
+from tss.peers import Peers
+
+
+@dataclass(frozen=True, slots=True)
+class Signer:
+    """What an operator has and an observer has not."""
+
+    tss: TssNode
+    peers: Peers
+    index: int
+    members: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What is there before the activation and stays."""
+
+    bitcoind: Bitcoind
+    feed: HeaderFeed
+    follower: Follower
+    rollup: RollupClient | None
+    anchors: AnchorStore
+    store: BridgeStore
+    policy: PolicySection
+    threshold: int
+    signer: Signer | None
+    clock: Callable[[], float]
+    wake: Callable[[], None]
+    log: FilteringBoundLogger
+
+
+class Active:
+    """The bridge and the lanes of one activation record."""
+
+    def __init__(self, ground: Ground, signed: SignedActivation) -> None:
+        g, self.signed, self.activation = ground, signed, signed.activation
+        self.ground = ground
+        self.genesis = g.follower.genesis
+        self.watch = ChainWatch(
+            self.activation,
+            g.feed.chain,
+            g.bitcoind,
+            g.store,
+            new_deposit=dst.encode(dst.Issued()),
+            clock=g.clock,
+        )
+        peers = None if g.signer is None else g.signer.peers
+        self.registry = Registry(
+            self.activation, g.threshold, g.store, g.bitcoind, self.watch, peers, g.clock, g.log
+        )
+        self.book = Book(self.genesis, self.activation, g.store, self._alarm, g.clock)
+        self.lanes = LaneDesk(
+            self.activation, g.bitcoind, self.lane_facts, max_fee_rate=g.policy.max_fee_rate
+        )
+        self.treasury = TreasuryDesk(
+            self.activation,
+            g.bitcoind,
+            self.treasury_facts,
+            min_fee_rate=g.policy.min_fee_rate,
+            max_fee_rate=g.policy.max_fee_rate,
+        )
+        self.keepers: dict[str, Keeper] = {}
+        self.certifier: Certifier | None = None
+        self._manifests: dict[bytes, bytes] = {}
+        self._decoded: dict[bytes, Manifest] = {}
+        self._coverage: Coverage | None = None
+        self._covered: list[Payload] = []
+        if g.signer is not None:
+            self._sign(g.signer)
+
+    def _sign(self, signer: Signer) -> None:
+        g = self.ground
+        self.keepers = {
+            desk.purpose: Keeper(
+                desk,
+                g.anchors,
+                signer.tss,
+                signer.peers,
+                index=signer.index,
+                members=signer.members,
+                clock=g.clock,
+                timeout=g.policy.leader_timeout,
+                log=g.log,
+            )
+            for desk in (self.lanes, self.treasury)
+        }
+        self.certifier = Certifier(
+            self.genesis,
+            self.activation.epoch,
+            self.certify_facts,
+            self._post,
+            self.book.signed,
+            signer.tss,
+            index=signer.index,
+            members=signer.members,
+            clock=g.clock,
+            timeout=g.policy.leader_timeout,
+            supply_cap=self.activation.params.supply_cap,
+            log=g.log,
+        )
+        signer.tss.use_approval(
+            Approvals(self.lanes, self.treasury, self.certifier, g.anchors, g.store, g.clock)
+        )
+        keeper.serve(signer.peers, g.anchors, self.keepers, g.wake)
+        self.registry.serve()
+
+    async def start(self) -> None:
+        """Learn what peers registered meanwhile, then read the chain."""
+        await self.registry.catch_up()
+        self._manifests = await self.ground.store.manifests()
+        await self.watch.start()
+
+    async def close(self) -> None:
+        """Let go of running sessions."""
+        for each in self.keepers.values():
+            await each.close()
+        if self.certifier is not None:
+            await self.certifier.close()
+
+    async def tick(self) -> None:
+        """Bring everything to where both chains are, then do what is due."""
+        await self.watch.advance()
+        await self._learn_manifests()
+        view = self.view
+        if view is None:
+            return
+        waiting = await self.ground.anchors.packages("treasury", tip=view.treasury.tip.encode(), signed=True)
+        page = Page(
+            self.ground.feed.chain,
+            view,
+            self.ground.follower.state,
+            self.ground.follower.final,
+            self._decoded,
+            tuple(waiting),
+        )
+        await self.book.advance(page)
+        for each in self.keepers.values():
+            await each.tick()
+        if self.certifier is not None:
+            await self.certifier.tick(self.book.wanted())
+
+    async def _learn_manifests(self) -> None:
+        """Manifests come from requests we approved, from signed packages, and from the rollup."""
+        stored = await self.ground.anchors.packages("treasury", signed=True)
+        found = {manifests.manifest_hash(p.payload): p.payload for p in stored}
+        found |= self.ground.follower.state.manifests
+        for digest, raw in found.items():
+            if digest not in self._manifests:
+                await self.ground.store.add_manifest(digest, raw)
+        self._manifests |= found | await self.ground.store.manifests()
+        for digest, raw in self._manifests.items():
+            if digest not in self._decoded:
+                self._decoded[digest] = manifests.decode(raw)
+
+    # What this node knows, as the desks and interfaces need it
+
+    @property
+    def view(self) -> ChainView | None:
+        """Lanes and treasury at our chain's tip; None until bitcoind has come so far."""
+        return self.watch.view
+
+    def payloads(self, lane: int = 0) -> list[Payload]:
+        """The lane's anchors on our chain, oldest first."""
+        if self.view is None:
+            return []
+        return [a.found.payload for a in self.view.anchors if a.found.payload.lane == lane]
+
+    def coverage(self, lane: int = 0) -> Coverage:
+        """Which ranges the lane's anchors cover."""
+        payloads, known = self.payloads(lane), self._coverage
+        if known is not None and any(
+            a is not b for a, b in zip(self._covered, payloads[: len(known.spans)], strict=False)
+        ):
+            known = None  # a reorg replaced an anchor
+        self._coverage = cover(payloads, self.ground.follower.ranges, FIRST_ROOT, known)
+        self._covered = payloads[: len(self._coverage.spans)]
+        return self._coverage
+
+    def lane_facts(self) -> LaneFacts | None:
+        """For the lane's desk. One rollup has one lane: the first."""
+        lane = None if self.view is None else self.view.lane(0)
+        if lane is None or self._behind() is not None:
+            return None
+        return LaneFacts(lane, self.coverage(), self.ground.follower.ranges, self.ground.follower.evidence)
+
+    def treasury_facts(self) -> TreasuryFacts | None:
+        """For the treasury's desk."""
+        if self.view is None:
+            return None
+        return TreasuryFacts(
+            self._behind(),
+            self.paused(),
+            self.view.height,
+            self.view.treasury,
+            self.ground.follower.state,
+            self.ground.follower.final,
+            self.book.deposits,
+            self.book.sweepable(),
+            self._manifests,
+        )
+
+    def certify_facts(self) -> CertifyFacts | None:
+        """For certificates."""
+        treasury = self.treasury_facts()
+        if treasury is None or self.view is None:
+            return None
+        return CertifyFacts(self.ground.feed.chain, self.view, treasury)
+
+    def _behind(self) -> str | None:
+        """Why this node may not sign: its view is not at bitcoind's tip, or the rollup lied."""
+        feed, view = self.ground.feed, self.view
+        if view is None or view.hash != feed.chain.tip.hash or not feed.agrees:
+            return "this node is still reading blocks: ask again in a moment"
+        return self.ground.follower.lied
+
+    def paused(self) -> str | None:
+        """Why value does not move: the rollup saw a reorg of k or more, or bitcoind was swapped."""
+        held = self.ground.feed.held
+        return self.ground.follower.state.paused or (None if held is None else str(held))
+
+    def final_height(self) -> int:
+        """The newest Bitcoin height that is final on our own chain; the activation's while none is."""
+        chain = self.ground.feed.chain
+        block = final_tip(chain, self.genesis.k)
+        at = None if block is None else chain.get(block)
+        return self.activation.height - 1 if at is None else at.height
+
+    def is_final(self, view_block: bytes) -> bool:
+        """Whether a block is final here: depth, work, and the lead over rivals."""
+        block, chain = BlockHash(view_block), self.ground.feed.chain
+        return final(chain, block, self.genesis.k) and leads(chain, block, self.genesis.k)
+
+    def totals(self) -> Totals | None:
+        """The audit's numbers; None until the view reaches what the rollup calls final. TotalsFault when they lie."""
+        rollup = rollup_facts(self.ground.follower.state, self.genesis.k)
+        if self.view is None or self.view.height < rollup.final_height:
+            return None
+        anchors = sum(1 for a in self.view.anchors if a.found.height <= rollup.final_height)
+        treasury = treasury_facts(
+            self.view.treasury,
+            rollup.final_height,
+            self.ground.follower.state.manifests,
+            self.activation.treasury_key,
+            anchors,
+        )
+        return totals(rollup, treasury)
+
+    # Acting
+
+    async def _post(self, tx: bytes) -> None:
+        assert self.ground.rollup is not None, "certificates are due only where a rollup is followed"
+        await self.ground.rollup.submit(tx)
+
+    async def _alarm(self, level: str, text: str) -> None:
+        await self.ground.anchors.alarm(int(self.ground.clock()), level, "bridge", text, {})
+        self.ground.log.warning("alarm", level=level, text=text)
+
+
+__all__ = ["Active", "Ground", "Signer", "TotalsFault"]

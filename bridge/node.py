@@ -1,0 +1,413 @@
+"""The node: opens everything in an order that changes nothing before all is checked, then goes round.
+
+One loop follows bitcoind and the rollup and lets `active.py` act. A round that fails is logged and repeated: what
+was saved stays, what was not is derived again. This is the composition root: only here tss, anchor and bridge meet.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import aiohttp
+import structlog
+
+from anchor.bitcoind import Bitcoind, NodeError
+from anchor.btc.codec import CodecError
+from anchor.btc.ids import display
+from anchor.btc.network import Network, network_by_name
+from anchor.feed import HeaderFeed, Reorged, WrongNode
+from anchor.follower import Follower, RollupLied
+from anchor.header_source import SourceError
+from anchor.headers.rules import HeaderRefused
+from anchor.rollup.activation import ActivationRefused, SignedActivation
+from anchor.rollup.genesis import Genesis
+from anchor.rollup.tx import Activate
+from anchor.rollup_client import RollupClient, RollupError
+from anchor.sql import open_database
+from anchor.store import AnchorStore, headers
+from bridge import config as configs
+from bridge.active import Active, Ground, Signer
+from bridge.ceremony import PROPOSE, PUBLISH, Ceremony
+from bridge.config import Config, ConfigFault
+from bridge.params import proposed
+from bridge.store import BridgeStore
+from migrations import upgrade
+from tss import identity as identities
+from tss.dkg.committee import SignedCommittee
+from tss.dkg.faults import CommitteeFault
+from tss.files import FolderInUse, FolderLock
+from tss.identity import HostIdentity, IdentityFault
+from tss.node import TssNode
+from tss.peers import Peers, Refuse
+
+ACTIVATION = "activation"
+
+
+class StartFault(Exception):
+    """Why a node does not start; one sentence with the next move. Nothing stored was changed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One line of the node's health."""
+
+    name: str
+    ok: bool
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Papers:
+    """What the folder says before anything is opened."""
+
+    config: Config
+    network: Network
+    committee: SignedCommittee
+    genesis: Genesis
+    identity: HostIdentity | None
+
+
+def read_papers(folder: Path) -> Papers:
+    """Read and check a folder's documents. StartFault names the one that is missing, damaged or foreign."""
+    try:
+        config = configs.load(folder)
+    except ConfigFault as fault:
+        raise StartFault(str(fault)) from fault
+    committee = _committee(folder, config)
+    genesis = _genesis(folder, committee)
+    if genesis.network != config.node.network:
+        raise StartFault(
+            f"genesis.json is for {genesis.network}, config.toml says {config.node.network}: correct one of them"
+        )
+    identity = None
+    if config.node.role == "operator":
+        try:
+            identity = identities.load(folder).seated(committee.committee)
+        except IdentityFault as fault:
+            raise StartFault(str(fault)) from fault
+    return Papers(config, network_by_name(config.node.network), committee, genesis, identity)
+
+
+def _committee(folder: Path, config: Config) -> SignedCommittee:
+    path = folder / "committee.json"
+    try:
+        signed = SignedCommittee.from_json(path.read_text(encoding="utf-8"))
+        signed.verify()
+    except FileNotFoundError as e:
+        raise StartFault(f"There is no {path}: take it with `holdfast tss committee accept`.") from e
+    except (CommitteeFault, ValueError) as fault:
+        raise StartFault(f"{path} cannot be used: {fault}") from fault
+    if signed.committee.chain != config.node.network:
+        raise StartFault(
+            f"committee.json is for {signed.committee.chain}, config.toml says {config.node.network}: "
+            "use the committee file of this network"
+        )
+    return signed
+
+
+def _genesis(folder: Path, committee: SignedCommittee) -> Genesis:
+    path = folder / "genesis.json"
+    try:
+        genesis = Genesis.from_json(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as e:
+        raise StartFault(
+            f"There is no {path}: copy the rollup's genesis there (`holdfast rollup genesis make` makes one)."
+        ) from e
+    except (CodecError, ValueError) as fault:
+        raise StartFault(f"{path} cannot be used: {fault}") from fault
+    if genesis.committee_hash != committee.committee.hash:
+        raise StartFault(
+            "genesis.json names another committee file than committee.json: compare the words of "
+            "`holdfast tss committee show` with the other operators"
+        )
+    return genesis
+
+
+def _bitcoind(config: Config) -> Bitcoind:
+    section = config.bitcoind
+    password = ""
+    if section.password_file:
+        try:
+            password = Path(section.password_file).read_text(encoding="utf-8").splitlines()[0]
+        except (OSError, IndexError) as e:
+            raise StartFault(f"{section.password_file} cannot be read: check [bitcoind] password_file") from e
+    return Bitcoind(
+        section.url,
+        cookie=Path(section.cookie) if section.cookie else None,
+        user=section.user or None,
+        password=password or None,
+    )
+
+
+class Node:
+    """An operator's or observer's node over one folder."""
+
+    def __init__(self, folder: Path, papers: Papers, clock: Callable[[], float] = time.time) -> None:
+        """Make the parts; `open` starts them."""
+        self.folder, self.config, self.network = folder, papers.config, papers.network
+        self.committee, self.genesis, self.identity = papers.committee, papers.genesis, papers.identity
+        self.clock, self.started = clock, clock()
+        self.log = structlog.get_logger("bridge.node").bind(node=self.config.node.name)
+        self.bitcoind = _bitcoind(self.config)
+        url = self.config.rollup.url
+        self.rollup = RollupClient(url, timeout=5) if url else None
+        self.tss: TssNode | None = None
+        self.peers: Peers | None = None
+        self.ceremony: Ceremony | None = None
+        self.active: Active | None = None
+        self.trouble: dict[str, str] = {}
+        self.consents: set[bytes] = set()
+        self._woken = asyncio.Event()
+        self._stack = contextlib.AsyncExitStack()
+
+    @classmethod
+    async def open(cls, folder: Path) -> "Node":
+        """Check everything, then open everything. StartFault says what is wrong; nothing was changed then."""
+        papers = read_papers(folder)
+        node = cls(folder, papers)
+        try:
+            await node._open(papers)
+        except BaseException:
+            await node.close()
+            raise
+        return node
+
+    async def _open(self, papers: Papers) -> None:
+        self._stack.push_async_callback(self.bitcoind.close)
+        if self.rollup is not None:
+            self._stack.push_async_callback(self.rollup.close)
+        try:
+            self._stack.enter_context(FolderLock(self.folder).acquire())
+            info = await self.bitcoind.check(self.network)
+            for name in ("node", "signer") if papers.identity else ("node",):
+                if (self.folder / f"{name}.db").exists():
+                    upgrade.check(name, self.folder / f"{name}.db")
+            upgrade.ready("node", self.folder / "node.db")
+        except (FolderInUse, NodeError, upgrade.SchemaFault) as fault:
+            raise StartFault(str(fault)) from fault
+        self.log.info("bitcoind", version=info.version, height=info.blocks)
+        await self._open_chains()
+        if papers.identity is not None:
+            await self._open_signer(papers.identity)
+        stored = await self.store.document(ACTIVATION)
+        if stored is not None:
+            await self._follow(SignedActivation.decode(stored))
+
+    async def _open_chains(self) -> None:
+        engine = open_database(self.folder / "node.db")
+        self._stack.push_async_callback(engine.dispose)
+        self.anchors, self.store = AnchorStore(engine), BridgeStore(engine)
+        (self.folder / "headers").mkdir(exist_ok=True)
+        self.feed = HeaderFeed(
+            self.bitcoind,
+            self.network,
+            self.folder / "headers",
+            engine,
+            headers,
+            k=self.genesis.k,
+            zmq_url=self.config.bitcoind.zmq or None,
+            clock=self.clock,
+        )
+        self._stack.push_async_callback(self.feed.close)
+        await self.feed.open()
+        self.follower = Follower(self.genesis, self.anchors, self.log)
+        try:
+            await self.follower.load()
+        except RollupLied as fault:
+            raise StartFault(f"node.db holds a rollup block that does not follow: {fault}") from fault
+
+    async def _open_signer(self, identity: HostIdentity) -> None:
+        self.peers = Peers(self.committee.committee, identity.index, identity.tls, identity, self.clock)
+        self._stack.push_async_callback(self.peers.close)
+        try:
+            self.tss = await TssNode.open(self.folder, self.committee, identity, self.peers)
+        except (upgrade.SchemaFault, IdentityFault) as fault:
+            raise StartFault(str(fault)) from fault
+        self._stack.push_async_callback(self.tss.close)
+        self.ceremony = Ceremony(
+            self.network,
+            self.genesis,
+            proposed(self.network.name),
+            self.bitcoind,
+            self.feed.chain,
+            self.tss,
+            self.peers,
+            lambda digest: self.network.name == "regtest" or digest in self.consents,
+        )
+        self.peers.handle(PROPOSE, self.ceremony.on_propose)
+        self.peers.handle(PUBLISH, self._on_activated)
+        listen = self.config.peer
+        try:
+            await self.peers.start(listen.host, listen.port)
+        except OSError as fault:
+            raise StartFault(
+                f"the peer port {listen.host}:{listen.port} is not free ({fault.strerror}): "
+                "stop what uses it, or change [peer] port in config.toml"
+            ) from fault
+        await self.tss.start()
+
+    async def close(self) -> None:
+        """Stop everything, last opened first."""
+        if self.active is not None:
+            await self.active.close()
+        await self._stack.aclose()
+
+    # The round
+
+    def wake(self) -> None:
+        """Look now instead of at the next poll."""
+        self._woken.set()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Go round until `stop` is set."""
+        while not stop.is_set():
+            self._woken.clear()
+            await self._round()
+            waits = [
+                asyncio.ensure_future(wait)
+                for wait in (stop.wait(), self._woken.wait(), self.feed.wait(self.config.policy.poll))
+            ]
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            for wait in waits:
+                wait.cancel()
+            await asyncio.gather(*waits, return_exceptions=True)
+
+    async def _round(self) -> None:
+        await self._try("bitcoind", self._sync_headers())
+        if self.rollup is not None:
+            await self._try("rollup", self.follower.advance(self.rollup))
+            await self._try("activation", self._adopt())
+        if self.active is not None:
+            await self._try("bridge", self.active.tick())
+
+    async def _try(self, what: str, work: "asyncio.Future[object] | object") -> None:
+        """One part of a round; its failure is said once and waits for the next round."""
+        try:
+            await work  # type: ignore[misc]  # a coroutine of any result
+        except asyncio.CancelledError:
+            raise
+        except (NodeError, SourceError, HeaderRefused, WrongNode, RollupError, RollupLied) as fault:
+            self._say(what, str(fault))
+        except (aiohttp.ClientError, TimeoutError, OSError) as fault:
+            self._say(what, f"{type(fault).__name__}: {fault}")
+        except Exception as bug:
+            self.log.exception("round failed", part=what)
+            self._say(what, f"unexpected: {type(bug).__name__}: {bug}")
+        else:
+            self.trouble.pop(what, None)
+
+    def _say(self, what: str, text: str) -> None:
+        if self.trouble.get(what) != text:
+            self.log.warning("trouble", part=what, reason=text)
+        self.trouble[what] = text
+
+    async def _sync_headers(self) -> None:
+        for event in await self.feed.sync():
+            if isinstance(event, Reorged):
+                await self._on_reorg(event)
+
+    async def _on_reorg(self, event: Reorged) -> None:
+        reorg = event.reorg
+        data = {
+            "depth": reorg.depth,
+            "fork_height": reorg.fork.height,
+            "old_tip": display(reorg.old_tip.hash),
+            "new_tip": display(reorg.new_tip.hash),
+        }
+        text = f"a reorg disconnected {reorg.depth} blocks above height {reorg.fork.height}"
+        self.log.warning("reorg", level=event.level, **data)
+        await self.anchors.alarm(int(self.clock()), event.level, "reorg", text, data)
+
+    # Activation
+
+    async def _adopt(self) -> None:
+        """Take the record from the rollup when no peer brought it; bring it there when it is missing."""
+        there = self.follower.state.activation
+        if self.active is None and there is not None:
+            await self.activate(there)
+        elif self.active is not None and there is None and self.follower.lied is None:
+            assert self.rollup is not None
+            with contextlib.suppress(RollupError):  # somebody else's copy may be under way
+                await self.rollup.submit(Activate(self.active.signed).encode())
+
+    async def activate(self, signed: SignedActivation) -> None:
+        """Store a complete record and act on it; ActivationRefused or ValueError when it is not ours."""
+        record = signed.activation
+        signed.verify(self.genesis.host_keys)
+        if (record.genesis_hash, record.committee_hash) != (self.genesis.hash, self.genesis.committee_hash):
+            raise ActivationRefused("the record is for another rollup or committee")
+        if self.active is not None:
+            if self.active.activation.hash != record.hash:
+                raise ActivationRefused("this bridge is active under another record")
+            return
+        await self.store.save_document(ACTIVATION, signed.encode())
+        if self.tss is not None:
+            await self.tss.activate(("treasury", "anchor", "mint"))
+        await self._follow(signed)
+        self.log.info("active", record=record.hash.hex())
+
+    async def _follow(self, signed: SignedActivation) -> None:
+        signer = None
+        if self.tss is not None and self.peers is not None and self.identity is not None:
+            members = len(self.committee.committee.members)
+            signer = Signer(self.tss, self.peers, self.identity.index, members)
+        ground = Ground(
+            self.bitcoind,
+            self.feed,
+            self.follower,
+            self.rollup,
+            self.anchors,
+            self.store,
+            self.config.policy,
+            self.committee.committee.threshold,
+            signer,
+            self.clock,
+            self.wake,
+            self.log,
+        )
+        active = Active(ground, signed)
+        await active.start()
+        self.active = active
+        self.wake()
+
+    async def _on_activated(self, _member: int, body: bytes) -> bytes:
+        try:
+            await self.activate(SignedActivation.decode(body))
+        except ValueError as fault:
+            raise Refuse("bad-activation", str(fault)) from fault
+        return b""
+
+    # Health
+
+    def health(self) -> list[Check]:
+        """What works and what does not, in sentences."""
+        checks = [
+            self._check("bitcoind", f"height {self.feed.chain.tip.height}"),
+            self._check("rollup", f"block {self.follower.state.height}, final {self.follower.final}"),
+        ]
+        if self.peers is not None:
+            checks.append(self._check_peers())
+        if self.active is None:
+            checks.append(Check("bridge", ok=False, text="not active: there is no activation record yet"))
+            return checks
+        paused = self.active.paused()
+        checks.append(Check("paused", paused is None, paused or "value moves"))
+        checks.append(self._check("bridge", "follows treasury and lanes"))
+        for purpose, keeper in self.active.keepers.items():
+            failure = keeper.last_failure
+            checks.append(Check(f"signing {purpose}", failure is None, failure or "nothing is stuck"))
+        return checks
+
+    def _check(self, name: str, good: str) -> Check:
+        return Check(name, name not in self.trouble, self.trouble.get(name, good))
+
+    def _check_peers(self) -> Check:
+        assert self.peers is not None
+        down = [p.name for p in self.peers.seen.values() if p.down is not None]
+        up = len(self.peers.seen) + 1 - len(down)
+        needed = self.committee.committee.threshold
+        text = f"{up} of {len(self.peers.seen) + 1} members up, {needed} needed"
+        return Check("committee", up >= needed, f"{text}; down: {', '.join(down)}" if down else text)

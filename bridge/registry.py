@@ -1,0 +1,140 @@
+"""Deposit addresses: shown only once t nodes have stored their parameters, and learned from any peer.
+
+Parameters are self-verifying: whoever has them derives the same script, so nobody has to be believed. DESIGN
+section 6, *Deposit address*.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from structlog.typing import FilteringBoundLogger
+
+from anchor.bitcoind import Bitcoind
+from anchor.btc.codec import Reader, Writer
+from anchor.btc.ids import display
+from anchor.rollup.activation import Activation
+from bridge.deposit.address import PARAMS_SIZE, DepositFault, DepositOutput, DepositParams, output
+from bridge.store import BridgeStore
+from bridge.watch import ChainWatch
+from tss.peers import Peers, Refuse
+
+STORE, LIST = "bridge.params", "bridge.all-params"
+MAX_ADDRESSES = 100_000  # what one node keeps; an operator raises it by pruning reclaimed ones
+
+
+class NotStored(Exception):
+    """Too few nodes stored the parameters: the address must not be shown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A payment that stood on the chain before its parameters were known here."""
+
+    outpoint: bytes
+    value: int
+
+
+class Registry:
+    """The addresses this node knows."""
+
+    def __init__(
+        self,
+        activation: Activation,
+        threshold: int,
+        store: BridgeStore,
+        bitcoind: Bitcoind,
+        watch: ChainWatch,
+        peers: Peers | None,
+        clock: Callable[[], float],
+        log: FilteringBoundLogger,
+    ) -> None:
+        self.activation, self.threshold, self.store = activation, threshold, store
+        self.bitcoind, self.watch, self.peers = bitcoind, watch, peers
+        self.clock, self.log = clock, log
+        self.count = 0
+
+    async def issue(self, recipient: bytes, user_key: bytes) -> tuple[DepositParams, DepositOutput]:
+        """Derive an address and have it stored by t nodes. DepositFault for bad keys, NotStored for too few."""
+        params = DepositParams(recipient, user_key, self.activation.params.reclaim_delay)
+        derived = output(params, self.activation.treasury_key)
+        await self.learn(params)
+        stored = 1
+        if self.peers is not None:
+            answers = await self.peers.gather(STORE, params.encode(), timeout=5)
+            stored += sum(isinstance(answer, bytes) for answer in answers.values())
+        if stored < self.threshold:
+            raise NotStored(
+                f"only {stored} of the {self.threshold} nodes needed have stored it: try again soon"
+            )
+        return params, derived
+
+    async def learn(self, params: DepositParams) -> bool:
+        """Keep parameters; True when they are new. DepositFault when they are not for this bridge."""
+        if params.delay != self.activation.params.reclaim_delay:
+            due = self.activation.params.reclaim_delay
+            raise DepositFault(f"the reclaim delay is {params.delay} blocks, this bridge's is {due}")
+        script = output(params, self.activation.treasury_key).script_pubkey
+        known = await self.store.params()
+        if script not in known and len(known) >= MAX_ADDRESSES:
+            raise DepositFault("this node keeps no more addresses: ask another one")
+        new = await self.store.add_params(script, params.encode(), int(self.clock()))
+        self.watch.know(script)
+        return new
+
+    async def look_back(self, params: DepositParams) -> list[bytes]:
+        """Find payments made before we knew the address, in bitcoind's set of unspent outputs."""
+        script = output(params, self.activation.treasury_key).script_pubkey
+        answer = await self.bitcoind.call("scantxoutset", "start", [f"raw({script.hex()})"])
+        found = []
+        for coin in answer["unspents"]:
+            txid, vout = bytes.fromhex(coin["txid"])[::-1], int(coin["vout"])
+            outpoint = txid + vout.to_bytes(4, "little")
+            height = int(coin["height"])
+            block = await self.bitcoind.block_hash(height)
+            if block is None:
+                continue
+            sats = int(coin["amount"] * 100_000_000)
+            self.watch.know_outpoint(outpoint)
+            paid = [(outpoint, script, sats)]
+            await self.store.connect_block(height, block, paid, [], self.watch.new_deposit, int(self.clock()))
+            found.append(outpoint)
+            self.log.info("late deposit found", txid=display(txid), height=height)
+        return found
+
+    async def catch_up(self) -> int:
+        """Learn from all peers what was registered while we were away; returns how many were new."""
+        if self.peers is None:
+            return 0
+        new = 0
+        for member, answer in (await self.peers.gather(LIST, b"", timeout=5)).items():
+            if not isinstance(answer, bytes):
+                continue
+            try:
+                r = Reader(answer)
+                listed = [DepositParams.decode(r.fixed(PARAMS_SIZE)) for _ in range(r.count(MAX_ADDRESSES))]
+                r.end()
+                for params in listed:
+                    new += await self.learn(params)
+            except ValueError as fault:
+                self.log.warning("a peer's addresses are not sound", peer=member, reason=str(fault))
+        return new
+
+    def serve(self) -> None:
+        """Answer peers."""
+        if self.peers is not None:
+            self.peers.handle(STORE, self._on_store)
+            self.peers.handle(LIST, self._on_list)
+
+    async def _on_store(self, _member: int, body: bytes) -> bytes:
+        try:
+            await self.learn(DepositParams.decode(body))
+        except DepositFault as fault:
+            raise Refuse("bad-params", str(fault)) from fault
+        return b""
+
+    async def _on_list(self, _member: int, _body: bytes) -> bytes:
+        known = list((await self.store.params()).values())[-MAX_ADDRESSES:]
+        out = Writer().count(len(known))
+        for params in known:
+            out.fixed(params, PARAMS_SIZE)
+        return out.done()
