@@ -6,6 +6,7 @@ was saved stays, what was not is derived again. This is the composition root: on
 
 import asyncio
 import contextlib
+import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -40,7 +41,7 @@ from tss.dkg.committee import SignedCommittee
 from tss.dkg.faults import CommitteeFault
 from tss.files import FolderInUse, FolderLock
 from tss.identity import HostIdentity, IdentityFault
-from tss.node import TssNode
+from tss.node import KeyFault, TssNode
 from tss.peers import Peers, Refuse
 
 ACTIVATION = "activation"
@@ -142,6 +143,23 @@ def _bitcoind(config: Config) -> Bitcoind:
     )
 
 
+def _check_ports(config: Config) -> None:
+    """StartFault for a port that another program holds, before anything is opened."""
+    sections = {"peer": config.peer, "public": config.public, "admin": config.admin}
+    if config.node.role == "observer":
+        del sections["peer"]
+    for name, listen in sections.items():
+        with socket.socket(socket.AF_INET6 if ":" in listen.host else socket.AF_INET) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((listen.host, listen.port))
+            except OSError as fault:
+                raise StartFault(
+                    f"the {name} port {listen.host}:{listen.port} is not free ({fault.strerror}): "
+                    f"stop what uses it, or change [{name}] port in config.toml"
+                ) from fault
+
+
 class Node:
     """An operator's or observer's node over one folder."""
 
@@ -181,6 +199,7 @@ class Node:
             self._stack.push_async_callback(self.rollup.close)
         try:
             self._stack.enter_context(FolderLock(self.folder).acquire())
+            _check_ports(self.config)
             info = await self.bitcoind.check(self.network)
             for name in ("node", "signer") if papers.identity else ("node",):
                 if (self.folder / f"{name}.db").exists():
@@ -224,7 +243,7 @@ class Node:
         self._stack.push_async_callback(self.peers.close)
         try:
             self.tss = await TssNode.open(self.folder, self.committee, identity, self.peers)
-        except (upgrade.SchemaFault, IdentityFault) as fault:
+        except (upgrade.SchemaFault, IdentityFault, FolderInUse, KeyFault) as fault:
             raise StartFault(str(fault)) from fault
         self._stack.push_async_callback(self.tss.close)
         self.ceremony = Ceremony(
@@ -240,13 +259,7 @@ class Node:
         self.peers.handle(PROPOSE, self.ceremony.on_propose)
         self.peers.handle(PUBLISH, self._on_activated)
         listen = self.config.peer
-        try:
-            await self.peers.start(listen.host, listen.port)
-        except OSError as fault:
-            raise StartFault(
-                f"the peer port {listen.host}:{listen.port} is not free ({fault.strerror}): "
-                "stop what uses it, or change [peer] port in config.toml"
-            ) from fault
+        await self.peers.start(listen.host, listen.port)
         await self.tss.start()
 
     async def close(self) -> None:
