@@ -1,97 +1,33 @@
 """`holdfast rollup`: run its sequencer and validators, keep keys, read accounts and blocks, send transfers."""
 
 import asyncio
-import json
 import signal
 import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 import msgspec
 
 from anchor import rollup_keys
-from anchor.bitcoind import Bitcoind, NodeError
+from anchor.bitcoind import Bitcoind
 from anchor.btc.amounts import Sats
-from anchor.btc.codec import CodecError
-from anchor.btc.ids import XOnlyKey, display
-from anchor.btc.network import NETWORKS
+from anchor.btc.ids import display
 from anchor.finality.votes import check_certified
-from anchor.header_source import SourceError
-from anchor.headers.rules import HeaderRefused
 from anchor.rollup.block import CertifiedBlock
-from anchor.rollup.genesis import Genesis, Validator
+from anchor.rollup.genesis import Genesis
 from anchor.rollup.tx import Transfer, decode_tx
-from anchor.rollup_client import RollupClient, RollupError
+from anchor.rollup_cli_tools import FILE, JSON, READABLE, URL, go, key32, load_genesis, load_keys, show
+from anchor.rollup_client import RollupClient
+from anchor.rollup_genesis_cli import genesis as genesis_group
 from anchor.rollup_keys import KeyFileError, RollupKey
 from anchor.rollup_processes import SequencerSettings, ValidatorSettings, run_sequencer, run_validator
-from anchor.rollup_store import StoreError
-from anchor.validator import ChainLied, NotAValidator, Restored
-from migrations.upgrade import SchemaFault
-
-_T = TypeVar("_T")
-_PLAIN = (
-    StoreError,
-    SchemaFault,
-    NodeError,
-    SourceError,
-    HeaderRefused,
-    RollupError,
-    KeyFileError,
-    CodecError,
-    NotAValidator,
-    Restored,
-    ChainLied,
-    OSError,
-)
-_FILE = click.Path(dir_okay=False, path_type=Path)
-_READABLE = click.Path(exists=True, dir_okay=False, path_type=Path)
-
-URL = click.option(
-    "--rollup", "url", required=True, envvar="HOLDFAST_ROLLUP", help="Root of the rollup's HTTP API."
-)
-JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
 
 
 @click.group()
 def rollup() -> None:
     """The embedded rollup: sequencer, validators, keys, balances, transfers."""
-
-
-def _go(work: Coroutine[Any, Any, _T]) -> _T:
-    """Run to the end; a foreseen error becomes one sentence and exit status 1."""
-    try:
-        return asyncio.run(work)
-    except _PLAIN as error:
-        raise click.ClickException(str(error)) from error
-
-
-def _genesis(path: Path) -> Genesis:
-    try:
-        return Genesis.from_json(path.read_bytes())
-    except (OSError, CodecError) as error:
-        raise click.ClickException(f"{path}: {error}") from error
-
-
-def _keys(path: Path) -> list[RollupKey]:
-    try:
-        return rollup_keys.load(path)
-    except KeyFileError as error:
-        raise click.ClickException(str(error)) from error
-
-
-def _key32(_: click.Context, __: click.Parameter, value: str) -> bytes:
-    try:
-        if len(value) == 64:
-            return bytes.fromhex(value)
-    except ValueError:
-        pass
-    raise click.BadParameter("give a rollup key: 64 hex digits, as `holdfast rollup key show` prints it")
-
-
-def _show(as_json: bool, value: dict[str, Any], text: str) -> None:
-    click.echo(json.dumps(value, indent=2) if as_json else text)
 
 
 async def _stoppable(work: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> None:
@@ -106,8 +42,8 @@ async def _stoppable(work: Callable[[asyncio.Event], Coroutine[Any, Any, None]])
 
 
 @rollup.command()
-@click.option("--genesis", type=_READABLE, required=True, help="genesis.json of this rollup.")
-@click.option("--db", type=_FILE, required=True, help="rollup.db of this sequencer.")
+@click.option("--genesis", type=READABLE, required=True, help="genesis.json of this rollup.")
+@click.option("--db", type=FILE, required=True, help="rollup.db of this sequencer.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", type=click.IntRange(0, 65535), default=9200, show_default=True, help="0 chooses one.")
 @click.option(
@@ -119,9 +55,9 @@ def run(genesis: Path, db: Path, host: str, port: int, nodes: tuple[str, ...]) -
     Example: holdfast rollup run --genesis genesis.json --db rollup.db --node http://127.0.0.1:9101
     """
     settings = SequencerSettings(db, host, port, nodes)
-    found = _genesis(genesis)
+    found = load_genesis(genesis)
     _log_to_stderr()
-    _go(_stoppable(lambda stop: run_sequencer(found, settings, stop, _ready("rollup API on {}"))))
+    go(_stoppable(lambda stop: run_sequencer(found, settings, stop, _ready("rollup API on {}"))))
 
 
 @rollup.group()
@@ -130,17 +66,15 @@ def validator() -> None:
 
 
 @validator.command("run")
-@click.option("--genesis", type=_READABLE, required=True, help="genesis.json of this rollup.")
-@click.option("--keys", type=_READABLE, required=True, help="Key file; all its keys vote.")
-@click.option(
-    "--db", type=_FILE, required=True, help="rollup.db of this validator; never copy or restore it."
-)
+@click.option("--genesis", type=READABLE, required=True, help="genesis.json of this rollup.")
+@click.option("--keys", type=READABLE, required=True, help="Key file; all its keys vote.")
+@click.option("--db", type=FILE, required=True, help="rollup.db of this validator; never copy or restore it.")
 @click.option(
     "--headers", type=click.Path(file_okay=False, path_type=Path), help="Folder of headers [beside --db]."
 )
 @click.option("--rollup", "url", required=True, help="Root of the rollup's HTTP API.")
 @click.option("--bitcoind-url", required=True, help="RPC of your own bitcoind, e.g. http://127.0.0.1:8332.")
-@click.option("--cookie", type=_FILE, required=True, help="bitcoind's cookie file.")
+@click.option("--cookie", type=FILE, required=True, help="bitcoind's cookie file.")
 @click.option("--zmq", help="bitcoind's -zmqpubsequence address, for quicker wake-ups.")
 @click.option(
     "--resume-above", type=click.IntRange(min=0), help="After losing --db: nothing above was ever signed."
@@ -161,7 +95,7 @@ def run_validator_command(
     Example: holdfast rollup validator run --genesis genesis.json --keys validators.json --db validator.db
     --rollup http://127.0.0.1:9200 --bitcoind-url http://127.0.0.1:18443 --cookie ~/.bitcoin/regtest/.cookie
     """
-    found, pairs = _genesis(genesis), _keys(keys)
+    found, pairs = load_genesis(genesis), load_keys(keys)
     folder = headers or db.with_name(f"{db.stem}-headers")
     _log_to_stderr()
 
@@ -170,7 +104,7 @@ def run_validator_command(
         settings = ValidatorSettings(db, folder, url, bitcoind, zmq, resume_above)
         await run_validator(found, pairs, settings, stop, _ready("validator at height {}"))
 
-    _go(_stoppable(work))
+    go(_stoppable(work))
 
 
 def _ready(text: str) -> Callable[[Any], None]:
@@ -207,7 +141,7 @@ def key() -> None:
 
 
 @key.command("new")
-@click.option("-o", "--output", type=_FILE, required=True, help="File to write; never overwritten.")
+@click.option("-o", "--output", type=FILE, required=True, help="File to write; never overwritten.")
 @click.option(
     "--count", type=click.IntRange(1, 100), default=1, show_default=True, help="Several for validators."
 )
@@ -226,26 +160,26 @@ def key_new(output: Path, count: int, as_json: bool) -> None:
 
 
 @key.command("show")
-@click.argument("file", type=_READABLE)
+@click.argument("file", type=READABLE)
 @JSON
 def key_show(file: Path, as_json: bool) -> None:
     """Print the public keys of a key file.
 
     Example: holdfast rollup key show alice.json
     """
-    _print_keys(_keys(file), as_json)
+    _print_keys(load_keys(file), as_json)
 
 
 def _print_keys(keys: list[RollupKey], as_json: bool) -> None:
     publics = [pair.public.hex() for pair in keys]
-    _show(as_json, {"keys": publics}, "\n".join(publics))
+    show(as_json, {"keys": publics}, "\n".join(publics))
 
 
 # Reading and sending
 
 
 @rollup.command()
-@click.argument("key", callback=_key32)
+@click.argument("key", callback=key32)
 @URL
 @JSON
 def balance(key: bytes, url: str, as_json: bool) -> None:
@@ -258,13 +192,13 @@ def balance(key: bytes, url: str, as_json: bool) -> None:
         async with RollupClient(url) as client:
             return await client.account(key)
 
-    found = _go(work())
-    _show(as_json, msgspec.to_builtins(found), f"{found.balance} sats, next nonce {found.next_nonce}")
+    found = go(work())
+    show(as_json, msgspec.to_builtins(found), f"{found.balance} sats, next nonce {found.next_nonce}")
 
 
 @rollup.command()
-@click.option("--key", "key_file", type=_READABLE, required=True, help="Key file of the sender.")
-@click.option("--to", "recipient", callback=_key32, required=True, help="Rollup key of the recipient.")
+@click.option("--key", "key_file", type=READABLE, required=True, help="Key file of the sender.")
+@click.option("--to", "recipient", callback=key32, required=True, help="Rollup key of the recipient.")
 @click.option("--amount", type=click.IntRange(min=1), required=True, help="Satoshis.")
 @URL
 @JSON
@@ -282,8 +216,8 @@ def transfer(key_file: Path, recipient: bytes, amount: int, url: str, as_json: b
             tx = Transfer(sender.public, nonce, recipient, Sats(amount))
             return await client.submit(sender.sign_tx(tx, genesis.hash).encode())
 
-    txid = _go(work()).hex()
-    _show(as_json, {"txid": txid}, f"sent {amount} sats in {txid}")
+    txid = go(work()).hex()
+    show(as_json, {"txid": txid}, f"sent {amount} sats in {txid}")
 
 
 @rollup.command()
@@ -301,7 +235,7 @@ def block(height: int, url: str, as_json: bool) -> None:
             page = await client.blocks(height - 1, 1)
             return await client.genesis(), page[0] if page else None
 
-    genesis, found = _go(work())
+    genesis, found = go(work())
     if found is None or found.height != height:
         raise click.ClickException(f"there is no certified block {height} yet: ask again later")
     try:
@@ -309,7 +243,7 @@ def block(height: int, url: str, as_json: bool) -> None:
     except ValueError as error:
         raise click.ClickException(f"the rollup served a block that is not certified: {error}") from error
     facts = _facts(found)
-    _show(as_json, facts, "\n".join(f"{name:>14}  {value}" for name, value in facts.items()))
+    show(as_json, facts, "\n".join(f"{name:>14}  {value}" for name, value in facts.items()))
 
 
 def _facts(found: CertifiedBlock) -> dict[str, Any]:
@@ -327,88 +261,4 @@ def _facts(found: CertifiedBlock) -> dict[str, Any]:
     }
 
 
-# Genesis
-
-
-@rollup.group()
-def genesis() -> None:
-    """The file a rollup begins with."""
-
-
-@genesis.command("make")
-@click.option("-o", "--output", type=_FILE, required=True, help="File to write; never overwritten.")
-@click.option(
-    "--id", "rollup_id", type=click.IntRange(1, 2**32 - 1), required=True, help="Number of the rollup."
-)
-@click.option("--name", required=True, help="a-z, 0-9 and '-'.")
-@click.option("--network", type=click.Choice(list(NETWORKS)), required=True)
-@click.option("--committee-hash", callback=_key32, required=True, help="Hash of the committee file.")
-@click.option(
-    "--host-key", "hosts", multiple=True, required=True, help="Host key of each operator, in order."
-)
-@click.option(
-    "--validator", "validators", multiple=True, required=True, help="KEY or KEY:STAKE; may be repeated."
-)
-@click.option("--bitcoind-url", required=True, help="RPC of your own bitcoind.")
-@click.option("--cookie", type=_FILE, required=True, help="bitcoind's cookie file.")
-@click.option(
-    "--bitcoin-height", type=click.IntRange(min=0), required=True, help="Where the view of Bitcoin begins."
-)
-@click.option(
-    "--k", type=click.IntRange(min=1), default=6, show_default=True, help="Depth at which Bitcoin counts."
-)
-@click.option("--block-ms", type=click.IntRange(min=50), default=1000, show_default=True)
-@JSON
-def genesis_make(
-    output: Path,
-    rollup_id: int,
-    name: str,
-    network: str,
-    committee_hash: bytes,
-    hosts: tuple[str, ...],
-    validators: tuple[str, ...],
-    bitcoind_url: str,
-    cookie: Path,
-    bitcoin_height: int,
-    k: int,
-    block_ms: int,
-    as_json: bool,
-) -> None:
-    """Make genesis.json; the header where the view begins is read from your bitcoind.
-
-    Example: holdfast rollup genesis make -o genesis.json --id 1 --name demo --network regtest …
-    """
-    header = _go(_header_at(bitcoind_url, cookie, bitcoin_height))
-    try:
-        made = Genesis(
-            rollup_id,
-            name,
-            network,
-            committee_hash,
-            tuple(bytes.fromhex(host) for host in hosts),
-            tuple(_stake(text) for text in validators),
-            bitcoin_height,
-            header,
-            k,
-            block_ms,
-        )
-        with output.open("x", encoding="utf-8") as file:
-            file.write(made.to_json())
-    except FileExistsError as error:
-        raise click.ClickException(f"{output} exists: choose another name") from error
-    except (OSError, ValueError) as error:
-        raise click.ClickException(str(error)) from error
-    _show(as_json, {"genesis_hash": made.hash.hex()}, f"genesis {made.hash.hex()} written to {output}")
-
-
-async def _header_at(url: str, cookie: Path, height: int) -> bytes:
-    async with Bitcoind(url, cookie=cookie) as bitcoind:
-        block_hash = await bitcoind.block_hash(height)
-        if block_hash is None:
-            raise SourceError(f"bitcoind has no block {height} yet: choose a lower --bitcoin-height")
-        return await bitcoind.header_bytes(block_hash)
-
-
-def _stake(text: str) -> Validator:
-    public, _, stake = text.partition(":")
-    return Validator(XOnlyKey(bytes.fromhex(public)), int(stake or "1"))
+rollup.add_command(genesis_group)

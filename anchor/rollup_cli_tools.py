@@ -1,0 +1,83 @@
+"""What all commands of `holdfast rollup` share: options, key files, errors as one sentence, output."""
+
+import asyncio
+import json
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from anchor import rollup_keys
+from anchor.bitcoind import NodeError
+from anchor.btc.codec import CodecError
+from anchor.header_source import SourceError
+from anchor.headers.rules import HeaderRefused
+from anchor.rollup.genesis import Genesis
+from anchor.rollup_client import RollupError
+from anchor.rollup_keys import KeyFileError, RollupKey
+from anchor.rollup_store import StoreError
+from anchor.validator import ChainLied, NotAValidator, Restored
+from migrations.upgrade import SchemaFault
+
+_T = TypeVar("_T")
+_PLAIN = (
+    StoreError,
+    SchemaFault,
+    NodeError,
+    SourceError,
+    HeaderRefused,
+    RollupError,
+    KeyFileError,
+    CodecError,
+    NotAValidator,
+    Restored,
+    ChainLied,
+    OSError,
+)
+FILE = click.Path(dir_okay=False, path_type=Path)
+READABLE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+URL = click.option(
+    "--rollup", "url", required=True, envvar="HOLDFAST_ROLLUP", help="Root of the rollup's HTTP API."
+)
+JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
+
+
+def go(work: Coroutine[Any, Any, _T]) -> _T:
+    """Run to the end; a foreseen error becomes one sentence and exit status 1."""
+    try:
+        return asyncio.run(work)
+    except _PLAIN as error:
+        raise click.ClickException(str(error)) from error
+
+
+def load_genesis(path: Path) -> Genesis:
+    """Read genesis.json, or end the command with what is wrong with it."""
+    try:
+        return Genesis.from_json(path.read_bytes())
+    except (OSError, CodecError) as error:
+        raise click.ClickException(f"{path}: {error}") from error
+
+
+def load_keys(path: Path) -> list[RollupKey]:
+    """Read a key file, or end the command with what is wrong with it."""
+    try:
+        return rollup_keys.load(path)
+    except KeyFileError as error:
+        raise click.ClickException(str(error)) from error
+
+
+def key32(_: click.Context, __: click.Parameter, value: str) -> bytes:
+    """Read a 32-byte argument in hex; a click callback."""
+    try:
+        if len(value) == 64:
+            return bytes.fromhex(value)
+    except ValueError:
+        pass
+    raise click.BadParameter("give 64 hex digits, as `holdfast rollup key show` prints them")
+
+
+def show(as_json: bool, value: dict[str, Any], text: str) -> None:
+    """Print `value` as JSON or `text` for people."""
+    click.echo(json.dumps(value, indent=2) if as_json else text)
