@@ -187,6 +187,7 @@ class SimSigner:
     boot: int = 1
     up: bool = True
     rows: dict[bytes, signer.NonceRow] = field(default_factory=dict)
+    requests: dict[bytes, bytes] = field(default_factory=dict)
     refusals: list[signer.Refuse] = field(default_factory=list)
     state: signer.SignerState = field(default_factory=signer.SignerState)
     mangle_offer: Callable[[messages.Commitments], bytes] | None = None
@@ -220,8 +221,12 @@ class SimSigner:
         offer = self.issue(ask.sender, granted.count)
         return self.mangle_offer(offer) if self.mangle_offer else offer.encode()
 
+    def row(self, commitment: bytes) -> signer.NonceRow:
+        row = self.rows[commitment]
+        return replace(row, request=self.requests.get(row.session, b""))
+
     def decide(self, request: messages.SharesRequest) -> signer.Release | signer.Replay | signer.Refuse:
-        spent = {c: self.rows[c] for c in signer.own_commitments(self.context, request) if c in self.rows}
+        spent = {c: self.row(c) for c in signer.own_commitments(self.context, request) if c in self.rows}
         approval = self.approve(request.purpose, request.payload)
         return signer.decide(self.context, self.state, request, approval, spent)
 
@@ -237,6 +242,7 @@ class SimSigner:
             case signer.Release(plan, state):
                 self.state = state
                 shares = tuple(ENGINE.sign(self.key, step.handle, step.package) for step in plan)
+                self.requests[request.session] = body
                 for row in signer.rows(request, decision, shares):
                     assert row.commitment not in self.rows, "a nonce would be used twice"
                     self.rows[row.commitment] = row
@@ -298,7 +304,6 @@ class Shell:
     blames: list[Blame] = field(default_factory=list)
     opened: list[OpenSession] = field(default_factory=list)
     asked: int = 0
-    garbage_ok: bool = True
 
     def start(self) -> None:
         self._do(self.machine.start())

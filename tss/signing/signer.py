@@ -66,12 +66,17 @@ class SignerState:
 
 @dataclass(frozen=True, slots=True)
 class NonceRow:
-    """One spent nonce as stored: commitment UNIQUE; `request` is the encoded SharesRequest when kept."""
+    """One spent nonce as stored: commitment UNIQUE.
+
+    The shell stores the encoded SharesRequest once, by `session`, and fills `request` in when it looks a row
+    up: with it a reuse can be proved to strangers.
+    """
 
     commitment: bytes
     package_hash: bytes
     share: bytes
     request: bytes = b""
+    session: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,9 +195,9 @@ def decide(
 
 def rows(request: SharesRequest, release: Release, shares: Sequence[bytes]) -> tuple[NonceRow, ...]:
     """What to store, all in one transaction, before `answer` may be sent."""
-    encoded = request.encode()
+    session = request.session
     return tuple(
-        NonceRow(signing.commitment, signing.package.hash, share, encoded)
+        NonceRow(signing.commitment, signing.package.hash, share, session=session)
         for signing, share in zip(release.plan, shares, strict=True)
     )
 
