@@ -1,0 +1,5 @@
+"""Alembic's entry for node.db."""
+
+from migrations import environment
+
+environment.run()
