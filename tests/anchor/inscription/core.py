@@ -56,7 +56,7 @@ class CoreChain:
         height = self.height + 1
         coinbase = self._coinbase(height, txs, reward)
         root = merkle_levels([tx.txid for tx in (coinbase, *txs)])[0][-1][0]
-        header = _grind(
+        header = grind(
             Header(0x20000000, self.headers[-1].hash, root, self.headers[-1].time + 1, 0x207FFFFF, 0)
         )
         body = b"".join(tx.serialize() for tx in (coinbase, *txs))
@@ -95,7 +95,8 @@ class CoreChain:
         return Tx(1, (TxIn(NULL_OUTPOINT, 0xFFFFFFFF, (bytes(32),), script_sig),), outputs)
 
 
-def _grind(header: Header) -> Header:
+def grind(header: Header) -> Header:
+    """Find a nonce: two tries on average."""
     while int.from_bytes(header.hash, "little") > target_of(header.bits):
         header = Header(
             header.version, header.parent, header.merkle_root, header.time, header.bits, header.nonce + 1

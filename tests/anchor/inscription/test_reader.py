@@ -127,6 +127,11 @@ def payload_with(**changes) -> bytes:
     return leaf_script(replace(PACKAGE.payload, **changes).encode(), KEY[1:])
 
 
+def _elsewhere(reveal: Tx) -> Tx:
+    """The same witness on an input that spends COMMIT."""
+    return replace(reveal, inputs=(replace(reveal.inputs[0], outpoint=COMMIT.outpoint(0)),))
+
+
 def _input(**changes) -> tuple[TxIn, ...]:
     return (replace(REVEAL.inputs[0], **changes),)
 
@@ -154,6 +159,7 @@ FOREIGN = {
     "no payload at all": reveal_with(leaf_script(bytes(56), KEY[1:])),
     "a leaf that is no leaf of ours": reveal_with(b"\x51"),
     "a leaf of another key": reveal_with(leaf_script(PACKAGE.payload.encode(), STRANGER.key33[1:])),
+    "a leaf that the commit does not commit to": [COMMIT, _elsewhere(reveal_with(payload_with(count=9))[1])],
     "another internal key": reveal_with(payload_with(), key33=STRANGER.key33),
 }
 

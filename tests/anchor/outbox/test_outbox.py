@@ -179,6 +179,13 @@ def test_void_and_commit_in_one_block_leave_together():
     assert state == st.Reorged()
 
 
+def test_a_void_still_counts_when_only_the_commits_block_is_said_to_leave():
+    spent = ev.TipSpentBy(VOID, H[2], 2, ev.Spender.VOID)
+    state, effects = after(ANCHOR, *TO_MEMPOOL, mined(COMMIT, 1), spent, ev.Unmined(H[1]))
+    assert (state, effects) == (st.Void(by=at(VOID, 2)), ())
+    assert after(ANCHOR, ev.Unmined(H[2]), state=state)[0] == st.Reorged()
+
+
 def test_a_changed_parent_has_the_content_signed_anew_and_these_bytes_rest():
     state, effects = after(ANCHOR, *TO_MEMPOOL, ev.ParentGone(PARENT, H[1], 1))
     assert state == st.ParentChanged(by=at(PARENT, 1))

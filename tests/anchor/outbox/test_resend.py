@@ -93,6 +93,22 @@ def test_a_child_of_two_unmined_parents_waits():
     assert order([A, other, both], [A.txid]) == ((other, both),)
 
 
+def test_a_parent_has_one_unconfirmed_child_at_a_time():
+    parent = Tx(3, A.inputs, A.outputs * 3)
+    one, two = a_tx(parent.outpoint(0)), a_tx(parent.outpoint(1))
+    assert order([parent, one, two], []) == ((parent, one),)
+    assert order([parent, one, two], [], [parent.txid]) == ((one,),)
+    assert order([parent, one, two], [], [parent.txid, one.txid]) == ()
+    assert order([parent, one, two], [parent.txid]) == ((one,), (two,))
+
+
+def test_a_child_of_two_parents_in_the_mempool_waits_for_a_block():
+    other = a_tx(OutPoint(Txid(bytes([6]) * 32), 0))
+    both = a_tx(A.outpoint(0), other.outpoint(0))
+    assert order([A, other, both], [], [A.txid, other.txid]) == ()
+    assert order([A, other, both], [other.txid], [A.txid]) == ((both,),)
+
+
 class Node:
     """A mempool that refuses what TRUC refuses, and blocks."""
 

@@ -6,17 +6,21 @@ from dataclasses import replace
 
 import pytest
 
+from anchor.btc.hashing import sha256d
 from anchor.btc.header import Header
 from anchor.btc.ids import OutPoint
 from anchor.btc.network import REGTEST, SIGNET
 from anchor.btc.tx import Tx
+from anchor.inscription.lane import tip_script
+from anchor.proofs import tree
+from anchor.proofs.manifest import leaves_of
 from anchor.proofs.proof import ProofRefused, verify
 from anchor.proofs.proof_file import MAX_PROOF, AnchorProof, ProofFormatError
 from anchor.proofs.proof_maker import make_proof
 from anchor.proofs.records import record_hash
-from tests.anchor.inscription.batches import a_range
+from tests.anchor.inscription.batches import a_batch, a_range
 from tests.anchor.inscription.whole_key import ANCHOR, ODD, STRANGER
-from tests.anchor.proofs.story import changed, strangers_story, tell
+from tests.anchor.proofs.story import Lie, changed, strangers_story, tell, told_by_hand, with_root
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +118,7 @@ def test_a_proof_of_another_version_is_refused(proof):
 
 def test_a_strangers_leaf_under_the_same_internal_key_existed_but_is_not_authorised(story, tmp_path):
     """Issue 3, step 5: he pays, his leaf is under P, his signature is valid under his own key, and it is mined."""
-    fake = strangers_story(tmp_path, story.batch, STRANGER.key33[1:], signer=STRANGER)
+    fake = strangers_story(tmp_path, story.batch)
     error = refused(fake, fake.proof().encode(), "leaf's key is not the anchor key", existed=True)
     assert str(error).startswith("existed, not authorised")
     assert (error.existed.txid, error.existed.depth) == (fake.reveal.txid, 2)
@@ -122,7 +126,7 @@ def test_a_strangers_leaf_under_the_same_internal_key_existed_but_is_not_authori
 
 def test_a_witness_invented_for_a_strangers_mined_transaction_is_refused(story, tmp_path):
     """A txid does not cover the witness, so a file could carry any: the commit's output must commit to the leaf."""
-    fake = strangers_story(tmp_path, story.batch, STRANGER.key33[1:], signer=STRANGER)
+    fake = strangers_story(tmp_path, story.batch)
     _, leaf, control = story.reveal.inputs[0].witness
     forged = fake.reveal.with_witness(0, (bytes(64), leaf, control))
     refused(fake, changed(fake.proof(), reveal=forged.serialize()), "does not commit to the leaf")
@@ -130,7 +134,7 @@ def test_a_witness_invented_for_a_strangers_mined_transaction_is_refused(story, 
 
 def test_a_copied_signature_on_a_strangers_commit_is_refused(story, tmp_path):
     """He commits to P's very leaf: he cannot spend it, but pretends with the signature of the true reveal."""
-    fake = strangers_story(tmp_path, story.batch, STRANGER.key33[1:], signer=STRANGER)
+    fake = strangers_story(tmp_path, story.batch)
     proof = fake.proof()
     signature = story.reveal.inputs[0].witness[0]
     _, leaf, control = fake.reveal.inputs[0].witness
@@ -252,6 +256,86 @@ def test_commit_and_reveal_must_belong_together(story, proof):
     refused(story, changed(proof, commit=b"\1\2"), "commit or reveal")
     bare = story.reveal.serialize_stripped()
     refused(story, changed(proof, reveal=bare), "no script spend")
+
+
+BATCH = a_batch(a_range(0), a_range(1))
+PAYLOAD = BATCH.payload()
+
+
+@pytest.mark.parametrize(
+    ("lie", "reason"),
+    [
+        (Lie(PAYLOAD.encode(), internal=STRANGER.key33), "internal key"),
+        (Lie(PAYLOAD.encode(), signer=STRANGER), "signature"),
+        (Lie(PAYLOAD.encode(), to=tip_script(STRANGER.key33)), "recreate the tip"),
+        (Lie(PAYLOAD.encode(), sequence=0xFFFFFFFC), "recreate the tip"),
+        (Lie(replace(PAYLOAD, lane=1).encode()), "different lanes"),
+        (Lie(replace(PAYLOAD, sequence=2).encode()), "different lanes"),
+        (Lie(replace(PAYLOAD, count=4).encode()), "different lanes"),
+        (Lie(replace(PAYLOAD, rollup_id=2).encode()), "another rollup"),
+    ],
+)
+def test_what_the_builder_never_makes_existed_only(tmp_path, lie, reason):
+    if lie.signer is STRANGER:  # nobody could mine it: the witness is exchanged afterwards
+        story = told_by_hand(tmp_path, BATCH, replace(lie, signer=ANCHOR))
+        _, leaf, control = story.reveal.inputs[0].witness
+        forged = story.reveal.with_witness(0, (STRANGER.sign(bytes(32), "internal"), leaf, control))
+        refused(story, changed(story.proof(), reveal=forged.serialize()), reason, existed=True)
+        return
+    story = told_by_hand(tmp_path, BATCH, lie)
+    refused(story, story.proof().encode(), reason, existed=True)
+
+
+def test_the_hand_that_tells_lies_can_tell_the_truth(tmp_path):
+    story = told_by_hand(tmp_path, BATCH, Lie(PAYLOAD.encode()))
+    assert check(story, story.proof().encode()).record == a_range(0)
+
+
+@pytest.mark.parametrize(
+    ("end", "reason"),
+    [
+        (replace(BATCH.manifest().rollups[0], last=9), "ends this rollup before"),
+        (replace(BATCH.manifest().rollups[0], rollup_id=2), "ends this rollup before"),
+        (replace(BATCH.manifest().rollups[0], last=10), "another state root"),
+    ],
+)
+def test_a_manifest_that_contradicts_its_record_is_refused(tmp_path, end, reason):
+    manifest = replace(BATCH.manifest(), rollups=(end,))
+    payload = replace(PAYLOAD, root=tree.root(leaves_of(manifest, BATCH.decoded())))
+    story = told_by_hand(tmp_path, BATCH, Lie(payload.encode()))
+    where = (story.commit, story.block, story.height, story.reveal.txid)
+    proof = make_proof(REGTEST, manifest, BATCH.decoded(), 0, *where)
+    refused(story, proof.encode(), reason, existed=True)
+
+
+def test_a_reveal_at_another_depth_than_the_coinbase_is_refused(story, proof):
+    """What a 64-byte transaction posing as an inner node would look like (CVE-2017-12842)."""
+    coinbase, side = story.block.txs[0].txid, bytes([9]) * 32
+    left = sha256d(coinbase + side)
+    header, headers = with_root(story, sha256d(left + story.reveal.txid))
+    forged = changed(
+        proof,
+        header=header,
+        height=len(headers) // 80 - 1,
+        tx_index=1,
+        tx_branch=(left,),
+        coinbase_branch=(side, story.reveal.txid),
+    )
+    refused(story, forged, "depth", headers_raw=headers)
+
+
+def test_transaction_zero_must_be_a_coinbase(story, proof):
+    header, headers = with_root(story, sha256d(story.commit.txid + story.reveal.txid))
+    forged = changed(
+        proof,
+        header=header,
+        height=len(headers) // 80 - 1,
+        tx_index=1,
+        tx_branch=(story.commit.txid,),
+        coinbase=proof.commit,
+        coinbase_branch=(story.reveal.txid,),
+    )
+    refused(story, forged, "no coinbase", headers_raw=headers)
 
 
 def test_negative_numbers_and_short_headers_are_refused(proof):
