@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from anchor.bitcoind import Bitcoind, Outcome, Submitted
 from anchor.btc.codec import CodecError
-from anchor.btc.ids import OutPoint
+from anchor.btc.ids import OutPoint, Txid
 from anchor.inscription.batch import COMMIT_VSIZE, MIN_COMMIT_FEE, AnchorBatch
 from anchor.inscription.builder import BuildError, Package, SignedPackage, assemble, build
 from anchor.inscription.reader import LaneState
@@ -137,6 +137,19 @@ class LaneDesk:
             raise NotApproved("the batch holds ranges that are not final here yet", retryable=True)
         if own != list(batch.records):
             raise NotApproved("the batch's records differ from those this node derived")
+
+    def stages(self, payload: bytes) -> tuple[tuple[Txid, ...], ...]:
+        """The commit's txid, then those of its reveals, cheapest first."""
+        batch = AnchorBatch.decode(payload)
+        package = build(batch, self.activation.anchor_key, {self.activation.rollup_id})
+        return (package.commit.txid,), tuple(tx.txid for tx in package.reveals)
+
+    async def present(self, payload: bytes, signatures: Sequence[bytes]) -> Txid | None:
+        """The reveal that our mempool holds."""
+        _, signed = self._signed(payload, signatures)
+        coin = signed.commit.outpoint(0)
+        spender = (await self.bitcoind.spenders([coin])).get(coin)
+        return spender if spender in {tx.txid for tx in signed.reveals} else None
 
     def _signed(self, payload: bytes, signatures: Sequence[bytes]) -> tuple[AnchorBatch, SignedPackage]:
         batch = AnchorBatch.decode(payload)

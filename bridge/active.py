@@ -8,20 +8,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from structlog.typing import FilteringBoundLogger
-from tss.node import TssNode
 
 from anchor.bitcoind import Bitcoind
-from anchor.btc.ids import BlockHash
+from anchor.btc.ids import BlockHash, OutPoint
 from anchor.feed import HeaderFeed
 from anchor.follower import Follower
 from anchor.headers.finality import final, final_tip, leads
-from anchor.inscriber import LaneDesk, LaneFacts
+from anchor.inscriber import LaneFacts
 from anchor.inscription.payload import Payload
 from anchor.inscription.reader import FIRST_ROOT
 from anchor.proofs.coverage import Coverage, cover
 from anchor.rollup.activation import SignedActivation
 from anchor.rollup_client import RollupClient
-from anchor.store import AnchorStore
+from anchor.store import AnchorStore, StoredPackage
 from bridge import keeper
 from bridge.approvals import Approvals
 from bridge.book import Book, Page
@@ -29,13 +28,17 @@ from bridge.certifier import Certifier, CertifyFacts
 from bridge.config import PolicySection
 from bridge.deposit import states as dst
 from bridge.keeper import Keeper
+from bridge.lane import LaneOnChain
 from bridge.ledger.totals import Totals, TotalsFault, rollup_facts, totals, treasury_facts
+from bridge.outgoing import Whereabouts
 from bridge.registry import Registry
 from bridge.store import BridgeStore
 from bridge.treasurer import TreasuryDesk, TreasuryFacts
 from bridge.treasury import manifest as manifests
 from bridge.treasury.manifest import Manifest
 from bridge.watch import ChainView, ChainWatch
+from bridge.whereabouts import Stages, of_lane_batch, of_treasury_batch
+from tss.node import TssNode
 from tss.peers import Peers
 
 
@@ -87,13 +90,18 @@ class Active:
             self.activation, g.threshold, g.store, g.bitcoind, self.watch, peers, g.clock, g.log
         )
         self.book = Book(self.genesis, self.activation, g.store, self._alarm, g.clock)
-        self.lanes = LaneDesk(
-            self.activation, g.bitcoind, self.lane_facts, max_fee_rate=g.policy.max_fee_rate
+        self.lanes = LaneOnChain(
+            self.activation,
+            g.bitcoind,
+            self.lane_facts,
+            max_fee_rate=g.policy.max_fee_rate,
+            where=self._where_in_lane,
         )
         self.treasury = TreasuryDesk(
             self.activation,
             g.bitcoind,
             self.treasury_facts,
+            self._where_in_treasury,
             min_fee_rate=g.policy.min_fee_rate,
             max_fee_rate=g.policy.max_fee_rate,
         )
@@ -118,6 +126,8 @@ class Active:
                 members=signer.members,
                 clock=g.clock,
                 timeout=g.policy.leader_timeout,
+                alarm=self._alarm,
+                wake=g.wake,
                 log=g.log,
             )
             for desk in (self.lanes, self.treasury)
@@ -263,13 +273,25 @@ class Active:
         at = None if block is None else chain.get(block)
         return self.activation.height - 1 if at is None else at.height
 
-    def is_final(self, view_block: bytes) -> bool:
+    def _where_in_lane(self, package: StoredPackage, stages: Stages) -> Whereabouts:
+        if self.view is None:
+            return Whereabouts()
+        tip = OutPoint.decode(package.tip)
+        return of_lane_batch(self.view, self.ground.feed.chain, self.is_final, package.sequence, tip, stages)
+
+    def _where_in_treasury(self, package: StoredPackage, stages: Stages) -> Whereabouts:
+        if self.view is None:
+            return Whereabouts()
+        tip = OutPoint.decode(package.tip)
+        return of_treasury_batch(self.view, self.is_final, package.sequence, tip, stages)
+
+    def is_final(self, block: BlockHash) -> bool:
         """Whether a block is final here: depth, work, and the lead over rivals."""
-        block, chain = BlockHash(view_block), self.ground.feed.chain
+        chain = self.ground.feed.chain
         return final(chain, block, self.genesis.k) and leads(chain, block, self.genesis.k)
 
     def totals(self) -> Totals | None:
-        """The audit's numbers; None until the view reaches what the rollup calls final. TotalsFault when they lie."""
+        """The audit's numbers; None until the view has reached the rollup's; TotalsFault for lies."""
         rollup = rollup_facts(self.ground.follower.state, self.genesis.k)
         if self.view is None or self.view.height < rollup.final_height:
             return None

@@ -11,14 +11,16 @@ time; after a reorg the old tip is the tip again, and the same bytes go out agai
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any
 
 from structlog.typing import FilteringBoundLogger
 
-from anchor.bitcoind import Outcome, Submitted
 from anchor.btc.codec import CodecError, Reader, Writer
 from anchor.btc.ids import OUTPOINT_SIZE, OutPoint
 from anchor.store import AnchorStore, StoredPackage
+from bridge import dispatch
+from bridge.desk import Desk
+from bridge.dispatch import AlarmSink, Dispatch
 from tss.node import SigningFailed, TssNode
 from tss.peers import Peers
 from tss.signing.slots import leader, request_id
@@ -26,27 +28,6 @@ from tss.signing.slots import leader, request_id
 MAX_PACKAGE = 2 << 20
 MAX_SIGNATURES = 512
 SIGNED, WANTED = "bridge.signed", "bridge.packages"
-
-
-class Desk(Protocol):
-    """What one chain of coins needs to be kept."""
-
-    purpose: str
-
-    def tip(self) -> OutPoint | None:
-        """The confirmed coin that the next batch spends; None while the chain is unknown or halted."""
-
-    async def plan(self) -> tuple[int, bytes] | None:
-        """Sequence and payload of the next batch on the tip; None when there is nothing to do."""
-
-    def spends(self, payload: bytes) -> tuple[int, OutPoint]:
-        """Sequence and tip of a payload. ValueError when it is no batch of this desk."""
-
-    def check(self, payload: bytes, signatures: Sequence[bytes]) -> None:
-        """Return when the signatures complete the payload's transactions. ValueError otherwise."""
-
-    async def submit(self, payload: bytes, signatures: Sequence[bytes]) -> Submitted:
-        """Bring a signed batch into the mempool; safe to repeat. NodeError when bitcoind does not say."""
 
 
 class Keeper:
@@ -63,12 +44,15 @@ class Keeper:
         members: int,
         clock: Callable[[], float],
         timeout: float,
+        alarm: AlarmSink,
+        wake: Callable[[], None],
         log: FilteringBoundLogger,
     ) -> None:
         self.desk, self.store, self.tss, self.peers = desk, store, tss, peers
         self.index, self.members = index, members
-        self.clock, self.timeout = clock, timeout
+        self.clock, self.timeout, self.wake = clock, timeout, wake
         self.log = log.bind(purpose=desk.purpose)
+        self.dispatch = Dispatch(desk, store, self._share, alarm, self.log)
         self._slot: OutPoint | None = None
         self._since = 0.0
         self._signing: asyncio.Task[None] | None = None
@@ -82,7 +66,7 @@ class Keeper:
         if tip != self._slot:
             self._slot, self._since = tip, self.clock()
             await self._fetch(tip)
-        if await self._send_again(tip):
+        if await self.dispatch.round(tip):
             self._since = self.clock()  # the slot is not stuck: its batch waits for a block
             return
         if self._signing is not None and not self._signing.done():
@@ -105,20 +89,6 @@ class Keeper:
             self._signing.cancel()
             await asyncio.gather(self._signing, return_exceptions=True)
 
-    async def _send_again(self, tip: OutPoint) -> bool:
-        """Whether a signed batch on this tip is on its way; sends those that are not.
-
-        What bitcoind refuses spends something that is gone or pays too little: it stays stored, for a reorg may
-        bring it back, and the slot is planned anew.
-        """
-        waiting = await self.store.packages(self.desk.purpose, tip=tip.encode(), signed=True)
-        for package in sorted(waiting, key=lambda p: p.id):  # the same order on every node
-            sent = await self.desk.submit(package.payload, package.signatures or ())
-            if sent.outcome is not Outcome.REFUSED:
-                return True
-            self.log.debug("refused by bitcoind", request=package.id.hex()[:16], reason=sent.reason)
-        return False
-
     async def _sign(self, tip: OutPoint, sequence: int, payload: bytes) -> None:
         name = request_id(self.desk.purpose, payload)
         log = self.log.bind(request=name.hex()[:16], sequence=sequence, tip=str(tip))
@@ -130,14 +100,17 @@ class Keeper:
             return
         self.last_failure = None
         package = StoredPackage(
-            name, self.desk.purpose, tip.encode(), sequence, payload, signatures, {}, int(self.clock())
+            name, self.desk.purpose, tip.encode(), sequence, payload, signatures, None, int(self.clock())
         )
         self.desk.check(payload, signatures)
-        await self.store.sign_package(package)  # save, then speak
+        await self.store.sign_package(dispatch.signed(package))  # save, then speak
+        log.info("signed")
+        self.wake()  # the next round tells the others, then sends
+
+    async def _share(self, package: StoredPackage) -> None:
         answers = await self.peers.gather(SIGNED, encode_package(package), timeout=3)
-        told = [m for m, a in answers.items() if isinstance(a, bytes)]
-        log.info("signed", told=told)
-        await self.desk.submit(payload, signatures)
+        told = [member for member, answer in answers.items() if isinstance(answer, bytes)]
+        self.log.info("told the others", request=package.id.hex()[:16], told=told)
 
     async def accept(self, package: StoredPackage) -> None:
         """Keep a package that a peer sent, once its signatures prove that t members approved it. ValueError."""

@@ -9,10 +9,12 @@ from dataclasses import dataclass
 
 from anchor.bitcoind import Bitcoind, Outcome, Submitted
 from anchor.btc.amounts import FeeRate, Sats
-from anchor.btc.ids import OutPoint
+from anchor.btc.ids import OutPoint, Txid
 from anchor.rollup.activation import Activation
 from anchor.rollup.state import RollupState
+from anchor.store import StoredPackage
 from bridge.deposit.address import DepositParams
+from bridge.outgoing import Whereabouts
 from bridge.store import DepositRow
 from bridge.treasury import manifest as manifests
 from bridge.treasury.builder import Batch, assemble, build
@@ -30,6 +32,7 @@ from bridge.treasury.manifest import Manifest, ManifestFault, PayoutManifest, Sw
 from bridge.treasury.planner import Payable, Situation, Sweepable, plan
 from bridge.treasury.reader import TreasuryState
 from bridge.treasury.refusal import Code, never
+from bridge.whereabouts import Stages
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,12 +88,18 @@ class TreasuryDesk:
         activation: Activation,
         bitcoind: Bitcoind,
         facts: Callable[[], TreasuryFacts | None],
+        where: Callable[[StoredPackage, Stages], Whereabouts],
         *,
         min_fee_rate: int,
         max_fee_rate: int,
     ) -> None:
         self.activation, self.bitcoind, self.facts = activation, bitcoind, facts
         self.min_fee_rate, self.max_fee_rate = min_fee_rate, max_fee_rate
+        self._where = where
+
+    def whereabouts(self, package: StoredPackage, stages: Stages) -> Whereabouts:
+        """Where a batch is on our own chain."""
+        return self._where(package, stages)
 
     def tip(self) -> OutPoint | None:
         """The treasury's confirmed coin; None while unknown or halted."""
@@ -125,6 +134,17 @@ class TreasuryDesk:
     def check(self, payload: bytes, signatures: Sequence[bytes]) -> None:
         """Return when every input is signed. ValueError otherwise."""
         assemble(build(manifests.decode(payload), self.activation.treasury_key), signatures)
+
+    def stages(self, payload: bytes) -> tuple[tuple[Txid, ...], ...]:
+        """One stage of one version: the batch."""
+        return ((build(manifests.decode(payload), self.activation.treasury_key).tx.txid,),)
+
+    async def present(self, payload: bytes, signatures: Sequence[bytes]) -> Txid | None:
+        """The batch's txid when our mempool holds it."""
+        manifest = manifests.decode(payload)
+        tx = assemble(build(manifest, self.activation.treasury_key), signatures)
+        spender = (await self.bitcoind.spenders([manifest.tip])).get(manifest.tip)
+        return spender if spender == tx.txid else None
 
     async def approve(self, payload: bytes) -> Batch:
         """Build the batch of a manifest this node agrees to. Raises Refusal."""

@@ -1,0 +1,226 @@
+"""`holdfast node`: make a node's folder, run it, look at it, upgrade its databases."""
+
+import asyncio
+import contextlib
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import click
+
+from anchor.cli_tools import FOLDER, JSON, Failed, lines, show, table
+
+if TYPE_CHECKING:
+    from bridge.config import Config
+
+PORT = click.IntRange(1, 65535)
+ADMIN_PORT = click.IntRange(0, 65535)
+DATABASES: tuple[Literal["node"], Literal["signer"]] = ("node", "signer")
+NETWORKS = click.Choice(["mainnet", "testnet3", "testnet4", "signet", "regtest"])
+
+
+@click.group()
+def node() -> None:
+    """Make, run, upgrade and watch a node."""
+
+
+@node.command()
+@FOLDER
+@click.option("--name", required=True, help="The member's name: 1 to 32 of a-z, 0-9 and -.")
+@click.option("--network", type=NETWORKS, required=True, help="The Bitcoin network.")
+@click.option("--role", type=click.Choice(["operator", "observer"]), default="operator", show_default=True)
+@click.option("--bitcoind-url", required=True, help="RPC of your own bitcoind, e.g. http://127.0.0.1:8332.")
+@click.option("--cookie", type=click.Path(dir_okay=False, path_type=Path), help="bitcoind's cookie file.")
+@click.option("--user", default="", help="RPC user, when there is no cookie file.")
+@click.option("--password-file", default="", help="File whose first line is the RPC password.")
+@click.option("--zmq", default="", help="bitcoind's -zmqpubsequence address, for quicker wake-ups.")
+@click.option("--peer-host", help="Name or address that the other operators reach this node by.")
+@click.option("--peer-port", type=PORT, help="Port that the other operators reach this node by.")
+@click.option("--peer-bind", help="Address to bind the peer port on [--peer-host].")
+@click.option("--public-host", default="127.0.0.1", show_default=True, help="Address of the public HTTP API.")
+@click.option("--public-port", type=PORT, required=True, help="Port of the public HTTP API.")
+@click.option("--admin-port", type=ADMIN_PORT, default=0, show_default=True, help="0 picks a free one.")
+@click.option("--rollup-url", default="", help="Root of the rollup's HTTP API.")
+@JSON
+def init(folder: Path, as_json: bool, **given: Any) -> None:
+    """Make a node's folder: config.toml and, for an operator, its keys and member.json.
+
+    Example: holdfast node init --dir ~/holdfast --name alice --network regtest --bitcoind-url
+    http://127.0.0.1:18443 --cookie ~/.bitcoin/regtest/.cookie --peer-host 127.0.0.1 --peer-port 9301
+    --public-port 9101 --rollup-url http://127.0.0.1:9200
+    """
+    operator = given["role"] == "operator"
+    if operator and not (given["peer_host"] and given["peer_port"]):
+        raise click.UsageError("an operator needs --peer-host and --peer-port: the others dial it there")
+    if not given["cookie"] and not given["user"]:
+        raise click.UsageError("give --cookie, or --user and --password-file, of your bitcoind")
+    if (folder / "config.toml").exists():
+        raise Failed(f"{folder} already is a node: choose another folder, or run it with `holdfast node run`")
+    if not all(str(value).isprintable() for value in given.values()):
+        raise click.UsageError("a value holds a line break or another unprintable character")
+    config = _config(given)
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder.chmod(0o700)
+        member = _identity(folder, given) if operator else None
+        from bridge import config as configs
+
+        configs.write(folder, config)
+    except OSError as error:
+        raise Failed(f"cannot make {folder} ({error.strerror}): choose another place") from error
+    done = {
+        "dir": str(folder),
+        "name": given["name"],
+        "role": given["role"],
+        "member": None if member is None else str(member),
+    }
+    if member is None:
+        text = f"{folder} is ready: put committee.json and genesis.json there, then `holdfast node run`"
+    else:
+        text = (
+            f"{folder} is ready. Give {member} to whoever runs `holdfast tss committee propose`;\n"
+            "it holds no secret. keys/ never leaves this machine."
+        )
+    show(as_json, done, text)
+
+
+def _config(given: dict[str, Any]) -> "Config":
+    from bridge.config import BitcoindSection, Config, ListenSection, NodeSection, RollupSection
+
+    cookie = str(given["cookie"].expanduser().absolute()) if given["cookie"] else ""
+    password = str(Path(given["password_file"]).expanduser().absolute()) if given["password_file"] else ""
+    bind = given["peer_bind"] or given["peer_host"] or "127.0.0.1"
+    return Config(
+        NodeSection(given["name"], given["network"], given["role"]),
+        BitcoindSection(given["bitcoind_url"], cookie, given["user"], password, given["zmq"]),
+        peer=ListenSection(bind, given["peer_port"] or 0),
+        public=ListenSection(given["public_host"], given["public_port"]),
+        admin=ListenSection("127.0.0.1", given["admin_port"]),
+        rollup=RollupSection(given["rollup_url"]),
+    )
+
+
+def _identity(folder: Path, given: dict[str, Any]) -> Path:
+    from tss import identity
+
+    host = f"[{given['peer_host']}]" if ":" in given["peer_host"] else given["peer_host"]
+    url = f"https://{host}:{given['peer_port']}"
+    try:
+        if not (folder / "keys" / "host.key").exists():
+            identity.create(folder, given["name"], url)
+        else:  # an earlier `init` died between the keys and config.toml: only the same node goes on
+            mine = identity.load(folder)
+            if (mine.name, mine.peer_url) != (given["name"], url):
+                raise Failed(f"{folder} holds the keys of {mine.name} at {mine.peer_url}: use another folder")
+    except identity.IdentityFault as fault:
+        raise Failed(str(fault)) from fault
+    return folder / "member.json"
+
+
+@node.command()
+@FOLDER
+def run(folder: Path) -> None:
+    """Run the node until SIGTERM or Ctrl-C.
+
+    Example: holdfast node run --dir ~/holdfast
+    """
+    from bridge import logs
+    from bridge.config import ConfigFault, load
+
+    try:
+        logs.configure(load(folder).node.log)
+    except ConfigFault as fault:
+        raise Failed(str(fault), 2) from fault
+    asyncio.run(_run(folder))
+
+
+async def _run(folder: Path) -> None:
+    from bridge import http
+    from bridge.node import Node, StartFault
+
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    try:
+        opened = await Node.open(folder)
+    except StartFault as fault:
+        raise Failed(str(fault), 2) from fault
+    try:
+        sites = await http.serve(opened)
+        try:
+            click.echo(f"{opened.config.node.name}: {sites.public_url}")
+            await opened.run(stop)
+        finally:
+            await sites.close()
+    except StartFault as fault:
+        raise Failed(str(fault), 2) from fault
+    finally:
+        await opened.close()
+
+
+@node.command()
+@FOLDER
+@JSON
+def status(folder: Path, as_json: bool) -> None:
+    """Say how the node on a folder is.
+
+    Example: holdfast node status --dir ~/holdfast
+    """
+    from bridge.admin_client import admin
+
+    found = admin(folder).get("/v1/node/status")
+    facts = {name: value for name, value in found.items() if name not in ("checks", "alarms")}
+    checks = [(c["name"], "ok" if c["ok"] else "TROUBLE", c["text"]) for c in found["checks"]]
+    text = f"{lines(facts)}\n\n{table('checks', ('check', 'state', 'what'), checks)}"
+    alarms = [(a["time"], a["level"], a["text"]) for a in found["alarms"]]
+    if alarms:
+        text += f"\n\n{table('alarms', ('time', 'level', 'alarm'), alarms)}"
+    show(as_json, found, text)
+
+
+@node.command()
+@FOLDER
+@JSON
+def upgrade(folder: Path, as_json: bool) -> None:
+    """Bring the databases of a stopped node to this release; each is copied first.
+
+    Example: holdfast node upgrade --dir ~/holdfast
+    """
+    from migrations.upgrade import SchemaFault, SchemaTooOld, Upgraded, check
+    from migrations.upgrade import upgrade as bring_up
+    from tss.files import FolderInUse, FolderLock
+
+    if not (folder / "config.toml").exists():
+        raise Failed(f"{folder} is no node's folder: give the one that `holdfast node init` made")
+    done = []
+    try:
+        with FolderLock(folder):
+            there = [name for name in DATABASES if (folder / f"{name}.db").exists()]
+            for name in there:  # a database that cannot be upgraded leaves the others as they are
+                with contextlib.suppress(SchemaTooOld):
+                    check(name, folder / f"{name}.db")
+            for name in there:
+                result = bring_up(name, folder / f"{name}.db")
+                done.append(
+                    {
+                        "database": name,
+                        "from": result.before if isinstance(result, Upgraded) else result.revision,
+                        "to": result.after if isinstance(result, Upgraded) else result.revision,
+                        "copy": str(result.copy) if isinstance(result, Upgraded) else None,
+                    }
+                )
+    except (FolderInUse, SchemaFault) as fault:
+        raise Failed(str(fault)) from fault
+    rows = [(d["database"], d["from"], d["to"], d["copy"] or "nothing to do") for d in done]
+    show(as_json, done, table("databases", ("database", "from", "to", "copy"), rows))
+
+
+@node.command("config-reference")
+def config_reference() -> None:
+    """Print every setting of config.toml with its meaning, as Markdown.
+
+    Example: holdfast node config-reference > CONFIG.md
+    """
+    from bridge.config import reference
+
+    click.echo(reference(), nl=False)

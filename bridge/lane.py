@@ -1,0 +1,30 @@
+"""The lane's desk with its place on our own chain."""
+
+from collections.abc import Callable
+
+from anchor.bitcoind import Bitcoind
+from anchor.inscriber import LaneDesk, LaneFacts
+from anchor.rollup.activation import Activation
+from anchor.store import StoredPackage
+from bridge.outgoing import Whereabouts
+from bridge.whereabouts import Stages
+
+
+class LaneOnChain(LaneDesk):
+    """What `anchor/inscriber.py` knows of a lane, and where its batches are."""
+
+    def __init__(
+        self,
+        activation: Activation,
+        bitcoind: Bitcoind,
+        facts: Callable[[], LaneFacts | None],
+        *,
+        max_fee_rate: int,
+        where: Callable[[StoredPackage, Stages], Whereabouts],
+    ) -> None:
+        super().__init__(activation, bitcoind, facts, max_fee_rate=max_fee_rate)
+        self._where = where
+
+    def whereabouts(self, package: StoredPackage, stages: Stages) -> Whereabouts:
+        """Where a batch is on our own chain."""
+        return self._where(package, stages)
