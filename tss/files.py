@@ -13,9 +13,9 @@ class FolderInUse(Exception):
 class FolderLock:
     """An advisory lock on a node's folder, held for the life of the process and freed by its death."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, name: str = "lock") -> None:
         """Remember the folder; nothing is locked yet."""
-        self._path = folder / "lock"
+        self._path = folder / name
         self._file: int | None = None
 
     def acquire(self) -> Self:

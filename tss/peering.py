@@ -13,10 +13,11 @@ class PeerError(Exception):
 
 
 class PeerDown(PeerError):
-    """The member cannot be reached, or did not answer in time."""
+    """The member cannot be reached, or did not answer in time; `why` reads after its name."""
 
-    def __init__(self, member: int, why: str) -> None:
-        super().__init__(member, "down", why)
+    def __init__(self, member: int, why: str, name: str = "") -> None:
+        super().__init__(member, "down", f"{name or f'member {member}'} {why}")
+        self.why = why
 
 
 class PeerRefused(PeerError):
@@ -80,11 +81,14 @@ class Signer(Protocol):
 
 @dataclass(slots=True)
 class PeerInfo:
-    """What is known of a member: Unix seconds, seconds, boot id, clock skew in seconds, why it is down."""
+    """What is known of a member: Unix seconds, seconds, boot id, clock skew in seconds.
+
+    `down` is None while it answers our calls, else what is wrong, as it reads after the name.
+    """
 
     name: str
     last_seen: float | None = None
     rtt: float | None = None
     boot_id: bytes = b""
     skew: float | None = None
-    down: str | None = "not reached yet"
+    down: str | None = "was not reached yet"

@@ -5,9 +5,12 @@ the node answers or refuses by name and goes on; whoever is down fails at once i
 """
 
 import asyncio
+import os
 import secrets
+import ssl
 import time
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import aiohttp
@@ -49,6 +52,7 @@ class _Peer:
     failures: int = 0
     retry_at: float = 0.0
     in_flight: int = 0
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class Peers:
@@ -126,13 +130,13 @@ class Peers:
             return await self._call_self(topic, body)
         peer = self._peers.get(member)
         if peer is None:
-            raise PeerDown(member, "this node's peer port is closed")
+            raise PeerDown(member, "is out of reach: this node's peer port is closed")
         if len(body) > MAX_BODY:
             raise PeerRefused(
                 member, "too-large", f"a body of {len(body)} bytes is over the limit {MAX_BODY}"
             )
         if time.monotonic() < peer.retry_at:
-            raise PeerDown(member, f"{peer.member.name} is down: {self.seen[member].down}")
+            raise PeerDown(member, self.seen[member].down or "is down", peer.member.name)
         return await self._call(peer, topic, body, timeout)
 
     async def gather(
@@ -150,7 +154,7 @@ class Peers:
         return dict(zip(wanted, await asyncio.gather(*map(one, wanted)), strict=True))
 
     async def until_heard(self, members: Iterable[int], timeout: float) -> None:
-        """Wait until each of these members answered or called; TimeoutError otherwise."""
+        """Wait until each of these members answers our calls; TimeoutError otherwise."""
         wanted = [member for member in members if member != self.index]
         async with asyncio.timeout(timeout):
             while any(self.seen[member].down is not None for member in wanted):
@@ -164,26 +168,26 @@ class Peers:
             raise PeerRefused(self.index, refusal.code, refusal.reason) from refusal
 
     async def _call(self, peer: _Peer, topic: str, body: bytes, timeout: float) -> bytes:
-        name, error = peer.member.name, ""
+        name, why = peer.member.name, ""
         try:
             async with asyncio.timeout(timeout):
                 for attempt in range(_TRIES):
                     try:
                         return await self._exchange(peer, topic, body)
-                    except aiohttp.ServerFingerprintMismatch as foreign:
-                        raise PinFault(f"{name} shows a certificate that is not pinned") from foreign
-                    except aiohttp.ClientConnectorError:
+                    except (aiohttp.ClientConnectorError, aiohttp.ServerFingerprintMismatch):
                         raise
                     except (aiohttp.ClientConnectionError, ConnectionError) as dropped:
                         # A pooled line that died, or a member that has not learned our certificate yet.
-                        error = str(dropped) or type(dropped).__name__
+                        why = f"hung up: {_cause(dropped)}"
                         await asyncio.sleep(0.1 * attempt)
         except TimeoutError:
-            raise PeerDown(peer.index, f"{name} did not answer within {timeout:g} s") from None
-        except (aiohttp.ClientError, OSError, PinFault) as failure:
-            error = str(failure)
-        self._mark_down(peer, error)
-        raise PeerDown(peer.index, f"{name} is down: {error}")
+            raise PeerDown(peer.index, f"did not answer within {timeout:g} s", name) from None
+        except (aiohttp.ClientError, OSError, RuntimeError) as failure:
+            if isinstance(failure, RuntimeError) and not peer.session.closed:
+                raise
+            why = f"is down: {_cause(failure)}"
+        self._mark_down(peer, why)
+        raise PeerDown(peer.index, why, name)
 
     async def _exchange(self, peer: _Peer, topic: str, body: bytes) -> bytes:
         request = self._seal(Kind.REQUEST, peer.index, topic, bytes(32), "", body)
@@ -249,18 +253,25 @@ class Peers:
         peer.retry_at = time.monotonic() + min(0.25 * 2 ** min(peer.failures, 8), _BACK_OFF_MAX)
         self.seen[peer.index].down = why
 
-    def _mark_up(self, peer: _Peer, envelope: Envelope, rtt: float | None = None) -> None:
+    def _hear(self, peer: _Peer, envelope: Envelope) -> None:
+        """It spoke to us: whatever we thought, it is worth a call now."""
+        info = self.seen[peer.index]
+        info.last_seen, info.boot_id = self._clock(), envelope.boot_id
+        peer.retry_at = 0.0
+        if info.down is not None:
+            peer.wake.set()
+
+    def _mark_up(self, peer: _Peer, envelope: Envelope, rtt: float) -> None:
+        self._hear(peer, envelope)
         info, now = self.seen[peer.index], self._clock()
-        peer.failures, peer.retry_at = 0, 0.0
-        info.down, info.last_seen, info.boot_id = None, now, envelope.boot_id
+        peer.failures, info.down, info.rtt = 0, None, rtt
+        info.skew = envelope.time_ms / 1000 - (now - rtt / 2)
         self._heard.set()
-        if rtt is not None:
-            info.rtt = rtt
-            info.skew = envelope.time_ms / 1000 - (now - rtt / 2)
 
     async def _keep_pinging(self, peer: _Peer) -> None:
         """Notice who comes and goes, and learn certificates; the only place that dials a member that is down."""
         while True:
+            peer.wake.clear()
             try:
                 async with asyncio.timeout(_PING_TIMEOUT):
                     await self._pins.learn(peer.index, peer.member.peer_url)
@@ -268,12 +279,16 @@ class Peers:
                 await self.call(peer.index, "peer.ping", b"", timeout=_PING_TIMEOUT)
             except PeerRefused:
                 pass  # it is there; what it refuses is for the callers to hear
-            except (PinFault, OSError, PeerDown) as error:
-                self._mark_down(peer, str(error) or "it accepts no connection in time")
+            except PeerDown as down:
+                self._mark_down(peer, down.why)
+            except (PinFault, OSError) as error:
+                self._mark_down(peer, f"is down: {_cause(error)}")
             except Exception:
                 self._log.exception("ping failed", member=peer.member.name)
             pause = self._ping_every if not peer.failures else 0.25 * 2 ** min(peer.failures - 1, 3)
-            await asyncio.sleep(min(pause, 2 * self._ping_every))
+            with suppress(TimeoutError):
+                async with asyncio.timeout(min(pause, 2 * self._ping_every)):
+                    await peer.wake.wait()
 
     async def _serve(self, request: web.Request) -> web.Response:
         transport = request.transport
@@ -306,7 +321,7 @@ class Peers:
         refusal = peer.window.refusal(envelope, int(self._clock() * 1000))
         if refusal is not None:
             return refusal[0], refusal[1].encode()
-        self._mark_up(peer, envelope)
+        self._hear(peer, envelope)
         handler = self._handlers.get(envelope.topic)
         if handler is None:
             return "unknown-topic", f"this node has no topic {envelope.topic}".encode()
@@ -325,6 +340,18 @@ class Peers:
         if len(body) > MAX_BODY:
             return "too-large", b"the answer is over the limit"
         return "ok", body
+
+
+def _cause(error: BaseException) -> str:
+    """A short reason: aiohttp's own sentences carry objects and addresses that help nobody."""
+    if isinstance(error, aiohttp.ServerFingerprintMismatch):
+        return "it shows a TLS certificate that committee.json does not pin"
+    inner = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
+    if isinstance(inner, TimeoutError):
+        return "it accepts no connection in time"
+    if isinstance(inner, OSError) and inner.errno is not None and not isinstance(inner, ssl.SSLError):
+        return os.strerror(inner.errno)
+    return str(inner) or type(inner).__name__
 
 
 async def _bounded(response: aiohttp.ClientResponse, member: int) -> bytes:

@@ -19,6 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from migrations.upgrade import ready
 from tss import tables
 from tss.frost.hashing import tagged_hash
+from tss.signing.signer import NonceRow
 
 
 class StoreFault(Exception):
@@ -45,7 +46,7 @@ class KeyRow:
 
 @dataclass(frozen=True, slots=True)
 class AttemptRow:
-    """A DKG attempt; `state` is open, certified or failed; `transcript` the encoded roster."""
+    """A DKG attempt; `state` is open, signed or failed; `transcript` the roster, once signed the whole."""
 
     sid: bytes
     purpose: str
@@ -59,32 +60,23 @@ class AttemptRow:
 
 
 @dataclass(frozen=True, slots=True)
-class NonceRow:
-    """A share that may have left: commitment 66 bytes, package hash 32, share 32."""
+class SessionRow:
+    """A session that is about to be answered: id, request id, and the coordinator's encoded SharesRequest."""
 
-    commitment: bytes
-    boot_id: bytes
+    session: bytes
     request_id: bytes
-    package_hash: bytes
-    share: bytes
+    request: bytes
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
-    """A signer's yes or no to a request; `phase` is request or release, `signature` by its host key."""
+class VerdictRow:
+    """A yes or no to a request; `phase` is request or release, `verdict` the encoded signed message."""
 
     request_id: bytes
     phase: str
     approved: bool
     reason: str
-    messages_hash: bytes
-    signature: bytes = b""
-
-    @property
-    def digest(self) -> bytes:
-        """What the host key signs."""
-        body = f"{self.phase}\0{int(self.approved)}\0{self.reason}".encode()
-        return tagged_hash("holdfast/verdict/v1", self.request_id, self.messages_hash, body)
+    verdict: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +134,12 @@ class Store:
         wanted = sa.select(t).where(t.c.purpose == purpose, t.c.epoch == epoch).order_by(t.c.at, t.c.attempt)
         return [AttemptRow(*row) for row in await self._rows(wanted)]
 
+    async def signed_attempts(self, epoch: int) -> list[AttemptRow]:
+        """Attempts whose transcript this node signed: each may have become a key without its hearing of it."""
+        t = tables.dkg_attempts
+        rows = await self._rows(sa.select(t).where(t.c.epoch == epoch, t.c.state == "signed"))
+        return [AttemptRow(*row) for row in rows]
+
     async def insert_key(self, row: KeyRow) -> None:
         """Store a certified key; a second time changes nothing."""
         async with self._transaction() as db:
@@ -163,7 +161,7 @@ class Store:
         """All keys, oldest first."""
         return [KeyRow(*row) for row in await self._rows(sa.select(tables.keys).order_by(tables.keys.c.at))]
 
-    async def keep_request(self, row: RequestRow, verdict: Verdict) -> None:
+    async def keep_request(self, row: RequestRow, verdict: VerdictRow) -> None:
         """Store a request whole (the first sight counts) with the verdict on it."""
         async with self._transaction() as db:
             await db.execute(insert(tables.requests).values(_values(row)).on_conflict_do_nothing())
@@ -175,33 +173,45 @@ class Store:
         rows = await self._rows(sa.select(t).where(t.c.request_id == request_id))
         return RequestRow(*rows[0]) if rows else None
 
-    async def record_verdict(self, verdict: Verdict) -> None:
+    async def record_verdict(self, verdict: VerdictRow) -> None:
         """Store a verdict alone."""
         async with self._transaction() as db:
             await self._verdict(db, verdict)
 
-    async def verdicts(self, request_id: bytes) -> list[Verdict]:
+    async def verdicts(self, request_id: bytes) -> list[VerdictRow]:
         """The verdicts on a request, oldest first."""
         t = tables.verdicts
-        wanted = sa.select(
-            t.c.request_id, t.c.phase, t.c.approved, t.c.reason, t.c.messages_hash, t.c.signature
-        )
+        wanted = sa.select(t.c.request_id, t.c.phase, t.c.approved, t.c.reason, t.c.verdict)
         rows = await self._rows(wanted.where(t.c.request_id == request_id).order_by(t.c.number))
-        return [Verdict(*row) for row in rows]
+        return [VerdictRow(*row) for row in rows]
 
     async def nonces(self, commitments: Iterable[bytes]) -> dict[bytes, NonceRow]:
-        """The rows of those commitments that were ever signed with."""
-        t = tables.nonces
-        wanted = sa.select(t.c.commitment, t.c.boot_id, t.c.request_id, t.c.package_hash, t.c.share)
-        rows = await self._rows(wanted.where(t.c.commitment.in_(list(commitments))))
-        return {row[0]: NonceRow(*row) for row in rows}
+        """The rows of those commitments that were ever signed with, each with its coordinator's request."""
+        n, s = tables.nonces, tables.sessions
+        wanted = sa.select(n.c.commitment, n.c.package_hash, n.c.share, s.c.request)
+        wanted = wanted.join(s, s.c.session == n.c.session).where(n.c.commitment.in_(list(commitments)))
+        return {row[0]: NonceRow(*row) for row in await self._rows(wanted)}
 
-    async def insert_shares(self, rows: Sequence[NonceRow], verdict: Verdict) -> None:
+    async def insert_shares(
+        self,
+        boot_id: bytes,
+        session: SessionRow,
+        rows: Sequence[NonceRow],
+        verdict: VerdictRow,
+        request: RequestRow,
+    ) -> None:
         """The transaction before any share leaves: all rows and the verdict, or NonceTaken and nothing."""
         now = self._clock()
+        shared = {"boot_id": boot_id, "session": session.session, "at": now}
+        values = [
+            {"commitment": r.commitment, "package_hash": r.package_hash, "share": r.share} | shared
+            for r in rows
+        ]
         try:
             async with self._transaction() as db:
-                await db.execute(sa.insert(tables.nonces), [_values(row) | {"at": now} for row in rows])
+                await db.execute(insert(tables.requests).values(_values(request)).on_conflict_do_nothing())
+                await db.execute(sa.insert(tables.sessions).values(_values(session) | {"at": now}))
+                await db.execute(sa.insert(tables.nonces), values)
                 await self._verdict(db, verdict)
         except IntegrityError as error:
             raise NonceTaken("one of these commitments was signed with before: no share leaves") from error
@@ -266,7 +276,7 @@ class Store:
         async with self._engine.begin() as db:
             return [tuple(row) for row in await db.execute(statement)]
 
-    async def _verdict(self, db: AsyncConnection, verdict: Verdict) -> None:
+    async def _verdict(self, db: AsyncConnection, verdict: VerdictRow) -> None:
         await db.execute(sa.insert(tables.verdicts).values(_values(verdict) | {"at": self._clock()}))
         if not verdict.approved:
             await self._audit(db, "refused", f"{verdict.request_id.hex()}: {verdict.reason}")

@@ -13,7 +13,7 @@ dkg_attempts = sa.Table(
     sa.Column("epoch", sa.Integer, nullable=False),
     sa.Column("attempt", sa.Integer, nullable=False),
     sa.Column("relay", sa.Integer, nullable=False),
-    sa.Column("state", sa.Text, nullable=False),  # open | certified | failed
+    sa.Column("state", sa.Text, nullable=False),  # open | signed | failed
     sa.Column("reason", sa.Text, nullable=False),
     sa.Column("transcript", sa.LargeBinary, nullable=False),
     sa.Column("at", sa.Float, nullable=False),
@@ -70,10 +70,19 @@ verdicts = sa.Table(
     sa.Column("phase", sa.Text, nullable=False),  # request | release
     sa.Column("approved", sa.Boolean, nullable=False),
     sa.Column("reason", sa.Text, nullable=False),
-    sa.Column("messages_hash", sa.LargeBinary, nullable=False),
-    sa.Column("signature", sa.LargeBinary, nullable=False),
+    sa.Column("verdict", sa.LargeBinary, nullable=False),
     sa.Column("at", sa.Float, nullable=False),
     sa.Index("verdicts_by_request", "request_id"),
+)
+
+# The coordinator's signed order for each session that was answered with shares: evidence, should it cheat.
+sessions = sa.Table(
+    "sessions",
+    metadata,
+    sa.Column("session", sa.LargeBinary, primary_key=True),
+    sa.Column("request_id", sa.LargeBinary, nullable=False),
+    sa.Column("request", sa.LargeBinary, nullable=False),
+    sa.Column("at", sa.Float, nullable=False),
 )
 
 # The durable half of "a nonce is used once": no row, no share; one row per commitment, for ever.
@@ -82,7 +91,7 @@ nonces = sa.Table(
     metadata,
     sa.Column("commitment", sa.LargeBinary, primary_key=True),
     sa.Column("boot_id", sa.LargeBinary, nullable=False),
-    sa.Column("request_id", sa.LargeBinary, nullable=False),
+    sa.Column("session", sa.LargeBinary, nullable=False),
     sa.Column("package_hash", sa.LargeBinary, nullable=False),
     sa.Column("share", sa.LargeBinary, nullable=False),
     sa.Column("at", sa.Float, nullable=False),

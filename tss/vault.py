@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives import hpke
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
+from tss.dkg.ports import SealBroken
 from tss.files import refuse_open_to_others, write_atomically
 
 _SUITE = hpke.Suite(hpke.KEM.X25519, hpke.KDF.HKDF_SHA256, hpke.AEAD.CHACHA20_POLY1305)
@@ -19,7 +20,7 @@ _PURPOSE = re.compile(r"[a-z0-9-]{1,32}")
 
 
 class VaultFault(Exception):
-    """A share that cannot be sealed, opened or read; the sentence names the next move."""
+    """A share file that cannot be read; the sentence names the next move."""
 
 
 class _Deriver(Protocol):
@@ -29,25 +30,25 @@ class _Deriver(Protocol):
 class HpkeSealer:
     """RFC 9180 base mode with X25519, HKDF-SHA256 and ChaCha20-Poly1305: a 32-byte share becomes 80 bytes."""
 
-    def derive(self, seed32: bytes) -> tuple[bytes, bytes]:
+    def derive(self, seed32: bytes, /) -> tuple[bytes, bytes]:
         """The key pair (private, public; 32 bytes each) of a 32-byte secret seed."""
         private = X25519PrivateKey.from_private_bytes(seed32)
         return seed32, private.public_key().public_bytes_raw()
 
-    def seal(self, public32: bytes, info: bytes, plaintext: bytes) -> bytes:
+    def seal(self, public32: bytes, info: bytes, plaintext: bytes, /) -> bytes:
         """Encrypt to a public key; `info` binds the context and must be repeated to open."""
         try:
             return _SUITE.encrypt(bytes(plaintext), X25519PublicKey.from_public_bytes(public32), info)
         except ValueError as error:
-            raise VaultFault("the receiver's session key is no X25519 key") from error
+            raise SealBroken("the receiver's session key is no X25519 key") from error
 
-    def open(self, private32: bytes, info: bytes, sealed: bytes) -> bytearray:
-        """Decrypt or raise VaultFault; the caller wipes the answer."""
+    def open(self, private32: bytes, info: bytes, sealed: bytes, /) -> bytearray:
+        """Decrypt or raise SealBroken; the caller wipes the answer."""
         try:
             key = X25519PrivateKey.from_private_bytes(private32)
             return bytearray(_SUITE.decrypt(sealed, key, info))
         except (InvalidTag, ValueError) as error:
-            raise VaultFault("the sealed share does not open under this key and context") from error
+            raise SealBroken("the sealed share does not open under this key and context") from error
 
 
 class ShareVault:

@@ -3,12 +3,19 @@
 import hashlib
 import json
 import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tss import identity
+from tss.dkg.committee import Committee, Member, SignedCommittee
+from tss.frost.hashing import tagged_hash
+from tss.frost.path import INTERNAL, KEY_ONLY
 from tss.identity import HostIdentity
+from tss.node import TssNode
 from tss.peers import Peers
+from tss.signing.approval import Approved, Refused
 
 
 def free_ports(count: int) -> list[int]:
@@ -77,3 +84,71 @@ async def start_peers(committee: FakeCommittee, member: HostIdentity, **settings
 
 def read_json(path: Path) -> dict[str, object]:
     return json.loads(path.read_text())
+
+
+class AllowAll:
+    """An approval port that signs the payload's tagged hash, unless told to refuse."""
+
+    def __init__(self) -> None:
+        self.refusal: Refused | None = None
+        self.asked: list[tuple[str, bytes]] = []
+
+    async def approve(self, purpose: str, payload: bytes) -> Approved | Refused:
+        self.asked.append((purpose, payload))
+        if self.refusal is not None:
+            return self.refusal
+        message = tagged_hash("tests/message", payload)
+        return Approved(((message, INTERNAL), (message, KEY_ONLY)))
+
+
+@dataclass
+class Seat:
+    """One member of a running committee: its folder outlives its node."""
+
+    folder: Path
+    identity: HostIdentity
+    committee: SignedCommittee
+    peers: Peers | None = None
+    node: TssNode | None = None
+    port: AllowAll | None = None
+
+    async def up(self) -> TssNode:
+        seated = self.identity.seated(self.committee.committee)
+        self.peers = Peers(self.committee.committee, seated.index, seated.tls, seated, ping_every=0.2)
+        self.node = await TssNode.open(self.folder, self.committee, seated, self.peers, share_timeout=0.5)
+        self.port = AllowAll()
+        self.node.use_approval(self.port)
+        await self.peers.start("127.0.0.1", port_of(self.identity))
+        await self.node.start()
+        return self.node
+
+    async def down(self) -> None:
+        if self.node is not None:
+            await self.peers.close()
+            await self.node.close()
+            self.node = self.peers = None
+
+
+def signed_committee(identities: list[HostIdentity], threshold: int) -> SignedCommittee:
+    members = tuple(Member(i.name, i.host_key, i.tls.fingerprint, i.peer_url) for i in identities)
+    signed = SignedCommittee.unsigned(Committee("tests", "regtest", 1, threshold, members))
+    for index, one in enumerate(identities, 1):
+        signed = signed.with_signature(index, one.sign(signed.committee.hash))
+    return signed
+
+
+@asynccontextmanager
+async def committee_of(folder: Path, count: int, threshold: int) -> AsyncIterator[list[Seat]]:
+    """A committee whose members all run and have heard each other."""
+    identities = make_identities(folder, count)
+    committee = signed_committee(identities, threshold)
+    seats = [Seat(folder / one.name, one, committee) for one in identities]
+    try:
+        for seat in seats:
+            await seat.up()
+        for seat in seats:
+            await seat.peers.until_heard(range(1, count + 1), 10)
+        yield seats
+    finally:
+        for seat in seats:
+            await seat.down()

@@ -21,9 +21,10 @@ from migrations.upgrade import (
     upgrade,
 )
 from tss import tables
-from tss.store import KeyRow, NonceRow, NonceTaken, RequestRow, Store, StoreFault, Verdict
+from tss.signing.signer import NonceRow
+from tss.store import KeyRow, NonceTaken, RequestRow, SessionRow, Store, StoreFault, VerdictRow
 
-YES = Verdict(bytes(32), "release", approved=True, reason="", messages_hash=bytes(32))
+YES = VerdictRow(bytes(32), "release", approved=True, reason="", verdict=b"signed")
 
 
 @pytest.fixture
@@ -33,24 +34,32 @@ async def store(tmp_path):
     await opened.close()
 
 
+BOOT = b"b" * 16
+SEEN = RequestRow(bytes(32), "test", b"payload", 1, 1.0)
+
+
+def session(number):
+    return SessionRow(bytes([number]) * 32, bytes(32), b"the coordinator's request")
+
+
 def nonce(number, package=b"p"):
-    return NonceRow(bytes([number]) * 66, b"b" * 16, bytes(32), package * 32, bytes(32))
+    return NonceRow(bytes([number]) * 66, package * 32, bytes(32))
 
 
 async def test_a_commitment_cannot_be_stored_twice_and_then_nothing_of_the_batch_is(store):
-    await store.insert_shares([nonce(1), nonce(2)], YES)
+    await store.insert_shares(BOOT, session(1), [nonce(1), nonce(2)], YES, SEEN)
     with pytest.raises(NonceTaken):
-        await store.insert_shares([nonce(3), nonce(1, b"q")], YES)
-    assert set(await store.nonces([nonce(i).commitment for i in (1, 2, 3)])) == {
-        nonce(1).commitment,
-        nonce(2).commitment,
-    }
+        await store.insert_shares(BOOT, session(2), [nonce(3), nonce(1, b"q")], YES, SEEN)
+    rows = await store.nonces([nonce(i).commitment for i in (1, 2, 3)])
+    assert set(rows) == {nonce(1).commitment, nonce(2).commitment}
+    assert rows[nonce(1).commitment].request == b"the coordinator's request"
     assert len(await store.verdicts(bytes(32))) == 1
 
 
 async def test_concurrent_writers_of_one_commitment_have_one_winner(store):
     results = await asyncio.gather(
-        *(store.insert_shares([nonce(7, bytes([i]))], YES) for i in range(8)), return_exceptions=True
+        *(store.insert_shares(BOOT, session(i), [nonce(7, bytes([i]))], YES, SEEN) for i in range(8)),
+        return_exceptions=True,
     )
     assert sum(result is None for result in results) == 1
     assert sum(isinstance(result, NonceTaken) for result in results) == 7

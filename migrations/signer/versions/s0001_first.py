@@ -76,16 +76,22 @@ def _signing() -> None:
         sa.Column("phase", sa.Text, nullable=False),
         sa.Column("approved", sa.Boolean, nullable=False),
         sa.Column("reason", sa.Text, nullable=False),
-        sa.Column("messages_hash", sa.LargeBinary, nullable=False),
-        sa.Column("signature", sa.LargeBinary, nullable=False),
+        sa.Column("verdict", sa.LargeBinary, nullable=False),
         sa.Column("at", sa.Float, nullable=False),
     )
     op.create_index("verdicts_by_request", "verdicts", ["request_id"])
     op.create_table(
+        "sessions",
+        sa.Column("session", sa.LargeBinary, primary_key=True),
+        sa.Column("request_id", sa.LargeBinary, nullable=False),
+        sa.Column("request", sa.LargeBinary, nullable=False),
+        sa.Column("at", sa.Float, nullable=False),
+    )
+    op.create_table(
         "nonces",
         sa.Column("commitment", sa.LargeBinary, primary_key=True),
         sa.Column("boot_id", sa.LargeBinary, nullable=False),
-        sa.Column("request_id", sa.LargeBinary, nullable=False),
+        sa.Column("session", sa.LargeBinary, nullable=False),
         sa.Column("package_hash", sa.LargeBinary, nullable=False),
         sa.Column("share", sa.LargeBinary, nullable=False),
         sa.Column("at", sa.Float, nullable=False),

@@ -1,0 +1,68 @@
+"""Who says yes: the port that the node was given, and tss itself for its own `test` signatures only."""
+
+import asyncio
+
+import structlog
+
+from tss.frost.path import INTERNAL
+from tss.key_proof import TEST, message_for_test, verify_payload
+from tss.keyring import SERVING, Key, Keyring
+from tss.signing.approval import ApprovalPort, Approved, Refused
+from tss.signing.slots import request_id
+from tss.store import Store
+
+_MAX_TEST = 1024
+_SECONDS = 20.0
+
+
+class Approvals:
+    """Asks for every request, never remembers a yes."""
+
+    def __init__(self, keyring: Keyring, store: Store) -> None:
+        self._keyring, self._store = keyring, store
+        self._port: ApprovalPort | None = None
+        self._log = structlog.get_logger("tss.approval")
+
+    def use(self, port: ApprovalPort) -> None:
+        """Ask this port for every purpose but `test`."""
+        self._port = port
+
+    async def ask(self, key: Key, purpose: str, payload: bytes) -> Approved | Refused:
+        """What may be signed under this key for this request, or why nothing."""
+        if purpose == TEST:
+            return await self._test(key, payload)
+        if key.info.purpose != purpose or key.info.state not in SERVING:
+            return Refused(
+                f"the {key.info.purpose} key in state {key.info.state} signs no {purpose}", retryable=False
+            )
+        if self._port is None:
+            return Refused(f"nothing on this node can judge {purpose} requests yet", retryable=True)
+        try:
+            async with asyncio.timeout(_SECONDS):
+                return await self._port.approve(purpose, payload)
+        except TimeoutError:
+            return Refused(f"this node could not check the request within {_SECONDS:g} s", retryable=True)
+        except Exception as error:
+            self._log.exception("the approval port failed", purpose=purpose)
+            return Refused(f"this node could not check the request ({type(error).__name__})", retryable=True)
+
+    async def _test(self, key: Key, payload: bytes) -> Approved | Refused:
+        head, zero, text = payload.partition(b"\0")
+        if not zero or head != key.info.purpose.encode() or len(payload) > _MAX_TEST:
+            return Refused(
+                "a test names its key's purpose, a zero byte and at most 1000 bytes", retryable=False
+            )
+        if text.startswith(b"verify ") and await self._other_verified(key, payload):
+            return Refused("this node has begun to verify another key of this epoch", retryable=False)
+        return Approved(((message_for_test(payload), INTERNAL),))
+
+    async def _other_verified(self, key: Key, payload: bytes) -> bool:
+        """Whether this verifies another key than ours, or we took part in verifying another one."""
+        if payload != verify_payload(key.info.purpose, key.sid):
+            return True
+        for other in self._keyring.of(key.info.purpose, key.info.epoch):
+            rival = request_id(TEST, verify_payload(other.info.purpose, other.sid))
+            verdicts = await self._store.verdicts(rival) if other.sid != key.sid else []
+            if any(verdict.approved and verdict.phase == "release" for verdict in verdicts):
+                return True
+        return False

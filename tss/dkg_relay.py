@@ -1,0 +1,209 @@
+"""Drives a DKG from any member, trusted with nothing: it only forwards what the members signed.
+
+`run` is safe to repeat: it finishes a certified key before it makes another, adopts what a peer holds, and
+returns the key that is there when all is done. A failed attempt leaves every serving key as it was.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+
+import structlog
+
+from tss import dkg_member
+from tss.dkg import relay
+from tss.dkg.committee import Committee
+from tss.dkg.faults import DkgFault
+from tss.dkg.judge import judge
+from tss.dkg.messages import R3, R1Set, R2Set, Roster
+from tss.dkg.ports import Sealer
+from tss.dkg.signed import is_slug
+from tss.dkg.transcript import RecoveryData, Transcript
+from tss.frost.codec import DecodeError
+from tss.frost.engine import Engine
+from tss.frost.errors import FrostError
+from tss.key_proof import HELD, PROOF, TEST, HeldKey, KeyProof, KeyTopics, best, held_request
+from tss.keyring import SERVING, Key, KeyFault, KeyInfo, Keyring
+from tss.peers import PeerDown, PeerError, PeerRefused, Peers
+from tss.signing_runner import SigningFailed
+from tss.store import Store
+
+_ROUND_SECONDS = 30.0
+_PURPOSES = "treasury, anchor, mint"
+
+
+class DkgFailed(Exception):
+    """No key came of it: `culprits` are member indexes (those who were missing, when code is missing)."""
+
+    def __init__(
+        self, code: str, reason: str, culprits: tuple[int, ...] = (), *, retryable: bool = True
+    ) -> None:
+        super().__init__(reason)
+        self.code, self.reason, self.culprits, self.retryable = code, reason, culprits, retryable
+
+
+Prove = Callable[[Key], Awaitable[KeyProof]]
+
+
+class DkgRelay:
+    """One member's driving of key generations, one at a time."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        sealer: Sealer,
+        committee: Committee,
+        peers: Peers,
+        keyring: Keyring,
+        topics: KeyTopics,
+        store: Store,
+        clock: Callable[[], float],
+        prove: Prove,
+    ) -> None:
+        self._engine, self._sealer, self._committee, self._peers = engine, sealer, committee, peers
+        self._keyring, self._topics, self._store, self._clock = keyring, topics, store, clock
+        self._prove = prove
+        self._one_at_a_time = asyncio.Lock()
+        self._log = structlog.get_logger("tss.dkg")
+
+    async def run(self, purpose: str) -> KeyInfo:
+        """Make, or finish, the key of a purpose in the committee's epoch; DkgFailed says who and why."""
+        if purpose == TEST or not is_slug(purpose):
+            raise DkgFailed("purpose", f"{purpose!r} names no key: use one of {_PURPOSES}", retryable=False)
+        async with self._one_at_a_time:
+            key = await self._held(purpose)
+            if key is None:
+                self._log.info("dkg begins", purpose=purpose, members=self._committee.size)
+                try:
+                    recovery = await self._generate(purpose)
+                except DkgFault as fault:
+                    for culprit in fault.culprits:
+                        for evidence in fault.evidence:
+                            await self._store.add_evidence(culprit, f"dkg-{fault.code}", evidence)
+                    raise DkgFailed(fault.code, fault.reason, fault.culprits) from fault
+                key = await self._keyring.accept(self._committee, recovery, self._clock())
+            return (await self._finish(key)).info
+
+    async def _held(self, purpose: str) -> Key | None:
+        """A certified key here, or else at a peer that kept it when we did not."""
+        epoch = self._committee.epoch
+        own = best(self._keyring.of(purpose, epoch))
+        if own is not None:
+            return own
+        answers = await self._peers.gather(HELD, held_request(purpose, epoch), timeout=10)
+        for member, answer in answers.items():
+            if isinstance(answer, PeerError) or not answer:
+                continue
+            try:
+                recovery = RecoveryData.decode(HeldKey.decode(answer).recovery)
+                await self._keyring.accept(self._committee, recovery, self._clock())
+            except (DecodeError, DkgFault, FrostError, KeyFault) as error:
+                self._log.warning(
+                    "a peer's key is not sound", member=self._peers.name(member), why=str(error)
+                )
+        return best(self._keyring.of(purpose, epoch))
+
+    async def _generate(self, purpose: str) -> RecoveryData:
+        committee, epoch = self._committee, self._committee.epoch
+        number = 1 + max((row.attempt for row in await self._store.attempts(purpose, epoch)), default=0)
+        offers = await self._round(
+            dkg_member.OFFER, dkg_member.offer_request(purpose, epoch, number), "to begin"
+        )
+        roster = relay.roster(committee, purpose, epoch, number, offers)
+        try:
+            answers = await self._round(dkg_member.ROUND1, roster.encode(), "in round 1")
+            r1s = relay.bundle_r1(committee, roster, answers)
+            answers = await self._round(dkg_member.ROUND2, roster.sid + r1s.encode(), "in round 2")
+            r2s = relay.bundle_r2(committee, roster, r1s, answers)
+            answers = await self._round(dkg_member.ROUND3, roster.sid + r2s.encode(), "in round 3")
+            return self._certified(roster, r1s, r2s, answers)
+        except (DkgFault, DkgFailed) as fault:
+            await self._ask_all(dkg_member.FAIL, roster.sid + str(fault).encode()[:1000], timeout=2)
+            raise
+
+    def _certified(self, roster: Roster, r1s: R1Set, r2s: R2Set, answers: dict[int, bytes]) -> RecoveryData:
+        transcript = Transcript(self._committee, roster, r1s, r2s)
+        own = answers[self._peers.index]
+        t = R3.decode(own).transcript if own[:1] == bytes([R3.KIND]) else bytes(32)
+        outcome = relay.certificate(self._committee, roster, t, answers)
+        if isinstance(outcome, tuple):
+            raise judge(self._engine, self._sealer, transcript, outcome[0]).fault()
+        return RecoveryData(transcript, outcome)
+
+    async def _finish(self, key: Key) -> Key:
+        """Bring the certified key to all, collect their acks, and prove it by a signature of all."""
+        answers = await self._ask_all(dkg_member.ACCEPT, key.recovery.encode())
+        if key.info.state not in SERVING:
+            try:
+                relay.acks(self._committee, key.recovery, self._all_or_fail(answers, "to store the key"))
+            except DkgFault as fault:
+                raise DkgFailed(fault.code, fault.reason, fault.culprits) from fault
+            key = await self._proved(key)
+        if await self._deliver(key, key.proof):
+            # Somebody lost the row of the share that it gave for the first proof: one more is made for it.
+            with suppress(DkgFailed):
+                await self._deliver(key, (await self._proof(key)).encode())
+        return key
+
+    async def _proved(self, key: Key) -> Key:
+        proof = await self._proof(key)
+        try:
+            return await self._topics.adopt(key, proof)
+        except KeyFault as fault:
+            raise DkgFailed("proof", str(fault)) from fault
+
+    async def _proof(self, key: Key) -> KeyProof:
+        try:
+            return await self._prove(key)
+        except SigningFailed as failed:
+            raise DkgFailed(
+                "unproven",
+                f"the {key.info.purpose} key is made and stored by all, but not verified: {failed.reason}; "
+                f"run `holdfast tss dkg {key.info.purpose}` again when all members are up",
+            ) from failed
+
+    async def _deliver(self, key: Key, proof: bytes) -> bool:
+        """Hand the proof to all; True when a member is there but cannot adopt it. The absent ask for it later."""
+        refused = False
+        for member, answer in (await self._ask_all(PROOF, key.sid + proof)).items():
+            if isinstance(answer, PeerError):
+                refused = refused or answer.code == "proof"
+                self._log.warning("proof not delivered", member=self._peers.name(member), why=answer.reason)
+        return refused
+
+    async def _round(self, topic: str, body: bytes, when: str) -> dict[int, bytes]:
+        return self._all_or_fail(await self._ask_all(topic, body), when)
+
+    async def _ask_all(
+        self, topic: str, body: bytes, *, timeout: float = _ROUND_SECONDS
+    ) -> dict[int, bytes | PeerError]:
+        """Every member's answer, our own included."""
+
+        async def own() -> bytes | PeerError:
+            try:
+                return await self._peers.call(self._peers.index, topic, body)
+            except PeerError as error:
+                return error
+
+        mine, others = await asyncio.gather(own(), self._peers.gather(topic, body, timeout=timeout))
+        return {self._peers.index: mine, **others}
+
+    def _all_or_fail(self, answers: dict[int, bytes | PeerError], when: str) -> dict[int, bytes]:
+        errors = {member: answer for member, answer in answers.items() if isinstance(answer, PeerError)}
+        if not errors:
+            return {member: answer for member, answer in answers.items() if isinstance(answer, bytes)}
+        refused = {m: e for m, e in errors.items() if isinstance(e, PeerRefused)}
+        blamed = refused or errors
+        said = "; ".join(error.reason for error in blamed.values())
+        if refused:
+            names = self._committee.names_of(set(refused))
+            raise DkgFailed(
+                next(iter(refused.values())).code, f"{names} refused {when}: {said}", tuple(refused)
+            )
+        assert all(isinstance(error, PeerDown) for error in errors.values())
+        raise DkgFailed(
+            "missing",
+            f"{said}: key generation needs all {self._committee.size} members; run it again when "
+            f"{self._committee.names_of(set(errors))} is back",
+            tuple(errors),
+        )

@@ -1,0 +1,207 @@
+"""One member's node: identity, peers, store and engine joined into key generation and signing.
+
+    node = await TssNode.open(folder, committee, identity, peers)
+    node.use_approval(port)
+    await peers.start(host, port)
+    await node.start()
+    await node.dkg("treasury")
+    signatures = await node.sign("treasury", payload)
+
+`tss` signs nothing but its own `test` messages until an approval port is given. The folder holds signer.db and
+keys/; a second process on it is refused.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Self
+
+import structlog
+
+from tss.approvals import Approvals
+from tss.dkg.committee import SignedCommittee
+from tss.dkg.faults import DkgFault
+from tss.dkg.transcript import RecoveryData
+from tss.dkg_member import DkgMember
+from tss.dkg_relay import DkgFailed, DkgRelay
+from tss.files import FolderLock
+from tss.frost.engine import Engine, GroupPublic
+from tss.frost.errors import FrostError
+from tss.identity import HostIdentity
+from tss.key_proof import HELD, HeldKey, KeyProof, KeyTopics, held_request
+from tss.keyring import KeyFault, KeyInfo, Keyring
+from tss.peers import PeerError, Peers
+from tss.signing.approval import ApprovalPort
+from tss.signing_member import SigningMember
+from tss.signing_runner import SessionInfo, SigningFailed, SigningRunner
+from tss.store import RequestRow, Store
+from tss.vault import HpkeSealer, ShareVault
+
+__all__ = ["DkgFailed", "KeyFault", "KeyInfo", "SessionInfo", "SigningFailed", "TssNode"]
+
+_CATCH_UP_SECONDS = 2.0
+
+
+class TssNode:
+    """A running member of a committee."""
+
+    def __init__(
+        self,
+        lock: FolderLock,
+        committee: SignedCommittee,
+        identity: HostIdentity,
+        peers: Peers,
+        store: Store,
+        keyring: Keyring,
+        engine: Engine,
+        sealer: HpkeSealer,
+        clock: Callable[[], float],
+        share_timeout: float,
+        log: Any,
+    ) -> None:
+        """Use `open`; this only joins the parts and registers their topics."""
+        self.committee = committee.committee
+        self.identity = identity
+        self.peers = peers
+        self._lock, self._store, self._keyring, self._clock, self._log = lock, store, keyring, clock, log
+        self._approvals = Approvals(keyring, store)
+        shared = (keyring, self._approvals, store, clock)
+        self._member = SigningMember(engine, identity, self.committee, peers.boot_id, *shared)
+        self._runner = SigningRunner(
+            engine, identity, self.committee, peers, *shared, share_timeout=share_timeout
+        )
+        self._topics = KeyTopics(identity.index, keyring, store)
+        self._dkg_member = DkgMember(engine, sealer, identity, self.committee, keyring, store, clock)
+        self._relay = DkgRelay(
+            engine, sealer, self.committee, peers, keyring, self._topics, store, clock, self._runner.prove
+        )
+        for part in (self._member, self._topics, self._dkg_member):
+            part.register(peers)
+        self._catching_up: asyncio.Task[None] | None = None
+
+    @classmethod
+    async def open(
+        cls,
+        folder: Path,
+        committee: SignedCommittee,
+        identity: HostIdentity,
+        peers: Peers,
+        *,
+        log: Any = None,
+        clock: Callable[[], float] = time.time,
+        share_timeout: float = 2.0,
+    ) -> Self:
+        """Lock the folder, open signer.db, void the commitments of earlier starts, take up the keys.
+
+        Raises FolderInUse, SchemaFault, CommitteeFault (unsigned file), IdentityFault (no seat), KeyFault.
+        """
+        committee.verify()
+        seated = identity.seated(committee.committee)
+        lock = FolderLock(folder, "signer.lock").acquire()
+        try:
+            store = Store(folder / "signer.db", clock)
+            engine, sealer = Engine(), HpkeSealer()
+            keyring = Keyring(store, ShareVault(folder / "keys", seated), engine, sealer, seated)
+            await store.record_boot(peers.boot_id)
+            await keyring.load()
+        except BaseException:
+            lock.release()
+            raise
+        log = log if log is not None else structlog.get_logger("tss")
+        return cls(lock, committee, seated, peers, store, keyring, engine, sealer, clock, share_timeout, log)
+
+    async def start(self) -> None:
+        """Begin to ask the others for what this node missed while it was away."""
+        self._catching_up = asyncio.create_task(self._catch_up())
+
+    async def close(self) -> None:
+        """Stop; the peers are closed by whoever started them."""
+        if self._catching_up is not None:
+            self._catching_up.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._catching_up
+        await self._runner.close()
+        self._keyring.close()
+        await self._store.close()
+        self._lock.release()
+
+    @property
+    def boot_id(self) -> bytes:
+        """16 bytes drawn at this start; no commitment of another boot can be signed with."""
+        return self.peers.boot_id
+
+    def use_approval(self, port: ApprovalPort) -> None:
+        """Ask this port before anything but `test` is signed."""
+        self._approvals.use(port)
+
+    async def sign(self, purpose: str, payload: bytes, *, timeout: float = 30) -> list[bytes]:
+        """Coordinate one request: 64-byte signatures over what our port approves, in its order.
+
+        Raises SigningFailed with code refused, no-key, too-few-signers, timeout or too-large.
+        """
+        return await self._runner.sign(purpose, payload, timeout)
+
+    async def dkg(self, purpose: str) -> KeyInfo:
+        """Make the key of a purpose, or finish the one begun; DkgFailed names culprits or who was missing."""
+        return await self._relay.run(purpose)
+
+    def keys(self) -> dict[str, KeyInfo]:
+        """Per purpose the serving key, or the newest on its way."""
+        return self._keyring.infos()
+
+    def public(self, purpose: str) -> GroupPublic | None:
+        """The group key that serves a purpose: verified or active."""
+        key = self._keyring.serving(purpose)
+        return None if key is None else key.info.public
+
+    async def activate(self, purposes: Iterable[str]) -> None:
+        """Verified → active, once the activation record is signed; KeyFault when a key is missing."""
+        await self._keyring.activate(list(purposes))
+
+    def sessions(self) -> list[SessionInfo]:
+        """The signing sessions that this node coordinates, and the last that ended."""
+        return self._runner.sessions()
+
+    async def request(self, request_id: bytes) -> RequestRow | None:
+        """A request as it was first seen here, whole, so that this node can lead it."""
+        return await self._store.request(request_id)
+
+    async def evidence(self) -> list[tuple[int, str, bytes]]:
+        """(member, kind, encoded evidence) of every fault seen."""
+        return await self._store.evidence()
+
+    def host_sign(self, message32: bytes) -> bytes:
+        """BIP340 under the host key, 64 bytes; only ever over the caller's own tagged hash."""
+        return self.identity.sign(message32)
+
+    async def _catch_up(self) -> None:
+        """Until no key is half-made here: ask who holds it finished. A node may have died before it heard."""
+        while True:
+            try:
+                for purpose in await self._unfinished():
+                    await self._learn(purpose)
+            except Exception:
+                self._log.exception("catching up failed")
+            await asyncio.sleep(_CATCH_UP_SECONDS)
+
+    async def _unfinished(self) -> set[str]:
+        epoch = self.committee.epoch
+        begun = {row.purpose for row in await self._store.signed_attempts(epoch)}
+        begun |= {purpose for purpose, info in self.keys().items() if info.epoch == epoch}
+        return {purpose for purpose in begun if self.public(purpose) is None}
+
+    async def _learn(self, purpose: str) -> None:
+        answers = await self.peers.gather(HELD, held_request(purpose, self.committee.epoch), timeout=5)
+        for member, answer in answers.items():
+            if isinstance(answer, PeerError) or not answer:
+                continue
+            try:
+                held = HeldKey.decode(answer)
+                recovery = RecoveryData.decode(held.recovery)
+                key = await self._keyring.accept(self.committee, recovery, self._clock())
+                if held.proof:
+                    await self._topics.adopt(key, KeyProof.decode(held.proof))
+            except (ValueError, DkgFault, FrostError, KeyFault) as error:
+                self._log.info("a peer's key was not taken", member=self.peers.name(member), why=str(error))

@@ -1,0 +1,305 @@
+"""Coordinates signatures from this node: drives the pure ROAST machine over the peers' lines.
+
+A member that does not answer within `share_timeout` is "not ready": the next session opens with others, and a
+late answer still counts. Several coordinators at once are safe; so is asking twice for the same request.
+"""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import structlog
+
+from tss.approvals import Approvals
+from tss.dkg.committee import Committee
+from tss.dkg.ports import Identity
+from tss.dkg.signed import is_slug
+from tss.frost.codec import DecodeError
+from tss.frost.engine import Engine
+from tss.frost.path import INTERNAL
+from tss.key_proof import TEST, KeyProof, message_for_test, verify_payload
+from tss.keyring import Key, Keyring
+from tss.peers import PeerDown, PeerError, Peers
+from tss.signing import effects, events
+from tss.signing.approval import Approved, Refused
+from tss.signing.coordinator import Coordinator
+from tss.signing.messages import MAX_PAYLOAD, Refusal, Shares, SharesRequest, read_answer, read_offer
+from tss.signing.pool import Pool
+from tss.signing.slots import request_id
+from tss.signing.states import Task
+from tss.signing_member import REQUEST, SHARES, Ask
+from tss.store import Store
+
+_ANSWER_SECONDS = 20.0  # how long a late answer may still count
+_PROVE_SECONDS = 30.0
+_SPARE = 4  # commitments kept in reserve per member
+_KEPT_SESSIONS = 20
+
+
+class SigningFailed(Exception):
+    """No signature came of it: a stable code, a sentence that names members, whether to try again."""
+
+    def __init__(self, code: str, reason: str, *, retryable: bool) -> None:
+        super().__init__(reason)
+        self.code, self.reason, self.retryable = code, reason, retryable
+
+
+class _TooSlow(SigningFailed):
+    """Too few answered, some of them perhaps only too late."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionInfo:
+    """A signing session of this coordinator; `state` is gathering, open, done or failed; Unix seconds."""
+
+    id: bytes
+    purpose: str
+    members: tuple[int, ...]
+    pending: tuple[int, ...]
+    state: str
+    started: float
+
+
+@dataclass(slots=True)
+class _Run:
+    purpose: str
+    request: bytes
+    coordinator: Coordinator
+    started: float
+    share_timeout: float
+    slow: set[int] = field(default_factory=set)
+    inbox: asyncio.Queue[events.Event] = field(default_factory=asyncio.Queue)
+    orders: dict[bytes, SharesRequest] = field(default_factory=dict)
+    tasks: set[asyncio.Task[None]] = field(default_factory=set)
+
+
+class SigningRunner:
+    """This node's sessions as coordinator."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        identity: Identity,
+        committee: Committee,
+        peers: Peers,
+        keyring: Keyring,
+        approvals: Approvals,
+        store: Store,
+        clock: Callable[[], float] = time.time,
+        *,
+        share_timeout: float = 2.0,
+    ) -> None:
+        self._engine, self._identity, self._committee, self._peers = engine, identity, committee, peers
+        self._keyring, self._approvals, self._store, self._clock = keyring, approvals, store, clock
+        self._share_timeout = share_timeout
+        self._pools: dict[bytes, Pool] = {}
+        self._running: dict[bytes, asyncio.Task[list[bytes]]] = {}
+        self._runs: list[_Run] = []
+        self._ended: deque[SessionInfo] = deque(maxlen=_KEPT_SESSIONS)
+        self._log = structlog.get_logger("tss.sign")
+
+    async def close(self) -> None:
+        """Give up what is under way."""
+        tasks = list(self._running.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def sessions(self) -> list[SessionInfo]:
+        """What is under way, then the last that ended."""
+        found: list[SessionInfo] = []
+        for run in self._runs:
+            views = run.coordinator.sessions
+            found += [
+                SessionInfo(v.session, run.purpose, v.members, v.pending, "open", run.started) for v in views
+            ]
+            if not views:
+                found.append(SessionInfo(run.request, run.purpose, (), (), "gathering", run.started))
+        return found + list(self._ended)
+
+    async def sign(self, purpose: str, payload: bytes, timeout: float) -> list[bytes]:
+        """Signatures over what our own approval port returns for the payload, in its order."""
+        if len(payload) > MAX_PAYLOAD:
+            raise SigningFailed("too-large", f"a payload is at most {MAX_PAYLOAD} bytes", retryable=False)
+        key = self._key(purpose, payload)
+        request = request_id(purpose, payload)
+        task = self._running.get(request)
+        if task is None:
+            task = asyncio.create_task(self._sign(key, purpose, payload))
+            self._running[request] = task
+            task.add_done_callback(lambda _: self._running.pop(request, None))
+        try:
+            return await asyncio.wait_for(asyncio.shield(task), timeout)
+        except TimeoutError:
+            waiting = self._waiting_for(request)
+            task.cancel()
+            raise SigningFailed(
+                "timeout", f"no quorum within {timeout:g} s{waiting}", retryable=True
+            ) from None
+
+    async def prove(self, key: Key) -> KeyProof:
+        """The n-of-n test signature that ends a DKG; every member must be up."""
+        payload = verify_payload(key.info.purpose, key.sid)
+        approved = Approved(((message_for_test(payload), INTERNAL),))
+        task = self._task(key, TEST, payload, approved, self._committee.size)
+        try:
+            async with asyncio.timeout(_PROVE_SECONDS):
+                signatures, order = await self._drive(key, task, max(self._share_timeout, 8.0))
+        except TimeoutError:
+            raise SigningFailed(
+                "timeout", f"not all answered within {_PROVE_SECONDS:g} s", retryable=True
+            ) from None
+        return KeyProof(order.packages[0], signatures[0])
+
+    def _key(self, purpose: str, payload: bytes) -> Key:
+        name = payload.partition(b"\0")[0].decode("ascii", "replace") if purpose == TEST else purpose
+        if not is_slug(name):
+            raise SigningFailed("purpose", "a request names a purpose of a-z, 0-9 and -", retryable=False)
+        key = self._keyring.serving(name)
+        if key is None:
+            info = self._keyring.infos().get(name)
+            state = f"the {name} key is only {info.state}" if info else f"there is no {name} key"
+            raise SigningFailed("no-key", f"{state}: run `holdfast tss dkg {name}` first", retryable=True)
+        return key
+
+    async def _sign(self, key: Key, purpose: str, payload: bytes) -> list[bytes]:
+        approval = await self._approvals.ask(key, purpose, payload)
+        if isinstance(approval, Refused):
+            raise SigningFailed(
+                "refused", f"this node refuses: {approval.reason}", retryable=approval.retryable
+            )
+        request = request_id(purpose, payload)
+        known = None if purpose == TEST else await self._store.signatures(request)
+        if known is not None and known[0] == approval.digest:
+            return [known[1][at : at + 64] for at in range(0, len(known[1]), 64)]
+        task = self._task(key, purpose, payload, approval, key.info.public.threshold)
+        try:
+            signatures, _order = await self._drive(key, task, self._share_timeout)
+        except _TooSlow:
+            # All that is known of the missing members is that they were slow, so be patient once.
+            signatures, _order = await self._drive(key, task, 3 * self._share_timeout)
+        await self._store.save_signatures(request, approval.digest, b"".join(signatures))
+        return signatures
+
+    def _task(self, key: Key, purpose: str, payload: bytes, approved: Approved, quorum: int) -> Task:
+        seen = self._peers.seen
+        others = sorted(seen, key=lambda member: (seen[member].down is not None, seen[member].rtt or 0.0))
+        return Task(
+            self._engine,
+            key.info.public,
+            self._committee,
+            self._peers.index,
+            purpose,
+            payload,
+            approved.messages,
+            quorum,
+            order=(self._peers.index, *others),
+            spare=_SPARE,
+        )
+
+    async def _drive(self, key: Key, task: Task, share_timeout: float) -> tuple[list[bytes], SharesRequest]:
+        pool = self._pools.setdefault(key.sid, Pool())
+        for member, info in self._peers.seen.items():
+            if info.boot_id:
+                pool.saw_boot(member, info.boot_id)
+        coordinator = Coordinator(task, pool)
+        request = request_id(task.purpose, task.payload)
+        run = _Run(task.purpose, request, coordinator, self._clock(), share_timeout)
+        self._runs.append(run)
+        session, state = request, "failed"
+        try:
+            made = coordinator.start()
+            while True:
+                for effect in made:
+                    if isinstance(effect, effects.Done):
+                        session, state = effect.session, "done"
+                        return list(effect.signatures), run.orders[effect.session]
+                    await self._perform(run, task, effect)
+                made = coordinator.step(await run.inbox.get())
+        finally:
+            self._runs.remove(run)
+            self._end(run, session, state)
+            for child in run.tasks:
+                child.cancel()
+
+    async def _perform(self, run: _Run, task: Task, effect: effects.Effect) -> None:
+        match effect:
+            case effects.AskCommitments(member, _count, message):
+                ask = Ask(task.purpose, task.payload, message.signed(self._identity))
+                self._send(run, member, REQUEST, ask.encode())
+            case effects.OpenSession(session, members, request):
+                self._log.info(
+                    "session opens", purpose=task.purpose, session=session.hex()[:16], members=members
+                )
+                order = request.signed(self._identity)
+                run.orders[session] = order
+                for member in members:
+                    self._send(run, member, SHARES, order.encode())
+            case effects.Blame(member, reason, evidence):
+                self._log.warning("a member did wrong", member=self._peers.name(member), reason=reason)
+                await self._store.add_evidence(member, reason, evidence.encode() if evidence else b"")
+            case effects.Failed(code, reason, retryable):
+                kind = _TooSlow if run.slow and retryable else SigningFailed
+                raise kind(code, reason, retryable=retryable)
+            case effects.Ignored() | effects.Done():
+                pass
+
+    def _send(self, run: _Run, member: int, topic: str, body: bytes) -> None:
+        child = asyncio.create_task(self._exchange(run, member, topic, body))
+        run.tasks.add(child)
+        child.add_done_callback(run.tasks.discard)
+
+    async def _exchange(self, run: _Run, member: int, topic: str, body: bytes) -> None:
+        """One question to one member; its silence is reported once, and its late answer all the same."""
+        # Commitments hold nobody up while others are ready; shares hold up the whole session.
+        patience = run.share_timeout * (3 if topic == REQUEST else 1)
+
+        def late() -> None:
+            run.slow.add(member)
+            run.inbox.put_nowait(events.Silent(member, f"did not answer within {patience:g} s"))
+
+        alarm = asyncio.get_running_loop().call_later(patience, late)
+        try:
+            data = await self._peers.call(member, topic, body, timeout=_ANSWER_SECONDS)
+            run.inbox.put_nowait(_event(member, topic, data))
+        except PeerDown as down:
+            run.inbox.put_nowait(events.Silent(member, down.why))
+        except PeerError as refused:
+            why = f"refused the call ({refused.reason})"
+            run.inbox.put_nowait(events.Silent(member, why))
+        finally:
+            alarm.cancel()
+
+    def _forget(self, request: bytes, done: asyncio.Task[list[bytes]]) -> None:
+        self._running.pop(request, None)
+        if not done.cancelled():
+            done.exception()  # its callers may all have left
+
+    def _waiting_for(self, request: bytes) -> str:
+        names: set[str] = set()
+        for run in self._runs:
+            if run.request == request:
+                pending = {member for view in run.coordinator.sessions for member in view.pending}
+                names |= {self._peers.name(member) for member in pending}
+        return f": waiting for {', '.join(sorted(names))}" if names else ""
+
+    def _end(self, run: _Run, session: bytes, state: str) -> None:
+        order = run.orders.get(session)
+        members = order.members if order is not None else ()
+        self._ended.appendleft(SessionInfo(session, run.purpose, members, (), state, run.started))
+
+
+def _event(member: int, topic: str, data: bytes) -> events.Event:
+    try:
+        answer = read_offer(data) if topic == REQUEST else read_answer(data)
+    except DecodeError as error:
+        return events.Garbage(member, str(error))
+    if isinstance(answer, Refusal):
+        event: events.Event = events.Refusal(answer)
+    elif isinstance(answer, Shares):
+        event = events.Shares(answer)
+    else:
+        event = events.Ready(answer)
+    return event if answer.sender == member else events.Garbage(member, "it speaks for another member")
