@@ -1,0 +1,126 @@
+"""The machines end where the chains are, from whatever they believed before."""
+
+from dataclasses import replace
+
+from hypothesis import given
+from hypothesis import strategies as some
+
+from anchor.btc.ids import OutPoint, Txid
+from anchor.rollup.activation import Params
+from bridge.deposit import states as dst
+from bridge.deposit.address import DepositParams
+from bridge.deposit.transitions import Context
+from bridge.params import REGTEST
+from bridge.reconcile import DepositFacts, WithdrawalFacts, advance_deposit, advance_withdrawal
+from bridge.treasury.machine import Alarm, InBatch, RequestSignature
+from bridge.withdrawal import states as wst
+from bridge.withdrawal import transitions as withdrawal
+
+KEY = bytes.fromhex("79be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798")
+RULES: Params = REGTEST
+CONTEXT = Context(
+    7, b"g" * 32, 1, OutPoint(Txid(b"t" * 32), 0), DepositParams(KEY, KEY, RULES.reclaim_delay), RULES
+)
+COIN = dst.Coin(1_000_000, 100, b"\x01" * 32)
+OTHER_COIN = dst.Coin(1_000_000, 101, b"\x02" * 32)
+SWEEP = InBatch(1, b"s" * 32, b"m" * 32, 102, b"\x03" * 32, 1_000)
+OTHER_SWEEP = InBatch(1, b"z" * 32, b"n" * 32, 103, b"\x04" * 32, 1_000)
+MINTED = (b"r" * 32, 999_000)
+
+coins = some.sampled_from([None, COIN, OTHER_COIN])
+sweeps = some.sampled_from([None, SWEEP, OTHER_SWEEP])
+
+
+@some.composite
+def deposit_facts(draw: some.DrawFn) -> DepositFacts:
+    coin = draw(coins)
+    sweep = draw(sweeps) if coin is not None else None
+    deep = sweep is not None and draw(some.booleans())
+    return DepositFacts(
+        tip=draw(some.integers(103, 120)),
+        coin=coin,
+        batched=draw(some.sampled_from([None, (1, b"s" * 32)])),
+        sweep=sweep,
+        sweep_final=deep,
+        minted=MINTED if deep and draw(some.booleans()) else None,
+    )
+
+
+def settled(state: dst.State, facts: DepositFacts) -> dst.State:
+    """The state after as many rounds as it takes."""
+    for _ in range(4):
+        state, _ = advance_deposit(CONTEXT, state, facts)
+    return state
+
+
+def test_a_new_deposit_goes_all_the_way_in_one_round():
+    facts = DepositFacts(110, COIN, None, SWEEP, sweep_final=True)
+    state, effects = advance_deposit(CONTEXT, dst.Issued(), facts)
+    assert isinstance(state, dst.Minting)
+    assert [type(e) for e in effects] == [RequestSignature]
+
+
+def test_a_minted_deposit_whose_sweep_left_the_chain_is_a_deficit_said_aloud():
+    facts = DepositFacts(110, COIN, None, SWEEP, sweep_final=True, minted=MINTED)
+    credited = settled(dst.Issued(), facts)
+    assert isinstance(credited, dst.Credited)
+    lost, effects = advance_deposit(CONTEXT, credited, replace(facts, sweep=None, sweep_final=False))
+    assert isinstance(lost, dst.Deficit)
+    assert any(isinstance(e, Alarm) and e.page for e in effects)
+
+
+def test_a_payment_that_left_its_block_waits_again():
+    confirmed = settled(dst.Issued(), DepositFacts(100, COIN))
+    assert settled(confirmed, DepositFacts(100, None)) == dst.Seen(COIN.value)
+
+
+def test_a_batch_that_is_nowhere_lets_the_deposit_go_for_the_next():
+    sweeping = settled(dst.Issued(), DepositFacts(105, COIN, (1, b"s" * 32)))
+    assert isinstance(sweeping, dst.Sweeping)
+    assert isinstance(settled(sweeping, DepositFacts(105, COIN)), dst.Confirmed)
+
+
+@given(some.lists(deposit_facts(), max_size=6), deposit_facts())
+def test_whatever_was_believed_before_the_same_facts_end_in_the_same_place(
+    before: list[DepositFacts], last: DepositFacts
+):
+    state: dst.State = dst.Issued()
+    minted = False
+    for facts in before:
+        state = settled(state, facts)
+        minted = minted or isinstance(state, dst.Credited | dst.Deficit)
+    if minted:
+        last = replace(last, minted=last.minted or (MINTED if last.sweep_final else None))
+    state = settled(state, last)
+    fresh = settled(dst.Issued(), last)
+    if minted:  # a mint is never forgotten
+        assert isinstance(state, dst.Credited | dst.Deficit)
+        if last.sweep is None:
+            assert isinstance(state, dst.Deficit)
+        elif last.sweep_final:
+            assert isinstance(state, dst.Credited)
+    elif last.coin is None:
+        assert isinstance(state, dst.Issued | dst.Seen)
+    elif isinstance(state, dst.Minting) and not last.sweep_final:
+        assert state.sweep == last.sweep  # it may ask; signers and rollup look at finality themselves
+    else:
+        assert state == fresh
+
+
+def test_a_withdrawal_is_sent_paid_settled_and_back_after_a_reorg():
+    context = withdrawal.Context(7, b"g" * 32, 1, b"w" * 32, b"\x51\x20" + KEY, 50_000)
+    paid = replace_payout(SWEEP)
+    state, _ = advance_withdrawal(context, wst.Locked(), WithdrawalFacts(sent=(1, paid.txid)))
+    assert isinstance(state, wst.Broadcast)
+    state, effects = advance_withdrawal(context, state, WithdrawalFacts(payout=paid, payout_final=True))
+    assert isinstance(state, wst.Settling)
+    assert isinstance(effects[0], RequestSignature)
+    state, _ = advance_withdrawal(context, state, WithdrawalFacts())
+    assert isinstance(state, wst.Locked | wst.Broadcast)
+    facts = WithdrawalFacts(payout=paid, payout_final=True, settled=b"r" * 32)
+    state, _ = advance_withdrawal(context, state, facts)
+    assert isinstance(state, wst.Settled)
+
+
+def replace_payout(sweep: InBatch) -> InBatch:
+    return InBatch(sweep.sequence, b"p" * 32, sweep.manifest_hash, sweep.height, sweep.block_hash, 1_000)
