@@ -1,0 +1,405 @@
+"""One bridge node, one rollup and one Bitcoin as small models around the real folders: no SQL, no sockets.
+
+`Node` is the least shell that keeps the rules of the design: rows are stored encoded, effects are stored with them
+and performed at least once, events of the chain are fed in order. `Rollup` applies what the embedded one applies.
+"""
+
+from dataclasses import dataclass, field, replace
+
+from anchor.btc.amounts import FeeRate, Sats
+from anchor.btc.block import Block
+from anchor.btc.ids import OutPoint, Txid
+from anchor.btc.tx import Tx, TxOut
+from anchor.rollup.statements import MintStatement, SettleStatement
+from bridge.deposit import events as dep
+from bridge.deposit import states as dst
+from bridge.deposit import transitions as dtr
+from bridge.deposit.address import DepositParams, output, treasury_script
+from bridge.ledger import events as led
+from bridge.ledger.replay import Books, append
+from bridge.ledger.totals import RollupFacts, Totals, reserve_on_tip, totals, treasury_facts
+from bridge.treasury import certificates
+from bridge.treasury.builder import build
+from bridge.treasury.checks import (
+    BatchFact,
+    DepositFact,
+    LockFact,
+    MintFacts,
+    NodeFacts,
+    PayoutFacts,
+    SettleFacts,
+    SweepFacts,
+    check_mint,
+    check_payout,
+    check_settle,
+    check_sweep,
+)
+from bridge.treasury.machine import Effect, PostCertificate, RequestSignature, Step
+from bridge.treasury.manifest import Manifest, PayoutManifest, SweepManifest
+from bridge.treasury.planner import Payable, Situation, Sweepable, plan
+from bridge.treasury.reader import TreasuryReader, TreasuryState
+from bridge.treasury.scan import DepositEvent, Known, Scanned, connected, disconnected
+from bridge.withdrawal import events as wit
+from bridge.withdrawal import states as wst
+from bridge.withdrawal import transitions as wtr
+from tests.bridge.keys import ACTIVATION, PARAMS, TREASURY, K
+from tests.bridge.toy_chain import START, ToyChain
+
+READER = TreasuryReader.of(ACTIVATION)
+
+
+@dataclass
+class Rollup:
+    """Balances are one pot: who owns what is the rollup's own matter."""
+
+    chain: ToyChain
+    minted: dict[OutPoint, MintStatement] = field(default_factory=dict)
+    locks: dict[bytes, Payable] = field(default_factory=dict)
+    settled: dict[bytes, SettleStatement] = field(default_factory=dict)
+    manifests: dict[bytes, bytes] = field(default_factory=dict)
+    paused: str | None = None
+    height: int = 0
+
+    @property
+    def supply(self) -> int:
+        return sum(m.amount for m in self.minted.values()) - sum(w.amount for w in self.locks.values())
+
+    @property
+    def open_locks(self) -> dict[bytes, Payable]:
+        return {i: w for i, w in self.locks.items() if i not in self.settled}
+
+    @property
+    def escrow(self) -> int:
+        return sum(w.amount for w in self.open_locks.values())
+
+    def lock(self, withdrawal: Payable) -> bool:
+        if self.paused or withdrawal.amount > self.supply or withdrawal.withdrawal in self.locks:
+            return False
+        self.locks[withdrawal.withdrawal] = withdrawal
+        self.height += 1
+        return True
+
+    def take(self, statement: MintStatement | SettleStatement, manifest: bytes) -> bool:
+        """Apply a certificate; False while it cannot be applied."""
+        if self.paused or self.chain.depth(statement.block_hash) < K:
+            return False
+        if isinstance(statement, MintStatement):
+            if statement.outpoint not in self.minted:
+                self.minted[statement.outpoint] = statement
+        elif statement.withdrawal not in self.settled:
+            lock = self.locks[statement.withdrawal]
+            assert (lock.script, lock.amount) == (statement.script, statement.paid + statement.fee)
+            self.settled[statement.withdrawal] = statement
+        self.manifests[statement.manifest_hash] = manifest
+        self.height += 1
+        return True
+
+    def facts(self) -> RollupFacts:
+        amounts = {i: w.amount for i, w in self.locks.items()}
+        return RollupFacts(
+            height=self.height,
+            final_height=self.chain.height - K + 1,
+            supply=Sats(self.supply),
+            escrow=Sats(self.escrow),
+            minted={o: m.amount for o, m in self.minted.items()},
+            locked={i: a for i, a in amounts.items() if i not in self.settled},
+            settled={i: a for i, a in amounts.items() if i in self.settled},
+        )
+
+
+@dataclass
+class Node:
+    """What a node stores is in the fields with `row` in their name and in `manifests`, `signed`, `effects`."""
+
+    chain: ToyChain
+    rollup: Rollup
+    addresses: dict[bytes, DepositParams] = field(default_factory=dict)
+    deposit_rows: dict[OutPoint, dict] = field(default_factory=dict)
+    deposit_params: dict[OutPoint, DepositParams] = field(default_factory=dict)
+    withdrawal_rows: dict[bytes, dict] = field(default_factory=dict)
+    manifests: dict[bytes, Manifest] = field(default_factory=dict)
+    signed: dict[Txid, tuple[Tx, Manifest]] = field(default_factory=dict)
+    effects: list[Effect] = field(default_factory=list)
+    states: dict[int, TreasuryState] = field(default_factory=lambda: {START: READER.start()})
+    books: Books = field(default_factory=Books)
+    lines: list[led.Entry] = field(default_factory=list)
+    alarms: list[str] = field(default_factory=list)
+    fed: list[tuple[OutPoint | bytes, object]] = field(default_factory=list)
+
+    @property
+    def treasury(self) -> TreasuryState:
+        return self.states[self.chain.height]
+
+    # Events
+
+    def feed(self, key: OutPoint | bytes, event: dep.Event | wit.Event) -> None:
+        self.fed.append((key, event))
+        if isinstance(key, OutPoint):
+            row = self.deposit_rows.get(key, dst.encode(dst.Issued()))
+            answer = dtr.step(self._deposit(key), dst.decode(row), event)  # type: ignore[arg-type]
+        else:
+            answer = wtr.step(self._withdrawal(key), wst.decode(self.withdrawal_rows[key]), event)
+        if isinstance(answer, Step):
+            rows, encode = (
+                (self.deposit_rows, dst.encode)
+                if isinstance(key, OutPoint)
+                else (self.withdrawal_rows, wst.encode)
+            )
+            rows[key] = encode(answer.state)  # type: ignore[index, arg-type]
+            self.effects += answer.effects
+
+    def _scanned(self, scanned: list[Scanned]) -> None:
+        for item in scanned:
+            if isinstance(item, DepositEvent):
+                if item.params is not None:
+                    self.deposit_params.setdefault(item.outpoint, item.params)
+                if item.outpoint in self.deposit_params:
+                    self.feed(item.outpoint, item.event)
+            else:
+                self.feed(item.withdrawal, item.event)
+
+    def connect(self, block: Block) -> None:
+        height = self.chain.height
+        state, _ = READER.apply_block(self.states[height - 1], block, height)
+        self.states[height] = state
+        self._scanned(connected(block, height, self._known(state)))
+        self.tell_height()
+
+    def disconnect(self, block: Block) -> None:
+        """`block` has just left the chain."""
+        gone = self.states.pop(self.chain.height + 1)
+        self._scanned(disconnected(block, self._known(gone)))
+
+    def tell_height(self) -> None:
+        for outpoint, row in self.deposit_rows.items():
+            if row["state"] in ("confirmed", "rejected", "reclaimable"):
+                self.feed(outpoint, dep.TipMoved(self.chain.height))
+        for outpoint, row in self.deposit_rows.items():
+            if row["state"] in ("swept", "deficit"):
+                state = dst.decode(row)
+                assert isinstance(state, dst.Swept | dst.Deficit)
+                if state.sweep and self.chain.depth(state.sweep.block_hash) >= K:
+                    self.feed(outpoint, dep.SweepFinal(state.sweep.block_hash))
+        for identity, row in self.withdrawal_rows.items():
+            if row["state"] == "confirmed":
+                paid = wst.decode(row)
+                assert isinstance(paid, wst.Confirmed)
+                if self.chain.depth(paid.payout.block_hash) >= K:
+                    self.feed(identity, wit.PayoutFinal(paid.payout.block_hash))
+
+    def reconcile(self) -> None:
+        """Look at the rollup and the mempool again, as at each poll and after each start."""
+        for identity in self.rollup.locks:
+            if identity not in self.withdrawal_rows:
+                self.withdrawal_rows[identity] = wst.encode(wst.Locked())
+        for outpoint in self.rollup.minted:
+            self.feed(outpoint, dep.MintApplied(outpoint.txid, self.rollup.minted[outpoint].amount))
+        for identity in self.rollup.settled:
+            self.feed(identity, wit.SettleApplied(identity))
+        for tx in self.chain.mempool.values():
+            for vout, out in enumerate(tx.outputs):
+                if out.script in self.addresses:
+                    self.deposit_params[tx.outpoint(vout)] = self.addresses[out.script]
+                    self.feed(tx.outpoint(vout), dep.PaymentSeen(out.value))
+        waiting = {t.outpoint(n) for t in self.chain.mempool.values() for n in range(len(t.outputs))}
+        for outpoint, row in self.deposit_rows.items():
+            if isinstance(dst.decode(row), dst.Seen) and outpoint not in waiting:
+                self.feed(outpoint, dep.PaymentReplaced())
+        self._drop_dead_batches()
+
+    def _drop_dead_batches(self) -> None:
+        """Tell the items of a batch whose tip is spent, finally, by another one."""
+        final, batches = self.chain.height - K + 1, self.treasury.batches
+        for txid, (_, manifest) in self.signed.items():
+            for batch in batches:
+                if batch.height <= final and batch.sequence == manifest.sequence and batch.txid != txid:
+                    dropped = dep.BatchDropped if isinstance(manifest, SweepManifest) else wit.BatchDropped
+                    for key in _items(manifest):
+                        rows = self.deposit_rows if isinstance(key, OutPoint) else self.withdrawal_rows
+                        state = rows.get(key, {})  # type: ignore[arg-type]
+                        if state.get("state") in ("sweeping", "batched", "broadcast"):
+                            decoded = (dst if isinstance(key, OutPoint) else wst).decode(state)
+                            if decoded.txid == txid:
+                                self.feed(key, dropped(manifest.sequence))
+
+    def resend(self) -> None:
+        for tx, _ in self.signed.values():
+            self.chain.send(tx)
+
+    def perform(self, limit: int | None = None) -> None:
+        """Perform stored effects; a posted certificate that the rollup cannot take yet stays."""
+        todo, kept = self.effects[:limit], []
+        self.effects = self.effects[len(todo) :]
+        for effect in todo:
+            if isinstance(effect, RequestSignature):
+                self._certify(effect.payload)
+            elif isinstance(effect, PostCertificate):
+                manifest = self.manifests[effect.manifest_hash].encode()
+                if not self.rollup.take(certificates.decode(effect.payload), manifest):
+                    kept.append(effect)
+            else:
+                self.alarms.append(effect.text)
+        self.effects += kept
+
+    def _certify(self, payload: bytes) -> None:
+        statement = certificates.decode(payload)
+        key = statement.outpoint if isinstance(statement, MintStatement) else statement.withdrawal
+        signed = (dep if isinstance(statement, MintStatement) else wit).Signed(payload, bytes(64))
+        if self.certifiable(statement):
+            self.feed(key, signed)
+
+    # Signing
+
+    def certifiable(self, statement: MintStatement | SettleStatement) -> bool:
+        from bridge.treasury.checks import Refusal
+
+        found = next((b for b in self.treasury.batches if b.txid == statement.txid), None)
+        fact = None
+        if found is not None:
+            block = self.chain.at(found.height).header.hash
+            final = self.chain.depth(block) >= K
+            fact = BatchFact(found.txid, found.height, block, final, self.manifests[found.manifest_hash])
+        common = (None, self.rollup.paused, ACTIVATION.rollup_id, ACTIVATION.genesis_hash, 1, fact)
+        try:
+            if isinstance(statement, MintStatement):
+                room = Sats(PARAMS.supply_cap - self.rollup.supply - self.rollup.escrow)
+                check_mint(statement, MintFacts(*common, statement.outpoint in self.rollup.minted, room))
+            else:
+                locked = statement.withdrawal in self.rollup.locks
+                settled = statement.withdrawal in self.rollup.settled
+                check_settle(statement, SettleFacts(*common, locked, settled))
+        except Refusal:
+            return False
+        return True
+
+    def plan(self, rate: int) -> Manifest | None:
+        deposits = [
+            Sweepable(o, Sats(s.coin.value), self.deposit_params[o], s.coin.height)
+            for o, s in ((o, dst.decode(r)) for o, r in self.deposit_rows.items())
+            if isinstance(s, dst.Confirmed)
+        ]
+        waiting = [
+            self.rollup.locks[i]
+            for i, r in self.withdrawal_rows.items()
+            if isinstance(wst.decode(r), wst.Locked) and i not in self.paid_below()
+        ]
+        situation = Situation(
+            1, self.chain.height, self.chain.height, self.reserve(), Sats(PARAMS.supply_cap)
+        )
+        return plan(self.treasury, deposits, waiting, PARAMS, FeeRate(rate), situation)
+
+    def sign(self, manifest: Manifest) -> Tx:
+        """Check as every signer does, then keep the batch and tell its items. Raises Refusal."""
+        node = self.facts()
+        if isinstance(manifest, SweepManifest):
+            known = {d.outpoint: self.deposit_fact(d.outpoint) for d in manifest.deposits}
+            facts = SweepFacts(node, {o: f for o, f in known.items() if f}, Sats(PARAMS.supply_cap))
+            batch = check_sweep(manifest, facts)
+        else:
+            locks = {
+                i: LockFact(w.script, w.amount, w.max_fee, w.expiry, True, i in self.rollup.settled)
+                for i, w in self.rollup.locks.items()
+            }
+            batch = check_payout(manifest, PayoutFacts(node, locks, self.paid_below()))
+        self.manifests[manifest.hash] = manifest
+        self.signed[batch.tx.txid] = (batch.tx, manifest)
+        for key in _items(manifest):
+            planned = dep.Batched if isinstance(key, OutPoint) else wit.Planned
+            self.feed(key, planned(manifest.sequence, batch.tx.txid))
+        return batch.tx
+
+    def sent(self, tx: Tx) -> None:
+        manifest = self.signed[tx.txid][1]
+        if isinstance(manifest, PayoutManifest):
+            for payout in manifest.payouts:
+                self.feed(payout.withdrawal, wit.Sent(manifest.sequence, tx.txid))
+
+    def facts(self) -> NodeFacts:
+        known = all(b.manifest_hash in self.manifests for b in self.treasury.batches)
+        return NodeFacts(
+            None, self.rollup.paused, self.chain.height, self.chain.height, 1, TREASURY, PARAMS,
+            self.treasury, self.reserve(), known, 1, 100,
+        )  # fmt: skip
+
+    def deposit_fact(self, outpoint: OutPoint) -> DepositFact | None:
+        for at, block in enumerate(self.chain.blocks):
+            for tx in block.txs:
+                if tx.txid == outpoint.txid:
+                    out, spender = tx.outputs[outpoint.vout], self.chain.spender_of(outpoint)
+                    ours = spender is not None and spender.inputs[0].outpoint == self.treasury.tip
+                    spent, minted = spender is not None and not ours, outpoint in self.rollup.minted
+                    return DepositFact(out.value, out.script, START + 1 + at, False, spent, minted)
+        return None
+
+    def paid_below(self) -> frozenset[bytes]:
+        below = [self.manifests[b.manifest_hash] for b in self.treasury.batches]
+        return frozenset(p.withdrawal for m in below if isinstance(m, PayoutManifest) for p in m.payouts)
+
+    def reserve(self) -> Sats:
+        stored = {h: m.encode() for h, m in self.manifests.items()}
+        return reserve_on_tip(self.rollup.facts(), self.treasury, stored, TREASURY)
+
+    # Ledger
+
+    def write(self, event: led.Event) -> None:
+        added = append(self.books, event)
+        if added is not None:
+            self.books, entry = added
+            self.lines.append(led.Entry.decode(entry.encode()))
+
+    def write_ledger(self) -> None:
+        for outpoint, m in self.rollup.minted.items():
+            self.write(led.DepositMinted(outpoint, m.recipient, m.amount, m.fee, m.txid))
+        for identity, w in self.rollup.locks.items():
+            self.write(led.WithdrawalLocked(identity, w.amount, w.script))
+        for identity, s in self.rollup.settled.items():
+            self.write(led.WithdrawalSettled(identity, s.paid, s.fee, s.txid))
+
+    def _deposit(self, outpoint: OutPoint) -> dtr.Context:
+        a = ACTIVATION
+        return dtr.Context(
+            a.rollup_id, a.genesis_hash, a.epoch, outpoint, self.deposit_params[outpoint], PARAMS
+        )
+
+    def _withdrawal(self, identity: bytes) -> wtr.Context:
+        a, lock = ACTIVATION, self.rollup.locks[identity]
+        return wtr.Context(a.rollup_id, a.genesis_hash, a.epoch, identity, lock.script, lock.amount)
+
+    def _known(self, state: TreasuryState) -> Known:
+        batches = {b.txid: self.manifests.get(b.manifest_hash) for b in state.batches}
+        return Known(self.addresses, self.deposit_rows.keys(), batches)
+
+
+def audit(chain: ToyChain, rollup: Rollup) -> Totals:
+    """What an observer that saw nothing prints: blocks, activation record and rollup are all it reads."""
+    state = READER.start()
+    for at, block in enumerate(chain.blocks):
+        state, _ = READER.apply_block(state, block, START + 1 + at)
+    facts = rollup.facts()
+    return totals(facts, treasury_facts(state, facts.final_height, rollup.manifests, TREASURY, 0))
+
+
+def new_world() -> tuple[ToyChain, Rollup, Node]:
+    chain = ToyChain()
+    chain.coins[ACTIVATION.treasury] = TxOut(ACTIVATION.treasury_value, treasury_script(TREASURY))
+    rollup = Rollup(chain)
+    return chain, rollup, Node(chain, rollup)
+
+
+def issue(node: Node, params: DepositParams) -> bytes:
+    script = output(params, TREASURY).script_pubkey
+    node.addresses[script] = params
+    return script
+
+
+def _items(manifest: Manifest) -> list[OutPoint] | list[bytes]:
+    if isinstance(manifest, SweepManifest):
+        return [d.outpoint for d in manifest.deposits]
+    return [p.withdrawal for p in manifest.payouts]
+
+
+def another_version(manifest: Manifest, extra: int) -> Manifest:
+    return replace(manifest, fee=Sats(max(0, manifest.fee + extra)))
+
+
+__all__ = ["Node", "Rollup", "another_version", "audit", "build", "issue", "new_world"]
