@@ -159,7 +159,7 @@ class DkgRelay:
             raise DkgFailed(
                 "unproven",
                 f"the {key.info.purpose} key is made and stored by all, but not verified: {failed.reason}; "
-                f"run `holdfast tss dkg {key.info.purpose}` again when all members are up",
+                f"run `holdfast tss dkg --purpose {key.info.purpose}` again when all members are up",
             ) from failed
 
     async def _deliver(self, key: Key, proof: bytes) -> bool:

@@ -161,7 +161,9 @@ class SigningRunner:
         if key is None:
             info = self._keyring.infos().get(name)
             state = f"the {name} key is only {info.state}" if info else f"there is no {name} key"
-            raise SigningFailed("no-key", f"{state}: run `holdfast tss dkg {name}` first", retryable=True)
+            raise SigningFailed(
+                "no-key", f"{state}: run `holdfast tss dkg --purpose {name}` first", retryable=True
+            )
         return key
 
     async def _sign(self, key: Key, purpose: str, payload: bytes) -> list[bytes]:

@@ -91,7 +91,7 @@ async def test_nothing_is_signed_without_enough_approvals_and_verdicts_are_kept(
         alice.port.refusal = Refused("paused", retryable=False)
         with pytest.raises(SigningFailed, match="this node refuses: paused"):
             await alice.node.sign("treasury", b"pay")
-        with pytest.raises(SigningFailed, match="run `holdfast tss dkg mint` first"):
+        with pytest.raises(SigningFailed, match="run `holdfast tss dkg --purpose mint` first"):
             await alice.node.sign("mint", b"x")
         request = carol.node._store
         rows = await request.verdicts((await _only_request(carol, b"pay")).request_id)

@@ -1,0 +1,177 @@
+"""What an operator may ask of a running node over its admin port; every error is problem+json (RFC 9457).
+
+GET /v1/tss/keys, /v1/tss/sessions, /v1/tss/peers · POST /v1/tss/dkg {purpose}, /v1/tss/sign-test {key, text}.
+Hashes and keys are plain hex, times Unix seconds. The admin application checks the token before any of this.
+"""
+
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+import msgspec
+from aiohttp import web
+
+from tss.key_proof import TEST, message_for_test, payload_for_test
+from tss.node import DkgFailed, KeyInfo, SessionInfo, SigningFailed, TssNode
+
+_T = TypeVar("_T")
+_Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class DkgRequest(msgspec.Struct, forbid_unknown_fields=True):
+    """Which key to make."""
+
+    purpose: str
+
+
+class SignTestRequest(msgspec.Struct, forbid_unknown_fields=True):
+    """What to sign, and under the key of which purpose."""
+
+    text: str
+    key: str
+
+
+class _BadRequest(Exception):
+    """The body is not as documented."""
+
+
+def routes(tss: TssNode) -> list[web.RouteDef]:
+    """The routes of the admin application."""
+    api = _Api(tss)
+    return [
+        web.get("/v1/tss/keys", _told(api.keys)),
+        web.get("/v1/tss/sessions", _told(api.sessions)),
+        web.get("/v1/tss/peers", _told(api.peers)),
+        web.post("/v1/tss/dkg", _told(api.dkg)),
+        web.post("/v1/tss/sign-test", _told(api.sign_test)),
+    ]
+
+
+class _Api:
+    def __init__(self, tss: TssNode) -> None:
+        self._tss = tss
+
+    async def keys(self, _request: web.Request) -> web.Response:
+        committee = self._tss.committee
+        return _json(
+            {
+                "committee": {"name": committee.name, "hash": committee.hash.hex(), "words": committee.words},
+                "keys": [_key(info) for _, info in sorted(self._tss.keys().items())],
+            }
+        )
+
+    async def sessions(self, _request: web.Request) -> web.Response:
+        rows = [self._session(info) for info in self._tss.sessions()]
+        return _json({"boot_id": self._tss.boot_id.hex(), "sessions": rows})
+
+    async def peers(self, _request: web.Request) -> web.Response:
+        rows = [
+            {
+                "index": index,
+                "name": info.name,
+                "up": info.down is None,
+                "why": info.down,
+                "last_seen": info.last_seen,
+                "rtt": info.rtt,
+                "skew": info.skew,
+                "boot_id": info.boot_id.hex() or None,
+            }
+            for index, info in sorted(self._tss.peers.seen.items())
+        ]
+        return _json({"name": self._tss.identity.name, "boot_id": self._tss.boot_id.hex(), "peers": rows})
+
+    async def dkg(self, request: web.Request) -> web.Response:
+        wanted = await _read(request, DkgRequest)
+        begun = time.monotonic()
+        info = await self._tss.dkg(wanted.purpose)
+        return _json(_key(info) | {"seconds": round(time.monotonic() - begun, 3)})
+
+    async def sign_test(self, request: web.Request) -> web.Response:
+        wanted = await _read(request, SignTestRequest)
+        begun = time.monotonic()
+        payload = payload_for_test(wanted.key, wanted.text.encode())
+        (signature,) = await self._tss.sign(TEST, payload)
+        public = self._tss.public(wanted.key)
+        return _json(
+            {
+                "key": wanted.key,
+                "text": wanted.text,
+                "message": message_for_test(payload).hex(),
+                "public_key": "" if public is None else public.x_only.hex(),
+                "signature": signature.hex(),
+                "seconds": round(time.monotonic() - begun, 3),
+            }
+        )
+
+    def _session(self, info: SessionInfo) -> dict[str, Any]:
+        names = self._tss.committee.name_of
+        return {
+            "id": info.id.hex(),
+            "purpose": info.purpose,
+            "state": info.state,
+            "members": [names(member) for member in info.members],
+            "pending": [names(member) for member in info.pending],
+            "started": info.started,
+        }
+
+
+def _key(info: KeyInfo) -> dict[str, Any]:
+    return {
+        "purpose": info.purpose,
+        "epoch": info.epoch,
+        "state": info.state,
+        "threshold": info.public.threshold,
+        "members": len(info.public.verifying_shares),
+        "group_key": info.public.group_key.hex(),
+    }
+
+
+def _told(handler: _Handler) -> _Handler:
+    """Turn refusals into problem+json with the next move."""
+
+    async def guarded(request: web.Request) -> web.StreamResponse:
+        try:
+            return await handler(request)
+        except _BadRequest as error:
+            return problem(
+                400, "bad_request", "the body is not as documented", str(error), remedy="correct it"
+            )
+        except DkgFailed as failed:
+            status = 503 if failed.retryable else 409
+            title = "no key was made"
+            return problem(status, f"dkg_{failed.code}", title, failed.reason, retryable=failed.retryable)
+        except SigningFailed as failed:
+            status = 503 if failed.retryable else 409
+            title = "nothing was signed"
+            return problem(status, f"sign_{failed.code}", title, failed.reason, retryable=failed.retryable)
+
+    return guarded
+
+
+def problem(
+    status: int, code: str, title: str, detail: str, *, retryable: bool = False, remedy: str = ""
+) -> web.Response:
+    """An RFC 9457 answer; `code` is a stable word for programs."""
+    code = code.replace("-", "_")
+    body = {
+        "type": f"urn:holdfast:problem:{code}",
+        "code": code,
+        "title": title,
+        "status": status,
+        "detail": detail,
+        "retryable": retryable,
+        "remedy": remedy or ("try again when the members named are back" if retryable else ""),
+    }
+    data = msgspec.json.encode(body)
+    return web.Response(status=status, body=data, content_type="application/problem+json")
+
+
+async def _read(request: web.Request, kind: type[_T]) -> _T:
+    try:
+        return msgspec.json.decode(await request.read(), type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise _BadRequest(str(error)) from error
+
+
+def _json(value: Any) -> web.Response:
+    return web.Response(body=msgspec.json.encode(value), content_type="application/json")
