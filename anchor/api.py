@@ -1,0 +1,325 @@
+"""HTTP about anchors, records, proofs, headers and reorgs. It reads; everything comes in through `Sources`."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from aiohttp import web
+
+from anchor import problem
+from anchor.api_wire import (
+    Anchors,
+    AnchorView,
+    BlockStatus,
+    HeaderPage,
+    HeaderTip,
+    HeaderView,
+    RecordView,
+    ReorgEntry,
+    Reorgs,
+    RollupReorg,
+)
+from anchor.bitcoind import NodeError
+from anchor.btc.block import parse_block
+from anchor.btc.ids import BlockHash, display, from_display
+from anchor.btc.network import Network
+from anchor.header_ledger import ReorgRow
+from anchor.headers.chain import HeaderChain
+from anchor.headers.finality import missing
+from anchor.inscription.reader import FIRST_ROOT, AnchorFound
+from anchor.problem import Problem, answer
+from anchor.proofs.coverage import Coverage
+from anchor.proofs.manifest import manifest_of
+from anchor.proofs.proof_maker import make_proof
+from anchor.proofs.records import Record, record_hash
+from anchor.rollup.bitcoin_view import ViewReorg
+
+PAGE, MAX_PAGE = 50, 500
+HEADERS_PAGE = 2000
+MAX_NUMBER = 1 << 62
+
+
+class Placed(Protocol):
+    """An anchor in its block."""
+
+    @property
+    def found(self) -> AnchorFound:
+        """What the lane's reader found."""
+
+    @property
+    def block(self) -> BlockHash:
+        """The block that holds the reveal."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Where the answers come from: own chain, own reading of lanes, own copy of the rollup.
+
+    `anchors` are those of all lanes, oldest first; `coverage` of a lane is None before the activation; `block`
+    fetches a raw block and may raise NodeError.
+    """
+
+    network: Network
+    k: int
+    chain: HeaderChain
+    anchors: Callable[[], Sequence[Placed]]
+    ranges: Callable[[], Sequence[Record]]
+    coverage: Callable[[], Coverage | None]
+    block: Callable[[BlockHash], Awaitable[bytes]]
+    reorgs: Callable[[int, int | None], Awaitable[list[ReorgRow]]]
+    rollup_reorgs: Callable[[], Sequence[ViewReorg]]
+
+
+class AnchorApi:
+    """Handlers over one node's sources. One rollup has one lane, number 0: its coverage is known."""
+
+    def __init__(self, sources: Sources) -> None:
+        self._s = sources
+
+    def routes(self) -> list[web.RouteDef]:
+        """All routes."""
+        return [
+            web.get("/v1/anchors", self.anchors),
+            web.get("/v1/anchors/{sequence}", self.anchor),
+            web.get("/v1/records", self.records),
+            web.get("/v1/records/{hash}", self.record),
+            web.get("/v1/records/{hash}/proof", self.proof),
+            web.get("/v1/headers", self.headers),
+            web.get("/v1/headers/{hash}", self.header),
+            web.get("/v1/reorgs", self.reorgs),
+        ]
+
+    # Anchors
+
+    async def anchors(self, request: web.Request) -> web.Response:
+        """Anchors of a lane after a sequence number, oldest first."""
+        after = problem.read_number(request, "after", 0, MAX_NUMBER)
+        limit = _limit(request)
+        found = [a for a in self._of_lane(request) if a.found.payload.sequence > after]
+        spans = self._spans()
+        page = [self._view(a, spans) for a in found[:limit]]
+        return answer(Anchors(page, page[-1].sequence if len(found) > limit else None))
+
+    async def anchor(self, request: web.Request) -> web.Response:
+        """One anchor of a lane."""
+        text = request.match_info["sequence"]
+        for found in self._of_lane(request):
+            if str(found.found.payload.sequence) == text:
+                return answer(self._view(found, self._spans()))
+        raise _unknown("anchor", "list what there is with /v1/anchors")
+
+    def _of_lane(self, request: web.Request) -> list[Placed]:
+        lane = problem.read_number(request, "lane", 0, 0xFFFF)
+        return [a for a in self._s.anchors() if a.found.payload.lane == lane]
+
+    def _spans(self) -> dict[int, tuple[int, int]]:
+        """Which ranges lane 0's anchors cover, by sequence number."""
+        coverage = self._s.coverage()
+        mine = [a.found.payload.sequence for a in self._s.anchors() if a.found.payload.lane == 0]
+        return {} if coverage is None else dict(zip(mine, coverage.spans, strict=False))
+
+    def _view(self, anchor: Placed, spans: dict[int, tuple[int, int]]) -> AnchorView:
+        found, payload = anchor.found, anchor.found.payload
+        span = spans.get(payload.sequence) if payload.lane == 0 else None
+        ranges = self._s.ranges()
+        return AnchorView(
+            lane=payload.lane,
+            sequence=payload.sequence,
+            epoch=payload.epoch,
+            root=payload.root.hex(),
+            count=payload.count - 1,  # leaf 0 is the manifest
+            txid=display(found.txid),
+            commit_txid=display(found.commit),
+            fee=found.fee,
+            first=None if span is None else ranges[span[0]].first,
+            last=None if span is None else ranges[span[1] - 1].last,
+            status=block_status(self._s.chain, anchor.block, self._s.k),
+        )
+
+    # Records
+
+    async def records(self, request: web.Request) -> web.Response:
+        """Records, newest first; only those that start before a block, or the one that holds a block."""
+        limit = _limit(request)
+        before = problem.read_number(request, "before", MAX_NUMBER, MAX_NUMBER)
+        block = problem.read_number(request, "block", 0, MAX_NUMBER)
+        anchors = self._anchor_of()
+        page: list[RecordView] = []
+        for index in range(len(self._s.ranges()) - 1, -1, -1):
+            record = self._s.ranges()[index]
+            if record.first < before and (not block or record.first <= block <= record.last):
+                page.append(_record(record, anchors.get(index)))
+                if len(page) == limit:
+                    break
+        return answer(page)
+
+    async def record(self, request: web.Request) -> web.Response:
+        """One record."""
+        index = self._find(request)
+        return answer(_record(self._s.ranges()[index], self._anchor_of().get(index)))
+
+    def _anchor_of(self) -> dict[int, int]:
+        """Sequence number of the anchor that covers a range, by the range's index."""
+        return {i: sequence for sequence, (start, stop) in self._spans().items() for i in range(start, stop)}
+
+    def _find(self, request: web.Request) -> int:
+        wanted = problem.read_hash(request.match_info["hash"], "the record's hash")
+        for index, record in enumerate(self._s.ranges()):
+            if record_hash(record.encode()) == wanted:
+                return index
+        raise _unknown("record", "list what there is with /v1/records; a new one needs final rollup blocks")
+
+    async def proof(self, request: web.Request) -> web.Response:
+        """The proof file of an anchored record, byte for byte as `holdfast anchor verify` takes it."""
+        index = self._find(request)
+        spans = self._spans()
+        for place, (sequence, (start, stop)) in enumerate(spans.items()):
+            if start <= index < stop:
+                try:
+                    data = await self._prove(index - start, sequence, place)
+                except (NodeError, ValueError) as error:  # a reorg between two questions, or no bitcoind
+                    raise Problem(
+                        503,
+                        "chain_moving",
+                        "the blocks of this proof cannot be read now",
+                        str(error),
+                        retryable=True,
+                        remedy="ask again in a moment",
+                    ) from error
+                return web.Response(body=data, content_type="application/json")
+        raise Problem(
+            409,
+            "not_anchored",
+            "the record is not anchored yet",
+            retryable=True,
+            remedy="ask again after the next anchor has a confirmation",
+        )
+
+    async def _prove(self, which: int, sequence: int, place: int) -> bytes:
+        lane = [a for a in self._s.anchors() if a.found.payload.lane == 0]
+        anchor = next(a for a in lane if a.found.payload.sequence == sequence)
+        start, stop = self._spans()[sequence]
+        records = self._s.ranges()[start:stop]
+        previous = lane[place - 1].found.payload.root if place else FIRST_ROOT
+        manifest = manifest_of(previous, 0, sequence, records)
+        found = anchor.found
+        block = await asyncio.to_thread(parse_block, await self._s.block(anchor.block))
+        holder = block
+        if found.commit_height != found.height:
+            at = self._s.chain.at_height(found.commit_height)
+            if at is None:
+                raise ValueError(f"there is no block {found.commit_height} here")
+            holder = await asyncio.to_thread(parse_block, await self._s.block(at.hash))
+        commit = next((tx for tx in holder.txs if tx.txid == found.commit), None)
+        if commit is None:
+            raise ValueError(f"the commit is not in block {found.commit_height} any more")
+        proof = make_proof(self._s.network, manifest, records, which, commit, block, found.height, found.txid)
+        return proof.encode()
+
+    # Headers
+
+    async def headers(self, request: web.Request) -> web.Response:
+        """The tip, or with `from` and `count` raw headers of the main chain."""
+        chain, tip = self._s.chain, self._s.chain.tip
+        if "from" not in request.query and "count" not in request.query:
+            return answer(HeaderTip(tip.height, display(tip.hash), f"{tip.work:x}"))
+        start = problem.read_number(request, "from", 0, MAX_NUMBER)
+        count = min(problem.read_number(request, "count", HEADERS_PAGE, MAX_NUMBER), HEADERS_PAGE)
+        start = max(start, chain.start.height)
+        raw = b"".join(at.header.raw for at in chain.main(start, count)) if count else b""
+        return answer(HeaderPage(start, raw.hex(), tip.height, display(tip.hash)))
+
+    async def header(self, request: web.Request) -> web.Response:
+        """One header, on whatever branch it is."""
+        block = read_block_hash(request.match_info["hash"])
+        at = self._s.chain.get(block)
+        if at is None:
+            raise _unknown("header", "this node never saw that block; check the hash")
+        chain = self._s.chain
+        lacks = missing(chain, block, self._s.k)
+        main = chain.is_main(block)
+        view = HeaderView(
+            at.height, display(block), main, chain.depth(block), lacks is None, lacks, at.header.raw.hex()
+        )
+        return answer(view)
+
+    async def reorgs(self, request: web.Request) -> web.Response:
+        """Every reorg this node and the rollup's view have seen."""
+        before = problem.read_number(request, "before", 0, MAX_NUMBER)
+        own = await self._s.reorgs(_limit(request), before or None)
+        return answer(
+            Reorgs([_reorg(row) for row in own], [_rollup_reorg(r) for r in self._s.rollup_reorgs()])
+        )
+
+
+def block_status(chain: HeaderChain, block: BlockHash | None, k: int) -> BlockStatus:
+    """Say where a block stands on a node's own chain; not confirmed when it is None or off the main chain."""
+    at = None if block is None else chain.get(block)
+    if block is None or at is None or not chain.is_main(block):
+        return BlockStatus(confirmed=False)
+    final = missing(chain, block, k) is None
+    return BlockStatus(True, at.height, display(block), at.header.time, chain.depth(block), final)
+
+
+def read_block_hash(text: str) -> BlockHash:
+    """Read a block hash or txid in display order; Problem 400 otherwise."""
+    try:
+        return BlockHash(from_display(text))
+    except ValueError as error:
+        raise Problem(
+            400, "bad_hash", "that is not 64 hex digits", text[:80], remedy="send 64 hex digits"
+        ) from error
+
+
+def _limit(request: web.Request) -> int:
+    return max(1, min(problem.read_number(request, "limit", PAGE, MAX_NUMBER), MAX_PAGE))
+
+
+def _unknown(what: str, remedy: str) -> Problem:
+    return Problem(404, f"unknown_{what}", f"there is no such {what}", remedy=remedy)
+
+
+def _record(record: Record, anchor: int | None) -> RecordView:
+    return RecordView(
+        hash=record_hash(record.encode()).hex(),
+        kind="range",
+        rollup_id=record.rollup_id,
+        first=record.first,
+        last=record.last,
+        state_before=record.state_before.hex(),
+        state_after=record.state_after.hex(),
+        tx_root=record.tx_root.hex(),
+        data_root=record.data_root.hex(),
+        final_height=record.final_height,
+        final_hash=display(record.final_hash),
+        anchor=anchor,
+    )
+
+
+def _reorg(row: ReorgRow) -> ReorgEntry:
+    return ReorgEntry(
+        row.id,
+        row.seen_at,
+        row.level,
+        row.depth,
+        row.fork_height,
+        display(row.fork_hash),
+        row.old_height,
+        display(row.old_tip),
+        row.new_height,
+        display(row.new_tip),
+    )
+
+
+def _rollup_reorg(reorg: ViewReorg) -> RollupReorg:
+    return RollupReorg(
+        reorg.rollup_height,
+        reorg.depth,
+        reorg.fork_height,
+        display(reorg.fork_hash),
+        reorg.old_height,
+        display(reorg.old_tip),
+        reorg.new_height,
+        display(reorg.new_tip),
+    )

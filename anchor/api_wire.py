@@ -1,0 +1,122 @@
+"""What the HTTP answers about anchors, records and headers look like; node and commands share it.
+
+Amounts in sats, times in Unix seconds; txids and block hashes in display order, all other 32-byte things in plain
+hex.
+"""
+
+import msgspec
+
+
+class BlockStatus(msgspec.Struct, frozen=True):
+    """Where a transaction stands; `depth` counts its own block, `final` as in DESIGN section 5."""
+
+    confirmed: bool
+    block_height: int | None = None
+    block_hash: str | None = None
+    block_time: int | None = None
+    depth: int = 0
+    final: bool = False
+
+
+class AnchorView(msgspec.Struct, frozen=True):
+    """An anchor; `count` counts its records, `first` and `last` are the rollup blocks they cover."""
+
+    lane: int
+    sequence: int
+    epoch: int
+    root: str
+    count: int
+    txid: str
+    commit_txid: str
+    fee: int
+    first: int | None
+    last: int | None
+    status: BlockStatus
+
+
+class Anchors(msgspec.Struct, frozen=True):
+    """A page of anchors, oldest first; `next` is the `after` of the following page."""
+
+    anchors: list[AnchorView]
+    next: int | None
+
+
+class RecordView(msgspec.Struct, frozen=True):
+    """A range record; `anchor` is the sequence number of the anchor that covers it."""
+
+    hash: str
+    kind: str
+    rollup_id: int
+    first: int
+    last: int
+    state_before: str
+    state_after: str
+    tx_root: str
+    data_root: str
+    final_height: int
+    final_hash: str
+    anchor: int | None
+
+
+class HeaderTip(msgspec.Struct, frozen=True):
+    """The newest header; `work` in hex."""
+
+    tip_height: int
+    tip_hash: str
+    work: str
+
+
+class HeaderPage(msgspec.Struct, frozen=True, rename={"start": "from"}):
+    """Raw headers of the main chain, 80 bytes each, concatenated, in hex."""
+
+    start: int
+    headers: str
+    tip_height: int
+    tip_hash: str
+
+
+class HeaderView(msgspec.Struct, frozen=True):
+    """One header on whatever branch; `missing` says what it lacks to be final."""
+
+    height: int
+    hash: str
+    main: bool
+    depth: int
+    final: bool
+    missing: str | None
+    raw: str
+
+
+class ReorgEntry(msgspec.Struct, frozen=True):
+    """A reorg as this node's own chain saw it; `depth` in disconnected blocks."""
+
+    id: int
+    seen_at: int
+    level: str
+    depth: int
+    fork_height: int
+    fork_hash: str
+    old_height: int
+    old_tip: str
+    new_height: int
+    new_tip: str
+
+
+class RollupReorg(msgspec.Struct, frozen=True):
+    """A reorg as the rollup's view saw it, in rollup block `rollup_height`."""
+
+    rollup_height: int
+    depth: int
+    fork_height: int
+    fork_hash: str
+    old_height: int
+    old_tip: str
+    new_height: int
+    new_tip: str
+
+
+class Reorgs(msgspec.Struct, frozen=True):
+    """Both ledgers; the node's newest first, the rollup's oldest first."""
+
+    reorgs: list[ReorgEntry]
+    rollup: list[RollupReorg]

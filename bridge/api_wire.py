@@ -1,0 +1,207 @@
+"""What the HTTP answers about the node, deposits and withdrawals look like; requests, too.
+
+Amounts in sats, times in Unix seconds; txids and block hashes in display order, all other 32-byte things in plain
+hex.
+"""
+
+from typing import Any
+
+import msgspec
+
+from anchor.api_wire import BlockStatus
+
+
+class MemberView(msgspec.Struct, frozen=True):
+    """A committee member."""
+
+    name: str
+    host_key: str
+
+
+class CommitteeView(msgspec.Struct, frozen=True):
+    """The committee in short; `words` are its hash, to be compared aloud."""
+
+    name: str
+    hash: str
+    words: str
+    threshold: int
+    members: list[MemberView]
+
+
+class RollupView(msgspec.Struct, frozen=True):
+    """The rollup as this node executed it: newest certified block, newest final one."""
+
+    id: int
+    genesis_hash: str
+    height: int
+    final_height: int
+
+
+class Info(msgspec.Struct, frozen=True):
+    """Who this node is; keys and parameters once the bridge is active."""
+
+    name: str
+    role: str
+    network: str
+    version: str
+    committee: CommitteeView
+    rollup: RollupView
+    activation_hash: str | None
+    keys: dict[str, str] | None
+    params: dict[str, int] | None
+    treasury_address: str | None
+    boot_id: str | None
+
+
+class CheckView(msgspec.Struct, frozen=True):
+    """One line of the node's health."""
+
+    name: str
+    ok: bool
+    text: str
+
+
+class ChainTip(msgspec.Struct, frozen=True):
+    """Own chain's tip; `agrees` tells whether bitcoind's tip is our heaviest one."""
+
+    height: int
+    hash: str
+    agrees: bool
+
+
+class Health(msgspec.Struct, frozen=True):
+    """How the node is; alarms newest first; `paused` says why value does not move."""
+
+    status: str
+    checks: list[CheckView]
+    alarms: list[dict[str, Any]]
+    bitcoin: ChainTip
+    paused: str | None
+
+
+class NodeStatus(msgspec.Struct, frozen=True):
+    """What `holdfast node status` prints."""
+
+    name: str
+    role: str
+    network: str
+    version: str
+    pid: int
+    boot_id: str | None
+    started: int
+    uptime: int
+    peak_memory_mb: int
+    public_url: str
+    active: bool
+    bitcoin_height: int
+    rollup_height: int
+    rollup_final: int
+    status: str
+    paused: str | None
+    checks: list[CheckView]
+    alarms: list[dict[str, Any]]
+
+
+class AddressRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Whom to credit on the rollup and who may reclaim; x-only keys."""
+
+    recipient: str
+    user_key: str
+
+
+class AddressView(msgspec.Struct, frozen=True):
+    """A deposit address with everything to check it and to reclaim; `delay` in blocks."""
+
+    address: str
+    uri: str
+    recipient: str
+    user_key: str
+    delay: int
+    descriptor: str
+    leaf: str
+    control_block: str
+    script_pubkey: str
+    min_sats: int
+    max_sats: int
+    fee_sats: int
+    k: int
+    recovery: dict[str, str | int]
+
+
+class LateDeposit(msgspec.Struct, frozen=True):
+    """Parameters were taken; payments that stood on the chain before."""
+
+    address: str
+    found: list[str]
+
+
+class ReclaimView(msgspec.Struct, frozen=True):
+    """Whether the next block may hold the reclaim; `at_height` is the first that may, once it is in a block."""
+
+    available: bool
+    at_height: int | None
+
+
+class DepositView(msgspec.Struct, frozen=True):
+    """A payment to a deposit address; credited when its sweep has `required` confirmations."""
+
+    outpoint: str
+    address: str
+    recipient: str
+    value: int
+    state: str
+    confirmations: int
+    required: int
+    sweep_txid: str | None
+    sweep_depth: int
+    minted: int | None
+    fee: int
+    status: BlockStatus
+    reclaim: ReclaimView
+
+
+class Deposits(msgspec.Struct, frozen=True):
+    """Deposits, newest first."""
+
+    deposits: list[DepositView]
+
+
+class WithdrawalView(msgspec.Struct, frozen=True):
+    """A withdrawal; PENDING until the rollup block of its lock is final. `txid` is the payout's."""
+
+    id: str
+    state: str
+    amount: int
+    fee: int
+    script: str
+    address: str | None
+    txid: str | None
+    depth: int
+    required: int
+    expiry: int
+    rollup_height: int
+
+
+class Withdrawals(msgspec.Struct, frozen=True):
+    """Withdrawals, newest first."""
+
+    withdrawals: list[WithdrawalView]
+
+
+class GenesisCoins(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The funded genesis outpoints, "txid:number"."""
+
+    treasury: str
+    lanes: list[str]
+
+
+class Consent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The hash of the activation record that this operator agrees to."""
+
+    hash: str
+
+
+class ConfirmTip(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The tip (block hash in display order) of the chain that the operator confirms."""
+
+    tip: str
