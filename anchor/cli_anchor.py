@@ -1,0 +1,249 @@
+"""`holdfast anchor`: list and show anchors, fetch a proof, and check it alone with a file of headers."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from anchor.cli_http import HttpClient
+from anchor.cli_tools import FILE, JSON, NODE, READABLE, Failed, lines, show, table
+
+NETWORK = click.option(
+    "--network",
+    type=click.Choice(["mainnet", "testnet3", "testnet4", "signet", "regtest"]),
+    required=True,
+    help="The Bitcoin network.",
+)
+START = click.option(
+    "--start-height",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Height of the first header.",
+)
+HEADER_SIZE, HEADERS_PAGE = 80, 2000
+
+
+@click.group()
+def anchor() -> None:
+    """What was anchored: list, show, prove, verify; header files."""
+
+
+@anchor.command("list")
+@NODE
+@click.option(
+    "--after", type=click.IntRange(min=0), default=0, help="Only anchors after this sequence number."
+)
+@click.option("--limit", type=click.IntRange(1, 500), default=50, show_default=True)
+@JSON
+def list_anchors(url: str, after: int, limit: int, as_json: bool) -> None:
+    """List anchors, oldest first.
+
+    Example: holdfast anchor list --node http://127.0.0.1:9101
+    """
+    found = HttpClient(url).get("/v1/anchors", after=after, limit=limit)
+    columns = ("seq", "blocks", "records", "txid", "height", "depth", "final")
+    show(as_json, found, table("anchors", columns, map(_row, found["anchors"])))
+
+
+def _row(found: dict[str, Any]) -> tuple[object, ...]:
+    status, blocks = found["status"], f"{found['first']}..{found['last']}"
+    final = "yes" if status["final"] else "no"
+    return (
+        found["sequence"],
+        blocks if found["first"] is not None else "-",
+        found["count"],
+        found["txid"],
+        status["block_height"],
+        status["depth"],
+        final,
+    )
+
+
+@anchor.command("show")
+@click.argument("sequence", type=click.IntRange(min=1), metavar="SEQ")
+@NODE
+@JSON
+def show_anchor(sequence: int, url: str, as_json: bool) -> None:
+    """Show one anchor.
+
+    Example: holdfast anchor show 3 --node http://127.0.0.1:9101
+    """
+    found = HttpClient(url).get(f"/v1/anchors/{sequence}")
+    flat = {name: value for name, value in found.items() if name != "status"}
+    show(as_json, found, lines({**flat, **found["status"]}))
+
+
+@anchor.command()
+@click.argument("record", required=False)
+@click.option(
+    "--last-block", type=click.IntRange(min=1), help="Instead: the record that holds this rollup block."
+)
+@NODE
+def proof(record: str | None, last_block: int | None, url: str) -> None:
+    """Write the proof of an anchored record to stdout, byte for byte.
+
+    Example: holdfast anchor proof --last-block 64 --node http://127.0.0.1:9101 > p.json
+    """
+    if (record is None) == (last_block is None):
+        raise click.UsageError("give a record's hash, or --last-block with a rollup block")
+    client = HttpClient(url)
+    if last_block is not None:
+        found = client.get("/v1/records", block=last_block)
+        if not found:
+            raise Failed(f"no record holds block {last_block} yet: it must be final, with its whole range")
+        record = found[0]["hash"]
+    data = client.raw(f"/v1/records/{record}/proof")
+    sys.stdout.buffer.write(data)
+    sys.stdout.flush()
+
+
+@anchor.command()
+@click.argument("file", type=READABLE, metavar="PROOF")
+@click.option("--headers", type=READABLE, required=True, help="Headers of 80 bytes each, without framing.")
+@click.option("--activation", type=READABLE, required=True, help="activation.json, from somewhere you trust.")
+@click.option(
+    "--genesis", type=READABLE, help="genesis.json: also check that every operator signed the record."
+)
+@NETWORK
+@START
+@JSON
+def verify(
+    file: Path,
+    headers: Path,
+    activation: Path,
+    genesis: Path | None,
+    network: str,
+    start_height: int,
+    as_json: bool,
+) -> None:
+    """Check a proof with a file of headers and the activation record; asks no server. Status 0 or 1.
+
+    Example: holdfast anchor verify p.json --headers h.bin --activation a.json --network regtest
+    """
+    from anchor.btc.codec import CodecError
+    from anchor.btc.network import network_by_name
+    from anchor.proofs.proof import ProofRefused, verify
+    from anchor.rollup.activation import ActivationRefused, SignedActivation
+    from anchor.rollup.genesis import Genesis
+
+    try:
+        signed = SignedActivation.from_json(activation.read_bytes())
+        if genesis is not None:
+            born = Genesis.from_json(genesis.read_bytes())
+            signed.verify(born.host_keys)
+            if signed.activation.genesis_hash != born.hash:
+                raise Failed("the activation record is for another rollup than genesis.json")
+    except (CodecError, ActivationRefused) as fault:
+        raise Failed(f"{activation}: {fault}") from fault
+    chain = network_by_name(network)
+    try:
+        found = verify(
+            file.read_bytes(), headers.read_bytes(), signed.activation, chain, start_height=start_height
+        )
+    except ProofRefused as refused:
+        if as_json:
+            show(True, {"valid": False, "reason": str(refused)}, "")
+        raise Failed(f"not proven: {refused}") from refused
+    facts = _facts(found)
+    show(as_json, {"valid": True, **facts}, "proven: the committee anchored this record\n" + lines(facts))
+
+
+def _facts(found: Any) -> dict[str, Any]:
+    from anchor.btc.ids import display
+
+    record = found.record
+    return {
+        "rollup_id": record.rollup_id,
+        "kind": "range",
+        "first": record.first,
+        "last": record.last,
+        "state_after": record.state_after.hex(),
+        "record": found.record_hash.hex(),
+        "lane": found.lane,
+        "sequence": found.sequence,
+        "epoch": found.epoch,
+        "key": found.key.hex(),
+        "txid": display(found.txid),
+        "height": found.height,
+        "block_hash": display(found.block_hash),
+        "block_time": found.block_time,
+        "depth": found.depth,
+        "final": found.final,
+    }
+
+
+# Headers
+
+
+@anchor.group()
+def headers() -> None:
+    """Files of Bitcoin headers, 80 bytes each."""
+
+
+@headers.command()
+@NODE
+@click.option("-o", "--output", type=FILE, required=True, help="File to write; an existing one is replaced.")
+@JSON
+def export(url: str, output: Path, as_json: bool) -> None:
+    """Fetch a node's main chain of headers into a file; `verify` checks it.
+
+    Example: holdfast anchor headers export --node http://127.0.0.1:9101 -o h.bin
+    """
+    try:
+        start, data = _fetch_headers(HttpClient(url))
+    except (KeyError, TypeError, ValueError) as error:
+        raise Failed(f"{url} does not answer like a node: give its public URL") from error
+    try:
+        output.write_bytes(data)
+    except OSError as error:
+        raise Failed(f"cannot write {output} ({error.strerror}): choose another place") from error
+    count = len(data) // HEADER_SIZE
+    done = {"file": str(output), "start": start, "count": count, "height": start + count - 1}
+    show(as_json, done, f"{count} headers from {start} to {done['height']} in {output}")
+
+
+def _fetch_headers(client: HttpClient) -> tuple[int, bytes]:
+    """Return the first height and all headers; begins again when a reorg comes between two pages."""
+    from anchor.btc.hashing import sha256d
+
+    for _ in range(5):
+        first = client.get("/v1/headers", **{"from": 0, "count": HEADERS_PAGE})
+        start, page, data = int(first["from"]), bytes.fromhex(first["headers"]), b""
+        while page and (not data or sha256d(data[-HEADER_SIZE:]) == page[4:36]):
+            data += page
+            at = start + len(data) // HEADER_SIZE
+            page = bytes.fromhex(client.get("/v1/headers", **{"from": at, "count": HEADERS_PAGE})["headers"])
+        if data and not page:
+            return start, data
+    raise Failed("the node's chain changes while it is read: try again in a minute")
+
+
+@headers.command("verify")
+@click.argument("file", type=READABLE)
+@NETWORK
+@START
+@JSON
+def verify_headers(file: Path, network: str, start_height: int, as_json: bool) -> None:
+    """Check a file of headers by the network's full rules; asks no server. Status 0 or 1.
+
+    Example: holdfast anchor headers verify h.bin --network regtest
+    """
+    from anchor.btc.ids import display
+    from anchor.btc.network import network_by_name
+    from anchor.headers import verify as headers_file
+    from anchor.headers.rules import HeaderRefused
+
+    try:
+        found = headers_file.verify_headers(network_by_name(network), file.read_bytes(), start_height)
+    except HeaderRefused as refused:
+        raise Failed(f"not valid: {refused}") from refused
+    facts = {
+        "count": found.count,
+        "height": found.height,
+        "tip": display(found.tip),
+        "work": f"{found.work:x}",
+        "time": found.time,
+    }
+    show(as_json, {"valid": True, **facts}, "valid\n" + lines(facts))
