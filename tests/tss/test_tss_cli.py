@@ -1,0 +1,168 @@
+"""The tss commands: committee files on disk, and a running node through its admin port."""
+
+import asyncio
+import json
+import sys
+from asyncio.subprocess import PIPE, STDOUT
+
+import coincurve
+import pytest
+from aiohttp import web
+from click.testing import CliRunner
+
+from tests.tss.shells import committee_of, make_identities
+from tss.api import routes
+from tss.cli import tss
+
+
+def run(*words, ok=True):
+    result = CliRunner().invoke(tss, [str(word) for word in words])
+    if ok:
+        assert result.exit_code == 0, result.output
+    else:
+        assert result.exit_code in (1, 2), result.output
+        assert "Traceback" not in result.output
+        assert len(result.output.strip().splitlines()) == 1, result.output
+    return result.output
+
+
+@pytest.fixture
+def members(tmp_path):
+    return make_identities(tmp_path, 3)
+
+
+def propose(tmp_path, name="committee.json", **more):
+    files = [tmp_path / member / "member.json" for member in ("alice", "bob", "carol")]
+    words = ["committee", "propose", "--name", "demo", "--threshold", "2", "--chain", "regtest", *files]
+    return run(*words, "-o", tmp_path / name, "--json", **more)
+
+
+def test_a_committee_file_is_proposed_signed_merged_shown_and_accepted(tmp_path, members):
+    proposed = json.loads(propose(tmp_path))
+    assert [member["signed"] for member in proposed["members"]] == [False] * 3
+    copies = []
+    for name in ("alice", "bob", "carol"):
+        copy = tmp_path / f"{name}.json"
+        copy.write_bytes((tmp_path / "committee.json").read_bytes())
+        assert proposed["words"] in run("committee", "sign", "--dir", tmp_path / name, copy)
+        copies.append(copy)
+    assert "still to be signed by carol" in run(
+        "committee", "merge", *copies[:2], "-o", tmp_path / "part.json"
+    )
+    refused = run("committee", "accept", "--dir", tmp_path / "bob", tmp_path / "part.json", ok=False)
+    assert "not signed by carol" in refused
+    run("committee", "merge", tmp_path / "part.json", copies[2], "-o", tmp_path / "all.json")
+    shown = json.loads(run("committee", "show", tmp_path / "all.json", "--json"))
+    assert shown["complete"]
+    assert [member["host_key"] for member in shown["members"]] == [m.host_key.hex() for m in members]
+    for _ in range(2):
+        run("committee", "accept", "--dir", tmp_path / "bob", tmp_path / "all.json")
+    assert (tmp_path / "bob" / "committee.json").read_bytes() == (tmp_path / "all.json").read_bytes()
+
+
+def test_committee_files_that_are_wrong_are_refused_with_the_next_move(tmp_path, members):
+    propose(tmp_path)
+    file = tmp_path / "committee.json"
+    assert "never overwritten" in propose(tmp_path, ok=False)
+    assert "cannot read" in run("committee", "show", tmp_path / "nothing.json", ok=False)
+    bad = tmp_path / "bad.json"
+    for text in ("", "{", "[]", '{"members": 1}', file.read_text().replace("alice", "ALICE")):
+        bad.write_text(text)
+        run("committee", "show", bad, ok=False)
+    bad.write_bytes(b"\xff\xfe")
+    run("committee", "show", bad, ok=False)
+    stranger = make_identities(tmp_path / "strange", 1)[0]
+    refused = run("committee", "sign", "--dir", tmp_path / "strange" / "alice", file, ok=False)
+    assert stranger.host_key.hex() in refused
+    signed = json.loads(file.read_text())
+    signed["members"][0]["signature"] = "00" * 64
+    bad.write_text(json.dumps(signed))
+    run("committee", "sign", "--dir", tmp_path / "bob", bad, ok=False)
+    other = tmp_path / "other.json"
+    run(
+        *("committee", "propose", "--name", "demo", "--threshold", "3", "--chain", "regtest"),
+        *(tmp_path / name / "member.json" for name in ("alice", "bob", "carol")),
+        *("-o", other),
+    )
+    assert "the files differ" in run("committee", "merge", file, other, "-o", tmp_path / "x.json", ok=False)
+    assert "no member.json" in run(
+        *("committee", "propose", "--name", "demo", "--threshold", "2", "--chain", "regtest"),
+        *(file, tmp_path / "bob" / "member.json", "-o", tmp_path / "y.json"),
+        ok=False,
+    )
+
+
+def test_without_a_running_node_the_commands_say_how_to_start_it(tmp_path):
+    for words in (["keys"], ["peers"], ["sessions"], ["dkg", "--purpose", "mint"], ["sign-test", "hello"]):
+        said = run(*words, "--dir", tmp_path, ok=False)
+        assert "start it with `holdfast node run" in said
+    (tmp_path / "admin.json").write_text("{")
+    assert "is damaged" in run("keys", "--dir", tmp_path, ok=False)
+
+
+async def admin_site(seat):
+    app = web.Application(client_max_size=1 << 16)
+    app.add_routes(routes(seat.node))
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    port = runner.addresses[0][1]
+    (seat.folder / "admin.json").write_text(json.dumps({"url": f"http://127.0.0.1:{port}", "token": "t"}))
+    return runner
+
+
+async def test_keys_are_made_and_used_from_the_command_line(tmp_path):
+    async with committee_of(tmp_path, 3, 2) as (alice, _bob, carol):
+        runner = await admin_site(alice)
+
+        async def command(*words, ok=True):
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-c", "from tss.cli import tss; tss()", *words, "--dir", str(alice.folder)),
+                stdout=PIPE,
+                stderr=STDOUT,
+            )
+            said = (await process.communicate())[0].decode()
+            assert (process.returncode == 0) is ok, said
+            return said
+
+        try:
+            assert "no keys yet" in await command("keys")
+            assert "there is no mint key" in await command("sign-test", "--key", "mint", "x", ok=False)
+            made = json.loads(await command("dkg", "--purpose", "anchor", "--json"))
+            assert (made["state"], made["threshold"], made["members"]) == ("verified", 2, 3)
+            assert "2 of 3" in await command("keys")
+            signed = json.loads(await command("sign-test", "--key", "anchor", "hello", "--json"))
+            assert signed["public_key"] == made["group_key"][2:]
+            assert coincurve.PublicKeyXOnly(bytes.fromhex(signed["public_key"])).verify(
+                bytes.fromhex(signed["signature"]), bytes.fromhex(signed["message"])
+            )
+            session = json.loads(await command("sessions", "--json"))["sessions"][0]
+            assert (session["purpose"], session["state"], session["pending"]) == ("test", "done", [])
+            assert "bob" in await command("peers")
+            await carol.down()
+            failed = await command("dkg", "--purpose", "mint", ok=False)
+            assert "carol is down" in failed
+            assert "key generation needs all 3 members" in failed
+            assert "names no key" in await command("dkg", "--purpose", "test", ok=False)
+        finally:
+            await runner.cleanup()
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"{", b"[]", b'{"purpose": 7}', b'{"purpose": "mint", "more": 1}', b"\xff", b"null"]
+)
+async def test_malformed_bodies_are_bad_requests(tmp_path, body):
+    import aiohttp
+
+    async with committee_of(tmp_path, 2, 2) as (alice, _bob):
+        runner = await admin_site(alice)
+        try:
+            url = json.loads((alice.folder / "admin.json").read_text())["url"]
+            async with aiohttp.ClientSession() as session:
+                for path in ("/v1/tss/dkg", "/v1/tss/sign-test"):
+                    async with session.post(url + path, data=body) as response:
+                        assert response.status == 400
+                        assert response.content_type == "application/problem+json"
+                        assert (await response.json(content_type=None))["code"] == "bad_request"
+        finally:
+            await runner.cleanup()
