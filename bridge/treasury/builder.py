@@ -6,6 +6,7 @@ recipients cannot pin it (TRUC, BIP431); replaceable; no change, no coin selecti
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from anchor.btc.amounts import DUST_P2TR, Sats
 from anchor.btc.codec import CodecError, Reader, Writer
@@ -134,6 +135,7 @@ def signed_vsize(tx: Tx) -> int:
     return tx.vsize
 
 
+@lru_cache(maxsize=4096)  # the totals read every batch again and again
 def read_batch(encoded: bytes, treasury_key33: bytes, txid: bytes) -> Manifest:
     """Return the manifest behind a batch seen on chain, after building the batch of `txid` (32 bytes) from it.
 

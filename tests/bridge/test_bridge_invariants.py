@@ -301,7 +301,7 @@ class Bridge(RuleBasedStateMachine):
 
 TestTheBridgeUnderAnyOrderOfEvents = Bridge.TestCase
 TestTheBridgeUnderAnyOrderOfEvents.settings = settings(
-    max_examples=60,
+    max_examples=100,
     stateful_step_count=40,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large],

@@ -17,7 +17,7 @@ from bridge.deposit import transitions as dtr
 from bridge.deposit.address import DepositParams, output, treasury_script
 from bridge.ledger import events as led
 from bridge.ledger.replay import Books, append
-from bridge.ledger.totals import RollupFacts, Totals, reserve_on_tip, totals, treasury_facts
+from bridge.ledger.totals import Totals, reserve_on_tip, totals, treasury_facts
 from bridge.treasury import certificates
 from bridge.treasury.builder import build
 from bridge.treasury.checks import (
@@ -27,6 +27,7 @@ from bridge.treasury.checks import (
     MintFacts,
     NodeFacts,
     PayoutFacts,
+    Refusal,
     SettleFacts,
     SweepFacts,
     check_mint,
@@ -36,75 +37,17 @@ from bridge.treasury.checks import (
 )
 from bridge.treasury.machine import Effect, PostCertificate, RequestSignature, Step
 from bridge.treasury.manifest import Manifest, PayoutManifest, SweepManifest
-from bridge.treasury.planner import Payable, Situation, Sweepable, plan
+from bridge.treasury.planner import Situation, Sweepable, plan
 from bridge.treasury.reader import TreasuryReader, TreasuryState
-from bridge.treasury.scan import DepositEvent, Known, Scanned, connected, disconnected
 from bridge.withdrawal import events as wit
 from bridge.withdrawal import states as wst
 from bridge.withdrawal import transitions as wtr
 from tests.bridge.keys import ACTIVATION, PARAMS, TREASURY, K
 from tests.bridge.toy_chain import START, ToyChain
+from tests.bridge.toy_rollup import Rollup
+from tests.bridge.toy_scan import DepositEvent, Known, Scanned, connected, disconnected
 
 READER = TreasuryReader.of(ACTIVATION)
-
-
-@dataclass
-class Rollup:
-    """Balances are one pot: who owns what is the rollup's own matter."""
-
-    chain: ToyChain
-    minted: dict[OutPoint, MintStatement] = field(default_factory=dict)
-    locks: dict[bytes, Payable] = field(default_factory=dict)
-    settled: dict[bytes, SettleStatement] = field(default_factory=dict)
-    manifests: dict[bytes, bytes] = field(default_factory=dict)
-    paused: str | None = None
-    height: int = 0
-
-    @property
-    def supply(self) -> int:
-        return sum(m.amount for m in self.minted.values()) - sum(w.amount for w in self.locks.values())
-
-    @property
-    def open_locks(self) -> dict[bytes, Payable]:
-        return {i: w for i, w in self.locks.items() if i not in self.settled}
-
-    @property
-    def escrow(self) -> int:
-        return sum(w.amount for w in self.open_locks.values())
-
-    def lock(self, withdrawal: Payable) -> bool:
-        if self.paused or withdrawal.amount > self.supply or withdrawal.withdrawal in self.locks:
-            return False
-        self.locks[withdrawal.withdrawal] = withdrawal
-        self.height += 1
-        return True
-
-    def take(self, statement: MintStatement | SettleStatement, manifest: bytes) -> bool:
-        """Apply a certificate; False while it cannot be applied."""
-        if self.paused or self.chain.depth(statement.block_hash) < K:
-            return False
-        if isinstance(statement, MintStatement):
-            if statement.outpoint not in self.minted:
-                self.minted[statement.outpoint] = statement
-        elif statement.withdrawal not in self.settled:
-            lock = self.locks[statement.withdrawal]
-            assert (lock.script, lock.amount) == (statement.script, statement.paid + statement.fee)
-            self.settled[statement.withdrawal] = statement
-        self.manifests[statement.manifest_hash] = manifest
-        self.height += 1
-        return True
-
-    def facts(self) -> RollupFacts:
-        amounts = {i: w.amount for i, w in self.locks.items()}
-        return RollupFacts(
-            height=self.height,
-            final_height=self.chain.height - K + 1,
-            supply=Sats(self.supply),
-            escrow=Sats(self.escrow),
-            minted={o: m.amount for o, m in self.minted.items()},
-            locked={i: a for i, a in amounts.items() if i not in self.settled},
-            settled={i: a for i, a in amounts.items() if i in self.settled},
-        )
 
 
 @dataclass
@@ -251,8 +194,6 @@ class Node:
     # Signing
 
     def certifiable(self, statement: MintStatement | SettleStatement) -> bool:
-        from bridge.treasury.checks import Refusal
-
         found = next((b for b in self.treasury.batches if b.txid == statement.txid), None)
         fact = None
         if found is not None:

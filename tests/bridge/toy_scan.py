@@ -1,8 +1,7 @@
-"""What a block means to deposits and withdrawals: the events for their machines, in chain order.
+"""The toy node's eyes: the events of a block for the machines, in chain order, undone ones in reverse.
 
-A shell follows its chain by `connected` and `disconnected` of each block, then tells every unswept deposit
-`TipMoved`, and tells those that wait `SweepFinal` or `PayoutFinal`. A batch whose manifest is not here yet gives
-no events; once it is fetched, `batch_events` gives them.
+The real node compares facts instead (`bridge/reconcile.py`); here events come one by one, as the machines' contract
+allows, so both ways of feeding them are tried.
 """
 
 from collections.abc import Collection, Mapping
