@@ -117,10 +117,13 @@ class AnchorStore:
             await db.execute(change.values(state=json.dumps(state, sort_keys=True)))
 
     async def packages(
-        self, purpose: str, *, tip: bytes | None = None, signed: bool | None = None
+        self, purpose: str, *, tip: bytes | None = None, signed: bool | None = None, last: int | None = None
     ) -> list[StoredPackage]:
-        """Batches of a purpose, oldest first; only those on `tip`, only signed ones, when asked."""
+        """Batches of a purpose, oldest first; only on `tip`, only signed, only the `last` sequences, when asked."""
         query = sa.select(packages).where(packages.c.purpose == purpose)
+        if last is not None:
+            newest = sa.select(sa.func.max(packages.c.sequence)).where(packages.c.purpose == purpose)
+            query = query.where(packages.c.sequence > newest.scalar_subquery() - last)
         if tip is not None:
             query = query.where(packages.c.tip == tip)
         if signed is not None:

@@ -4,7 +4,7 @@ One `tick` brings it all to where both chains are. It holds no truth of its own:
 the node's header chain, its copy of the rollup, and the two stores.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from structlog.typing import FilteringBoundLogger
@@ -30,12 +30,11 @@ from bridge.deposit import states as dst
 from bridge.keeper import Keeper
 from bridge.lane import LaneOnChain
 from bridge.ledger.totals import Totals, TotalsFault, rollup_facts, totals, treasury_facts
+from bridge.library import Library
 from bridge.outgoing import Whereabouts
 from bridge.registry import Registry
 from bridge.store import BridgeStore
 from bridge.treasurer import TreasuryDesk, TreasuryFacts
-from bridge.treasury import manifest as manifests
-from bridge.treasury.manifest import Manifest
 from bridge.watch import ChainView, ChainWatch
 from bridge.whereabouts import Stages, of_lane_batch, of_treasury_batch
 from tss.node import TssNode
@@ -67,6 +66,7 @@ class Ground:
     signer: Signer | None
     clock: Callable[[], float]
     wake: Callable[[], None]
+    look_again: Callable[[], Awaitable[None]]
     log: FilteringBoundLogger
 
 
@@ -107,8 +107,7 @@ class Active:
         )
         self.keepers: dict[str, Keeper] = {}
         self.certifier: Certifier | None = None
-        self._manifests: dict[bytes, bytes] = {}
-        self._decoded: dict[bytes, Manifest] = {}
+        self.library = Library(g.store)
         self._coverage: Coverage | None = None
         self._covered: list[Payload] = []
         if g.signer is not None:
@@ -127,6 +126,8 @@ class Active:
                 clock=g.clock,
                 timeout=g.policy.leader_timeout,
                 alarm=self._alarm,
+                fresh=self._fresh,
+                kept=self._kept,
                 wake=g.wake,
                 log=g.log,
             )
@@ -147,7 +148,9 @@ class Active:
             log=g.log,
         )
         signer.tss.use_approval(
-            Approvals(self.lanes, self.treasury, self.certifier, g.anchors, g.store, g.clock)
+            Approvals(
+                self.lanes, self.treasury, self.certifier, g.anchors, self.library, g.look_again, g.clock
+            )
         )
         keeper.serve(signer.peers, g.anchors, self.keepers, g.wake)
         self.registry.serve()
@@ -155,7 +158,7 @@ class Active:
     async def start(self) -> None:
         """Learn what peers registered meanwhile, then read the chain."""
         await self.registry.catch_up()
-        self._manifests = await self.ground.store.manifests()
+        await self.library.load()
         await self.watch.start()
 
     async def close(self) -> None:
@@ -168,7 +171,7 @@ class Active:
     async def tick(self) -> None:
         """Bring everything to where both chains are, then do what is due."""
         await self.watch.advance()
-        await self._learn_manifests()
+        await self.library.add_carried(self.ground.follower.state.manifests)
         view = self.view
         if view is None:
             return
@@ -178,7 +181,7 @@ class Active:
             view,
             self.ground.follower.state,
             self.ground.follower.final,
-            self._decoded,
+            self.library.decoded,
             tuple(waiting),
         )
         await self.book.advance(page)
@@ -186,19 +189,6 @@ class Active:
             await each.tick()
         if self.certifier is not None:
             await self.certifier.tick(self.book.wanted())
-
-    async def _learn_manifests(self) -> None:
-        """Manifests come from requests we approved, from signed packages, and from the rollup."""
-        stored = await self.ground.anchors.packages("treasury", signed=True)
-        found = {manifests.manifest_hash(p.payload): p.payload for p in stored}
-        found |= self.ground.follower.state.manifests
-        for digest, raw in found.items():
-            if digest not in self._manifests:
-                await self.ground.store.add_manifest(digest, raw)
-        self._manifests |= found | await self.ground.store.manifests()
-        for digest, raw in self._manifests.items():
-            if digest not in self._decoded:
-                self._decoded[digest] = manifests.decode(raw)
 
     # What this node knows, as the desks and interfaces need it
 
@@ -244,7 +234,7 @@ class Active:
             self.ground.follower.final,
             self.book.deposits,
             self.book.sweepable(),
-            self._manifests,
+            self.library.raw,
         )
 
     def certify_facts(self) -> CertifyFacts | None:
@@ -304,6 +294,16 @@ class Active:
             anchors,
         )
         return totals(rollup, treasury)
+
+    async def _kept(self, package: StoredPackage) -> None:
+        """A batch was signed: what a treasury batch contains is needed to sign on top of it."""
+        if package.purpose == self.treasury.purpose:
+            await self.library.add(package.payload)
+
+    async def _fresh(self) -> bool:
+        """Whether bitcoind's newest block is the one our view ends with."""
+        _, best = await self.ground.bitcoind.best()
+        return self.view is not None and self.view.hash == best
 
     # Acting
 

@@ -4,16 +4,15 @@ tss asks twice, when a request comes and again before a share leaves. Everything
 this node's own bitcoind and its own copy of the rollup; what a leader says is never taken over.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from anchor.btc.ids import OutPoint
 from anchor.inscriber import LaneDesk, NotApproved
 from anchor.store import AnchorStore, StoredPackage
 from bridge.certifier import Certifier
-from bridge.store import BridgeStore
+from bridge.library import Library
 from bridge.treasurer import TreasuryDesk
 from bridge.treasury import builder
-from bridge.treasury.manifest import manifest_hash
 from bridge.treasury.refusal import Refusal
 from tss.frost.path import INTERNAL, KEY_ONLY, SigningPath, key_with_root
 from tss.signing.approval import Approved, Refused
@@ -29,14 +28,26 @@ class Approvals:
         treasury: TreasuryDesk,
         certifier: Certifier,
         anchors: AnchorStore,
-        bridge: BridgeStore,
+        library: Library,
+        look_again: Callable[[], Awaitable[None]],
         clock: Callable[[], float],
     ) -> None:
         self.lanes, self.treasury, self.certifier = lanes, treasury, certifier
-        self.anchors, self.bridge, self.clock = anchors, bridge, clock
+        self.anchors, self.library = anchors, library
+        self.look_again, self.clock = look_again, clock
 
     async def approve(self, purpose: str, payload: bytes) -> Approved | Refused:
-        """Say yes with what is to be signed, or no with the reason."""
+        """Say yes with what is to be signed, or no with the reason.
+
+        A leader may have seen a block a moment before us: before a no that waiting can cure, look once more.
+        """
+        verdict = await self._judge(purpose, payload)
+        if isinstance(verdict, Refused) and verdict.retryable:
+            await self.look_again()
+            verdict = await self._judge(purpose, payload)
+        return verdict
+
+    async def _judge(self, purpose: str, payload: bytes) -> Approved | Refused:
         try:
             match purpose:
                 case "anchor":
@@ -60,7 +71,7 @@ class Approvals:
 
     async def _treasury(self, payload: bytes) -> Approved:
         batch = await self.treasury.approve(payload)
-        await self.bridge.add_manifest(manifest_hash(payload), payload)
+        await self.library.add(payload)
         await self._remember("treasury", payload, *self.treasury.spends(payload))
         return Approved(tuple((message, _path(root)) for message, root in builder.messages(batch)))
 

@@ -20,7 +20,7 @@ from anchor.store import AnchorStore, StoredPackage
 from bridge.desk import Desk
 from bridge.outgoing import advance
 
-KEEP = 32  # batches below the newest whose machines are still kept in step
+KEEP = 32  # the newest batches, whose machines are kept in step
 
 AlarmSink = Callable[[str, str], Awaitable[None]]
 Share = Callable[[StoredPackage], Awaitable[None]]
@@ -30,19 +30,23 @@ class Dispatch:
     """Signed batches of one desk on their way."""
 
     def __init__(
-        self, desk: Desk, store: AnchorStore, share: Share, alarm: AlarmSink, log: FilteringBoundLogger
+        self,
+        desk: Desk,
+        store: AnchorStore,
+        share: Share,
+        fresh: Callable[[], Awaitable[bool]],
+        alarm: AlarmSink,
+        log: FilteringBoundLogger,
     ) -> None:
-        self.desk, self.store, self.share, self.alarm, self.log = desk, store, share, alarm, log
+        self.desk, self.store, self.share, self.fresh = desk, store, share, fresh
+        self.alarm, self.log = alarm, log
         self.sent_again = 0
 
     async def round(self, tip: OutPoint) -> bool:
         """Keep all machines in step, send what is on `tip`; True when a batch on it waits for a block."""
-        stored = await self.store.packages(self.desk.purpose, signed=True)
-        newest = max((p.sequence for p in stored), default=0)
+        stored = await self.store.packages(self.desk.purpose, signed=True, last=KEEP)
         waiting = False
         for package in sorted(stored, key=lambda p: (p.sequence, p.id)):  # the same order on every node
-            if package.sequence + KEEP < newest:
-                continue
             state = await self._advance(package)
             if not waiting and package.tip == tip.encode() and isinstance(state, st.Waiting):
                 waiting = await self._send(package, state)
@@ -65,6 +69,8 @@ class Dispatch:
         """Make sure that the batch is in the mempool; whether it, or a rival of it, is."""
         context, signatures = self._context(package), package.signatures or ()
         there = await self.desk.present(package.payload, signatures)
+        if there is None and not await self.fresh():
+            return True  # a block came meanwhile and may hold it: look again first
         if there is None and isinstance(state, st.Mempool | st.Committed):
             last = context.wanted(state.rung, state.mined)[-1]
             state = await self._tell(package, context, state, ev.Evicted(last))

@@ -22,7 +22,7 @@ from bridge import dispatch
 from bridge.desk import Desk
 from bridge.dispatch import AlarmSink, Dispatch
 from tss.node import SigningFailed, TssNode
-from tss.peers import Peers
+from tss.peers import Peers, Refuse
 from tss.signing.slots import leader, request_id
 
 MAX_PACKAGE = 2 << 20
@@ -45,14 +45,16 @@ class Keeper:
         clock: Callable[[], float],
         timeout: float,
         alarm: AlarmSink,
+        fresh: Callable[[], Awaitable[bool]],
+        kept: Callable[[StoredPackage], Awaitable[None]],
         wake: Callable[[], None],
         log: FilteringBoundLogger,
     ) -> None:
         self.desk, self.store, self.tss, self.peers = desk, store, tss, peers
         self.index, self.members = index, members
-        self.clock, self.timeout, self.wake = clock, timeout, wake
+        self.clock, self.timeout, self.kept, self.wake = clock, timeout, kept, wake
         self.log = log.bind(purpose=desk.purpose)
-        self.dispatch = Dispatch(desk, store, self._share, alarm, self.log)
+        self.dispatch = Dispatch(desk, store, self._share, fresh, alarm, self.log)
         self._slot: OutPoint | None = None
         self._since = 0.0
         self._signing: asyncio.Task[None] | None = None
@@ -103,6 +105,7 @@ class Keeper:
             name, self.desk.purpose, tip.encode(), sequence, payload, signatures, None, int(self.clock())
         )
         self.desk.check(payload, signatures)
+        await self.kept(package)
         await self.store.sign_package(dispatch.signed(package))  # save, then speak
         log.info("signed")
         self.wake()  # the next round tells the others, then sends
@@ -117,6 +120,7 @@ class Keeper:
         self.desk.check(package.payload, package.signatures or ())
         sequence, tip = self.desk.spends(package.payload)
         name = request_id(self.desk.purpose, package.payload)
+        await self.kept(package)
         await self.store.sign_package(
             replace(package, id=name, tip=tip.encode(), sequence=sequence, created=int(self.clock()))
         )
@@ -180,18 +184,24 @@ def serve(
     """Answer the two topics of this file; returns the handlers by topic."""
 
     async def signed(_member: int, body: bytes) -> bytes:
-        package = decode_package(body)
-        keeper = keepers.get(package.purpose)
-        if keeper is None:
-            raise CodecError(f"no batches of purpose {package.purpose!r} are kept here")
-        await keeper.accept(package)
+        try:
+            package = decode_package(body)
+            keeper = keepers.get(package.purpose)
+            if keeper is None:
+                raise CodecError(f"no batches of purpose {package.purpose!r} are kept here")
+            await keeper.accept(package)
+        except ValueError as fault:
+            raise Refuse("bad-package", str(fault)) from fault
         wake()
         return b""
 
     async def wanted(_member: int, body: bytes) -> bytes:
-        r = Reader(body)
-        purpose, tip = r.text(16), r.fixed(OUTPOINT_SIZE)
-        r.end()
+        try:
+            r = Reader(body)
+            purpose, tip = r.text(16), r.fixed(OUTPOINT_SIZE)
+            r.end()
+        except CodecError as fault:
+            raise Refuse("bad-question", str(fault)) from fault
         return encode_packages((await store.packages(purpose, tip=tip, signed=True))[:4])
 
     handlers: dict[str, Callable[[int, bytes], Awaitable[bytes]]] = {SIGNED: signed, WANTED: wanted}

@@ -179,6 +179,8 @@ class Node:
         self.trouble: dict[str, str] = {}
         self.consents: set[bytes] = set()
         self._woken = asyncio.Event()
+        self._rounds, self._in_round = 0, False
+        self._round_over = asyncio.Condition()
         self._stack = contextlib.AsyncExitStack()
 
     @classmethod
@@ -274,11 +276,23 @@ class Node:
         """Look now instead of at the next poll."""
         self._woken.set()
 
+    async def look_again(self) -> None:
+        """Wait until a whole round that begins now is over; two seconds at most."""
+        ahead = self._rounds + (2 if self._in_round else 1)
+        self.wake()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(2), self._round_over:
+                await self._round_over.wait_for(lambda: self._rounds >= ahead)
+
     async def run(self, stop: asyncio.Event) -> None:
         """Go round until `stop` is set."""
         while not stop.is_set():
             self._woken.clear()
+            self._in_round = True
             await self._round()
+            self._in_round, self._rounds = False, self._rounds + 1
+            async with self._round_over:
+                self._round_over.notify_all()
             waits = [
                 asyncio.ensure_future(wait)
                 for wait in (stop.wait(), self._woken.wait(), self.feed.wait(self.config.policy.poll))
@@ -379,6 +393,7 @@ class Node:
             signer,
             self.clock,
             self.wake,
+            self.look_again,
             self.log,
         )
         active = Active(ground, signed)
