@@ -35,6 +35,7 @@ from bridge.outgoing import Whereabouts
 from bridge.registry import Registry
 from bridge.store import BridgeStore
 from bridge.treasurer import TreasuryDesk, TreasuryFacts
+from bridge.treasury.manifest import SweepManifest
 from bridge.watch import ChainView, ChainWatch
 from bridge.whereabouts import Stages, of_lane_batch, of_treasury_batch
 from tss.node import TssNode
@@ -108,6 +109,7 @@ class Active:
         self.keepers: dict[str, Keeper] = {}
         self.certifier: Certifier | None = None
         self.library = Library(g.store)
+        self._learnt: set[bytes] = set()
         self._coverage: Coverage | None = None
         self._covered: list[Payload] = []
         if g.signer is not None:
@@ -175,6 +177,7 @@ class Active:
         view = self.view
         if view is None:
             return
+        await self._learn_deposits(view)
         waiting = await self.ground.anchors.packages("treasury", tip=view.treasury.tip.encode(), signed=True)
         page = Page(
             self.ground.feed.chain,
@@ -189,6 +192,23 @@ class Active:
             await each.tick()
         if self.certifier is not None:
             await self.certifier.tick(self.book.wanted())
+
+    async def _learn_deposits(self, view: ChainView) -> None:
+        """Addresses that a sweep on the chain names and nobody told us: an observer, or a node that was away.
+
+        A deposit is swept before its reclaim delay is over, so only so many blocks are read again.
+        """
+        first: list[int] = []
+        for batch in view.treasury.batches:
+            manifest = self.library.decoded.get(batch.manifest_hash)
+            if batch.txid in self._learnt or manifest is None:
+                continue
+            self._learnt.add(batch.txid)
+            swept = manifest.deposits if isinstance(manifest, SweepManifest) else ()
+            if any([await self.registry.learn(d.params) for d in swept]):
+                first.append(max(self.activation.height, batch.height - self.activation.params.reclaim_delay))
+        if first:
+            await self.watch.read_again(min(first))
 
     # What this node knows, as the desks and interfaces need it
 

@@ -136,6 +136,12 @@ class ChainWatch:
         if len(self._views) > KEEP:
             self._views = {h: v for h, v in self._views.items() if v.height > at.height - KEEP}
 
+    async def read_again(self, height: int) -> None:
+        """Read the blocks from `height` to the view's once more, for deposits whose address was not known."""
+        assert self.view is not None
+        for at in self.headers.main(height, self.view.height - height + 1):
+            await self._connect_deposits(at, parse_block(await self.bitcoind.raw_block(at.hash)))
+
     async def _connect_deposits(self, at: HeaderAt, block: Block) -> None:
         paid, spent = [], []
         for tx in block.txs:
