@@ -107,7 +107,9 @@ def address(
         write_new(output, (json.dumps(recovery, indent=2) + "\n").encode(), "a recovery file", 0o600)
     names = ("address", "uri", "min_sats", "max_sats", "fee_sats", "k", "delay")
     text = lines({name: found[name] for name in names})
-    text += f"\ncredited once its sweep has {found['k']} confirmations; after {found['delay']} blocks yours to reclaim"
+    text += (
+        f"\ncredited when its sweep has {found['k']} confirmations; reclaimable after {found['delay']} blocks"
+    )
     if output is None:
         text += "\nwithout -o there is no recovery file: keep both keys and the activation record"
     show(as_json, found, text + (f"\n{_qr(found['uri'])}" if qr else ""))
