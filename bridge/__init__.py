@@ -1,18 +1,22 @@
 """Holdfast's bridge: BTC into the rollup and back, under keys that no one party holds.
 
-Folders think, files touch the world:
+Folders think:
 
 - `deposit/`     where a depositor pays, how he takes it back, and what becomes of one payment
 - `withdrawal/`  which scripts can be paid, and what becomes of one burn-lock
 - `treasury/`    the one coin that holds everything: plan, manifest, transaction, signers' checks, reader
 - `ledger/`      what happened to whose money, hash-chained, and the totals that every node prints alike
 
-- `config.py`    config.toml, every setting with its meaning
-- `store.py`     node.db: the anchor's and the bridge's tables in one schema
-- `watch.py`     own bitcoind and rollup in, events out
-- `treasurer.py` plans, proposes and sends batches
-- `node.py`      composition root; the approval port that signers ask
-- `api.py`, `cli.py`  public HTTP, and the commands `holdfast node` and `holdfast bridge`
+Files touch the world:
+
+- `node.py`, `active.py`: composition root; what is opened in which order, what runs once the bridge is active
+- `watch.py`, `book.py`, `reconcile.py`: own chain in, machines brought to where both chains are
+- `treasurer.py`, `lane.py`, `desk.py`, `keeper.py`: the two chains of coins, and the loop that keeps each going
+- `dispatch.py`, `outgoing.py`, `whereabouts.py`: the outbox of signed batches
+- `certifier.py`, `approvals.py`: mint and settle certificates; the approval port that signers ask
+- `registry.py`, `ceremony.py`, `params.py`: deposit addresses; how the bridge becomes active, and with what
+- `store.py`, `config.py`, `logs.py`: node.db, config.toml, logs
+- `api*.py`, `http.py`, `cli*.py`, `admin_client.py`: public and admin HTTP; the commands
 
 Read first: `deposit/transitions.py`, `withdrawal/transitions.py`, `treasury/checks.py`. Decisions: NOTES.md.
 """
