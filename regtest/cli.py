@@ -1,0 +1,158 @@
+"""`holdfast regtest`: a whole world on this machine to play with; `up` in one shell, everything else in another."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from typing import Any
+
+import click
+
+JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
+
+
+@click.group()
+def regtest() -> None:
+    """A whole world on this machine: bitcoinds, committee, rollup; all real, all worthless."""
+
+
+@regtest.command()
+@click.option("--operators", type=click.IntRange(2, 12), default=5, show_default=True)
+@click.option("--threshold", type=click.IntRange(2, 12), default=3, show_default=True)
+@click.option("--detach", is_flag=True, help="Return when it is up; end it with `holdfast regtest down`.")
+def up(operators: int, threshold: int, detach: bool) -> None:
+    """Start a world with keys made, bridge active and coins to spend; Ctrl-C ends it and leaves nothing.
+
+    Example: holdfast regtest up --operators 5 --threshold 3
+    """
+    if threshold > operators:
+        raise click.UsageError(
+            f"{threshold} of {operators} cannot sign: choose a threshold up to {operators}."
+        )
+    if detach:
+        _detach(operators, threshold)
+        return
+    from regtest.playground import Trouble, hold
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: sys.exit(0))  # ends the world as Ctrl-C does
+    try:
+        hold(operators, threshold, click.echo)
+    except KeyboardInterrupt:
+        click.echo("")
+    except Trouble as trouble:
+        raise click.ClickException(str(trouble)) from trouble
+
+
+@regtest.command()
+@JSON
+def status(as_json: bool) -> None:
+    """Print where bitcoinds, nodes and rollup stand.
+
+    Example: holdfast regtest status
+    """
+    found = _ask("status")
+    if as_json:
+        click.echo(json.dumps(found, indent=2))
+        return
+    click.echo(f"Bitcoin at height {found['height']} ({found['bitcoind']}), files in {found['folder']}")
+    for node in found["nodes"]:
+        click.echo(f"  {node['name']:<10} {node['url']}  {node['text']}")
+    click.echo(f"  {'rollup':<10} {found['rollup']['url']}  {found['rollup']['text']}")
+
+
+@regtest.command()
+@click.argument("count", type=click.IntRange(1, 200), default=1)
+@JSON
+def mine(count: int, as_json: bool) -> None:
+    """Mine N blocks with what waits in the mempool, and wait until every node has seen them.
+
+    Example: holdfast regtest mine 3
+    """
+    done = _ask("mine", count=count)
+    _show(as_json, done, f"mined {count}, height {done['height']}, tip {done['blocks'][-1]}")
+
+
+@regtest.command()
+@click.argument("depth", type=click.IntRange(1, 100))
+@JSON
+def reorg(depth: int, as_json: bool) -> None:
+    """Replace the last N blocks by N + 1 empty ones; what they held is unconfirmed again.
+
+    Example: holdfast regtest reorg 2
+    """
+    done = _ask("reorg", depth=depth)
+    text = (
+        f"{depth} blocks above height {done['fork_height']} are gone, {len(done['won'])} empty ones there now"
+    )
+    _show(as_json, done, text)
+
+
+@regtest.command()
+@click.argument("address")
+@click.argument("sats", type=click.IntRange(min=1))
+@JSON
+def fund(address: str, sats: int, as_json: bool) -> None:
+    """Pay an address from the miner's wallet; `holdfast regtest mine` confirms it.
+
+    Example: holdfast regtest fund bcrt1p… 1000000
+    """
+    done = _ask("fund", address=address, sats=sats)
+    _show(as_json, done, f"paid {sats} sats in {done['outpoint']}; next: holdfast regtest mine 1")
+
+
+@regtest.command()
+def down() -> None:
+    """End the world, and clean up what a crashed one left.
+
+    Example: holdfast regtest down
+    """
+    from regtest import control
+
+    if control.clear_stale():
+        click.echo("No world is up; nothing is left of earlier ones.")
+        return
+    _ask("down")
+    control.wait_gone()
+    click.echo("The world is gone.")
+
+
+def _ask(verb: str, **arguments: object) -> Any:
+    from regtest import control
+
+    try:
+        return control.ask(verb, arguments)
+    except (control.NoWorld, control.Refused) as error:
+        raise click.ClickException(str(error)) from error
+
+
+def _show(as_json: bool, value: Any, text: str) -> None:
+    click.echo(json.dumps(value, indent=2) if as_json else text)
+
+
+def _detach(operators: int, threshold: int) -> None:
+    """Start `up` on its own and return when it answers; its words go to a log."""
+    from regtest import control
+    from regtest.command import HOLDFAST
+
+    control.home().mkdir(parents=True, exist_ok=True)
+    log = control.home() / "up.log"
+    sizes = ("--operators", str(operators), "--threshold", str(threshold))
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            [*HOLDFAST, "regtest", "up", *sizes],
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    while process.poll() is None:
+        try:
+            control.ask("ping", seconds=5)
+        except control.NoWorld:
+            time.sleep(0.2)
+            continue
+        click.echo(log.read_text())
+        return
+    raise click.ClickException(f"the world did not come up: {log.read_text().strip()}")

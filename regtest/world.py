@@ -1,0 +1,194 @@
+"""A whole Holdfast world as verbs: one bitcoind per operator and one more, a committee, the rollup, an observer.
+
+Everything is real: each node, the sequencer and the validators are operating-system processes, made and run by the
+`holdfast` command; each has its own databases. Everything listens on 127.0.0.1 and ends with this process.
+"""
+
+import shutil
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from regtest.command import holdfast, together
+from regtest.network import WALLET, Network
+from regtest.operators import (
+    Node,
+    accept_committee,
+    form_committee,
+    name_of,
+    start_all,
+    wait_tip,
+)
+from regtest.process import Process, ProcessFault
+from regtest.rollup_processes import Rollup
+from regtest.waiting import wait_until
+from regtest.wallets import Payment, Wallet
+
+
+class World:
+    """One world in one folder. Not for several threads at once.
+
+    `operators[i]` uses bitcoind i; the last bitcoind holds the wallets and serves validators and observer. The
+    sequencer reads headers from the last operators only, those that the story leaves on its side of a split.
+    """
+
+    def __init__(self, folder: Path, *, operators: int = 5, threshold: int = 3) -> None:
+        """Describe a world; nothing runs yet."""
+        self.folder, self.size, self.threshold = folder, operators, threshold
+        # An operator's bitcoind that restarts has forgotten its mempool: only nodes bring it back.
+        self.network = Network(folder, operators + 1, extra=("-persistmempool=0",))
+        self.miner = operators
+        self.operators: list[Node] = []
+        self.observer: Node | None = None
+        self._rollup: Rollup | None = None
+        self.committee_file = folder / "committee.json"
+        self.activation_file = folder / "activation.json"
+
+    # Making it, in this order
+
+    def start_bitcoin(self) -> None:
+        """Start and peer the bitcoinds; give miner and depositor coins."""
+        self.network.start()
+        paid = self.depositor.address()
+        self.network.fund(paid, 20 * 100_000_000)
+        self.network.mine(self.miner)
+        self.network.wait_same_tip()
+
+    def form_committee(self) -> None:
+        """Make every operator's folder and the committee file that all sign."""
+        nodes = self.network.nodes
+        self._rollup = Rollup(self.folder, nodes[self.miner])
+        self.operators = [Node(self.folder, name_of(i), nodes[i], self._rollup.url) for i in range(self.size)]
+        together([node.init_command() for node in self.operators])
+        form_committee(self.operators, self.threshold, self.committee_file)
+
+    def make_genesis(self) -> None:
+        """Make the rollup's genesis and hand it to every operator."""
+        self.rollup.make_genesis(self.committee_file, height=self.network.height() - 1)
+        for node in self.operators:
+            shutil.copy2(self.rollup.genesis_file, node.folder / "genesis.json")
+
+    def start_nodes(self) -> None:
+        """Start every operator's node."""
+        start_all(self.operators)
+        self.wait_seen()
+
+    def start_rollup(self) -> None:
+        """Start sequencer and validators."""
+        self.rollup.start([node.url for node in self.operators[self.threshold :]] or [self.operators[-1].url])
+
+    def start(self) -> Self:
+        """All of the above; keys and activation are `ceremony`'s."""
+        self.start_bitcoin()
+        self.form_committee()
+        self.make_genesis()
+        self.start_nodes()
+        self.start_rollup()
+        return self
+
+    def add_observer(self, name: str = "olive") -> Node:
+        """Make and start an observer on the last bitcoind: it holds no share and saw nothing of the past."""
+        node = Node(self.folder, name, self.network.nodes[self.miner], self.rollup.url, role="observer")
+        self.observer = node
+        holdfast(*node.init_command())
+        accept_committee([node], self.committee_file)
+        shutil.copy2(self.rollup.genesis_file, node.folder / "genesis.json")
+        start_all([node])
+        return node
+
+    def close(self) -> None:
+        """Stop everything, in the order in which nobody misses anybody; what fails does not stop the rest."""
+        faults: list[Exception] = []
+        closers: list[Callable[[], None]] = [node.close for node in self.nodes]
+        closers += [] if self._rollup is None else [self._rollup.close]
+        for process in self.processes:
+            process.ask_to_stop()
+        for close in (*closers, self.network.close):
+            try:
+                close()
+            except ProcessFault as fault:
+                faults.append(fault)
+        if faults:
+            raise ProcessFault(" ".join(str(fault) for fault in faults))
+
+    def __enter__(self) -> Self:
+        """Nothing is started: call the verbs."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop everything."""
+        self.close()
+
+    # Looking at it
+
+    @property
+    def rollup(self) -> Rollup:
+        """The rollup; there once the committee is formed."""
+        assert self._rollup is not None, "form the committee first"
+        return self._rollup
+
+    @property
+    def nodes(self) -> list[Node]:
+        """Operators and, when there is one, the observer."""
+        return self.operators + ([] if self.observer is None else [self.observer])
+
+    @property
+    def awake(self) -> list[Node]:
+        """The operators whose nodes run now."""
+        return [node for node in self.operators if node.awake]
+
+    @property
+    def processes(self) -> list[Process]:
+        """All our own programs."""
+        return [node.process for node in self.nodes] + ([] if self._rollup is None else self.rollup.processes)
+
+    @cached_property
+    def wallet(self) -> Wallet:
+        """The miner's money."""
+        return Wallet(self.network.nodes[self.miner], WALLET)
+
+    @cached_property
+    def depositor(self) -> Wallet:
+        """The depositor's money."""
+        return Wallet(self.network.nodes[self.miner], "depositor")
+
+    # Verbs
+
+    def wait_seen(self) -> str:
+        """Wait until all bitcoinds and all awake nodes have one tip; return its hash."""
+        tip = self.network.wait_same_tip()
+        wait_tip(self.nodes, tip)
+        return tip
+
+    def mine(self, count: int = 1) -> list[str]:
+        """Mine blocks with what is in the mempool and wait until everybody has seen them; return their hashes."""
+        blocks = self.network.mine(self.miner, count)
+        self.wait_seen()
+        return blocks
+
+    def pay(self, address: str, sats: int) -> Payment:
+        """Pay an address from the miner's wallet and wait until every bitcoind holds the payment."""
+        payment = self.wallet.pay(address, sats)
+        self.network.wait_in_mempools(payment.txid)
+        return payment
+
+    def mine_until(self, done: Callable[[], bool], what: str, *, blocks: int, seconds: float = 20) -> int:
+        """Mine one block at a time until `done()`; return how many it took. TimeoutError naming `what`.
+
+        After each block waits for `done()` as long as nothing that it could wait for is in flight.
+        """
+        for mined in range(blocks + 1):
+            if mined:
+                self.mine()
+            try:
+                wait_until(done, what, seconds=seconds if mined == blocks else 2)
+            except TimeoutError:
+                if mined == blocks:
+                    raise
+                continue
+            return mined
+        raise AssertionError("the loop returns or raises")
