@@ -62,6 +62,7 @@ async def serve(node: Node) -> Sites:
     from bridge.api_admin import admin_routes
 
     sites = Sites(node.folder / ADMIN_FILE)
+    sites.admin_file.unlink(missing_ok=True)  # left by a process that was killed
     token = secrets.token_hex(32)
     try:
         sites.public_url = await sites.listen(public_app(public_routes(node)), node.config.public, "public")
