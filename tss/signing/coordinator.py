@@ -4,7 +4,8 @@ Members with enough commitments are ready; a quorum of ready members forms a ses
 with the next commitments and is checked alone. A silent member only stalls: the next session is opened with
 others, and if it answers after all its share still counts. A bad share is evidence and puts its sender out.
 The machine opens another session only while every open one is stalled, so an honest committee does no double
-work, and each further session costs the adversary one member.
+work. A cheat costs its sender at once; whoever is merely slow, again and again, is taken last (`_strikes`), so
+it delays a request by the shell's time-out per session that cannot do without it.
 """
 
 from typing import assert_never

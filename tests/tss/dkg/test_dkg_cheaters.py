@@ -217,3 +217,31 @@ def test_a_replayed_r1_of_another_attempt_is_named():
     with pytest.raises(WrongSession, match="bob") as caught:
         relay.bundle_r1(new.committee, roster, answers)
     assert caught.value.culprits == (CHEATER,)
+
+
+def test_a_complaint_about_another_session_convicts_nobody():
+    dkg = Dkg(3, 2)
+    transcript, complaint = slander(dkg)
+    other = replace(complaint, sid=bytes(32)).signed(dkg.identities[2])
+    with pytest.raises(WrongSession, match="another session"):
+        judge.judge(ENGINE, SEALER, transcript, other)
+
+
+def test_a_relay_that_mixes_sessions_is_noticed_by_every_member():
+    old, new = Dkg(3, 2, attempt=1), Dkg(3, 2, attempt=2)
+    _, stale, _ = old.to_r2()
+    roster = new.roster()
+    fresh = relay.bundle_r1(new.committee, roster, new.round1(roster))
+    mixed = R1Set((fresh.of(1), stale.of(2), fresh.of(3)))
+    with pytest.raises(WrongSession, match="a message of bob is from another session"):
+        participant.step2(ENGINE, SEALER, new.first[1], mixed)
+
+
+def test_an_r2_that_we_did_not_send_is_noticed():
+    dkg = Dkg(3, 2)
+    roster, r1s, answers = dkg.to_r2()
+    honest = dkg.second[CHEATER]
+    with_bad_box(dkg, r1s, answers, lambda key, info: bytes(80))
+    r2s = bundle(dkg, roster, r1s, answers)
+    with pytest.raises(WrongSession, match="the R2 we sent"):
+        participant.step3(ENGINE, SEALER, honest, r2s)

@@ -32,6 +32,18 @@ def test_another_host_secret_restores_nothing():
         participant.restore(ENGINE, SEALER, SimIdentity(1, b"\x07" * 32), recovery)
 
 
+def test_a_host_secret_that_did_not_make_the_session_key_restores_nothing():
+    dkg = Dkg(3, 2)
+    _, recovery = dkg.run()
+
+    class Forgetful(SimIdentity):
+        def derive(self, tag, *parts):
+            return b"\x08" * 32
+
+    with pytest.raises(RestoreFault, match="did not make the key's R1"):
+        participant.restore(ENGINE, SEALER, Forgetful(1, dkg.identities[0].secret), recovery)
+
+
 def test_a_certificate_that_comes_after_a_restart_still_makes_the_key():
     dkg = Dkg(3, 2)
     keys, recovery = dkg.run()

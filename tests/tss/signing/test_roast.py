@@ -145,6 +145,15 @@ def test_a_restarted_member_is_asked_for_new_commitments(three):
     assert shell.blames == [], "a restart is no fault"
 
 
+def test_one_void_commitment_voids_all_that_the_pool_holds_of_that_boot(three):
+    three.signers[3].up = False
+    three.sign(b"one", spare=12)
+    three.signers[2].restart()
+    shell = three.sign(b"two", spare=12)
+    assert_signed(three, shell, b"two")
+    assert len(three.signers[2].refusals) == 1, "no second try with commitments of the old boot"
+
+
 def test_a_pool_told_of_a_restart_asks_at_once(three):
     three.signers[3].up = False
     three.sign(b"one")
