@@ -4,6 +4,7 @@ A node calls `ready` at start: a missing file is made, a current one is accepted
 with the next move. Only `holdfast node upgrade` calls `upgrade` on an existing file.
 """
 
+import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -11,12 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from alembic import command
-from alembic.config import Config
-from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, create_engine, event
 
 Name = Literal["signer", "node", "rollup"]
+_REVISION = re.compile(r'^revision = ["\'](\w+)["\']', re.MULTILINE)
+_PARENT = re.compile(r'^down_revision = ["\'](\w+)["\']', re.MULTILINE)
 
 
 class SchemaFault(Exception):
@@ -63,18 +63,18 @@ def ready(name: Name, path: Path) -> None:
 
 def check(name: Name, path: Path) -> None:
     """Raise SchemaTooOld, SchemaTooNew or DatabaseDamaged unless the file is at this program's head."""
-    script = ScriptDirectory.from_config(_config(name))
+    known, head = revisions(name)
     found = _revision(path)
-    if found == script.get_current_head():
+    if found == head:
         return
-    if found is None or _knows(script, found):
+    if found is None or found in known:
         raise SchemaTooOld(
             f"{path} has {f'the schema {found}' if found else 'no schema yet'}, this release needs "
-            f"{script.get_current_head()}: stop the program that uses it and run `holdfast node upgrade`"
+            f"{head}: stop the program that uses it and run `holdfast node upgrade`"
         )
     raise SchemaTooNew(
         f"{path} has the schema {found}, which is newer than this release knows "
-        f"({script.get_current_head()}): install the release that wrote it; nothing was changed"
+        f"({head}): install the release that wrote it; nothing was changed"
     )
 
 
@@ -83,10 +83,7 @@ def upgrade(name: Name, path: Path) -> Upgraded | AlreadyCurrent:
 
     Raises SchemaTooNew or DatabaseDamaged, and then nothing was changed. The caller holds the folder's lock.
     """
-    script = ScriptDirectory.from_config(_config(name))
-    head = script.get_current_head()
-    if head is None:
-        raise SchemaFault(f"this installation holds no migrations for {name}.db: install Holdfast again")
+    _, head = revisions(name)
     fresh = _empty(path)
     if not fresh:
         try:
@@ -99,22 +96,37 @@ def upgrade(name: Name, path: Path) -> Upgraded | AlreadyCurrent:
     copy = None if fresh else _copy(path, before)
     if fresh:
         path.touch(mode=0o600)
-    with _connection(path) as connection:
-        config = _config(name)
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+    _migrate(name, path)
     return Upgraded(path, before, head, copy)
 
 
-def _config(name: Name) -> Config:
+def revisions(name: Name) -> tuple[set[str], str]:
+    """All revisions of a database in this release, and the newest.
+
+    Read from the migrations' text: a program that only checks its database at start need not import Alembic.
+    """
+    ids: set[str] = set()
+    parents: set[str] = set()
+    for path in (Path(__file__).parent / name / "versions").glob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        ids |= set(_REVISION.findall(text))
+        parents |= set(_PARENT.findall(text))
+    heads = ids - parents
+    if len(heads) != 1:
+        raise SchemaFault(f"this installation's migrations for {name}.db are damaged: install Holdfast again")
+    return ids, heads.pop()
+
+
+def _migrate(name: Name, path: Path) -> None:
+    from alembic import command
+    from alembic.config import Config
+
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / name).replace("%", "%%"))
     config.set_main_option("path_separator", "os")
-    return config
-
-
-def _knows(script: ScriptDirectory, revision: str) -> bool:
-    return any(item.revision == revision for item in script.walk_revisions())
+    with _connection(path) as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
 
 
 def _empty(path: Path) -> bool:

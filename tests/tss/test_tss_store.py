@@ -8,6 +8,7 @@ from contextlib import closing
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine
 
 from migrations.upgrade import (
@@ -18,6 +19,7 @@ from migrations.upgrade import (
     Upgraded,
     check,
     ready,
+    revisions,
     upgrade,
 )
 from tss import tables
@@ -97,6 +99,12 @@ def test_the_tables_are_what_the_migrations_make(tmp_path):
     ready("signer", tmp_path / "signer.db")
     with create_engine(f"sqlite:///{tmp_path / 'signer.db'}").connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), tables.metadata) == []
+
+
+@pytest.mark.parametrize("name", ["signer", "node", "rollup"])
+def test_the_revisions_read_from_the_text_are_those_that_alembic_finds(name):
+    script = ScriptDirectory(f"migrations/{name}")
+    assert revisions(name) == ({item.revision for item in script.walk_revisions()}, script.get_current_head())
 
 
 def set_revision(path, revision):
