@@ -16,7 +16,7 @@ from tss.dkg.committee import Committee, Member
 from tss.dkg.messages import Complaint, R1Set, R2Set, Roster, RosterEntry
 from tss.dkg.participant import State1, State2, State3
 from tss.dkg.ports import SealBroken
-from tss.dkg.transcript import Certificate, RecoveryData, Transcript
+from tss.dkg.transcript import Certificate, RecoveryData
 from tss.frost import bip340
 from tss.frost.codec import DecodeError
 from tss.frost.engine import Engine, KeyShare
@@ -171,9 +171,6 @@ class Dkg:
         }
         relay.acks(self.committee, recoveries[1], acks)
         return {index: state.key for index, state in self.third.items()}, recoveries[1]
-
-    def transcript(self, roster: Roster, r1s: R1Set, r2s: R2Set) -> Transcript:
-        return Transcript(self.committee, roster, r1s, r2s)
 
 
 @dataclass
