@@ -136,7 +136,8 @@ def run(folder: Path) -> None:
 
 async def _run(folder: Path) -> None:
     from bridge import http
-    from bridge.node import Node, StartFault
+    from bridge.node import Node
+    from bridge.papers import StartFault
 
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):

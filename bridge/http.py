@@ -17,7 +17,8 @@ from anchor import problem
 from anchor.problem import Handler, Problem
 from bridge.admin_client import ADMIN_FILE
 from bridge.config import ListenSection
-from bridge.node import Node, StartFault
+from bridge.node import Node
+from bridge.papers import StartFault
 from tss.files import write_atomically
 
 MAX_PUBLIC_BODY = 64 << 10

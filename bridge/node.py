@@ -6,7 +6,6 @@ was saved stays, what was not is derived again. This is the composition root: on
 
 import asyncio
 import contextlib
-import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,40 +14,29 @@ from pathlib import Path
 import aiohttp
 import structlog
 
-from anchor.bitcoind import Bitcoind, NodeError
-from anchor.btc.codec import CodecError
+from anchor.bitcoind import NodeError
 from anchor.btc.ids import display
-from anchor.btc.network import Network, network_by_name
 from anchor.feed import HeaderFeed, Reorged, WrongNode
 from anchor.follower import Follower, RollupLied
 from anchor.header_source import SourceError
 from anchor.headers.rules import HeaderRefused
 from anchor.rollup.activation import ActivationRefused, SignedActivation
-from anchor.rollup.genesis import Genesis
 from anchor.rollup.tx import Activate
 from anchor.rollup_client import RollupClient, RollupError
 from anchor.sql import open_database
 from anchor.store import AnchorStore, headers
-from bridge import config as configs
 from bridge.active import Active, Ground, Signer
 from bridge.ceremony import PROPOSE, PUBLISH, Ceremony
-from bridge.config import Config, ConfigFault
+from bridge.papers import Papers, StartFault, bitcoind_of, check_ports, read_papers
 from bridge.params import proposed
 from bridge.store import BridgeStore
 from migrations import upgrade
-from tss import identity as identities
-from tss.dkg.committee import SignedCommittee
-from tss.dkg.faults import CommitteeFault
 from tss.files import FolderInUse, FolderLock
 from tss.identity import HostIdentity, IdentityFault
 from tss.node import KeyFault, TssNode
 from tss.peers import Peers, Refuse
 
 ACTIVATION = "activation"
-
-
-class StartFault(Exception):
-    """Why a node does not start; one sentence with the next move. Nothing stored was changed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,106 +48,6 @@ class Check:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Papers:
-    """What the folder says before anything is opened."""
-
-    config: Config
-    network: Network
-    committee: SignedCommittee
-    genesis: Genesis
-    identity: HostIdentity | None
-
-
-def read_papers(folder: Path) -> Papers:
-    """Read and check a folder's documents. StartFault names the one that is missing, damaged or foreign."""
-    try:
-        config = configs.load(folder)
-    except ConfigFault as fault:
-        raise StartFault(str(fault)) from fault
-    committee = _committee(folder, config)
-    genesis = _genesis(folder, committee)
-    if genesis.network != config.node.network:
-        raise StartFault(
-            f"genesis.json is for {genesis.network}, config.toml says {config.node.network}: correct one of them"
-        )
-    identity = None
-    if config.node.role == "operator":
-        try:
-            identity = identities.load(folder).seated(committee.committee)
-        except IdentityFault as fault:
-            raise StartFault(str(fault)) from fault
-    return Papers(config, network_by_name(config.node.network), committee, genesis, identity)
-
-
-def _committee(folder: Path, config: Config) -> SignedCommittee:
-    path = folder / "committee.json"
-    try:
-        signed = SignedCommittee.from_json(path.read_text(encoding="utf-8"))
-        signed.verify()
-    except FileNotFoundError as e:
-        raise StartFault(f"There is no {path}: take it with `holdfast tss committee accept`.") from e
-    except (CommitteeFault, ValueError) as fault:
-        raise StartFault(f"{path} cannot be used: {fault}") from fault
-    if signed.committee.chain != config.node.network:
-        raise StartFault(
-            f"committee.json is for {signed.committee.chain}, config.toml says {config.node.network}: "
-            "use the committee file of this network"
-        )
-    return signed
-
-
-def _genesis(folder: Path, committee: SignedCommittee) -> Genesis:
-    path = folder / "genesis.json"
-    try:
-        genesis = Genesis.from_json(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as e:
-        raise StartFault(
-            f"There is no {path}: copy the rollup's genesis there (`holdfast rollup genesis make` makes one)."
-        ) from e
-    except (CodecError, ValueError) as fault:
-        raise StartFault(f"{path} cannot be used: {fault}") from fault
-    if genesis.committee_hash != committee.committee.hash:
-        raise StartFault(
-            "genesis.json names another committee file than committee.json: compare the words of "
-            "`holdfast tss committee show` with the other operators"
-        )
-    return genesis
-
-
-def _bitcoind(config: Config) -> Bitcoind:
-    section = config.bitcoind
-    password = ""
-    if section.password_file:
-        try:
-            password = Path(section.password_file).read_text(encoding="utf-8").splitlines()[0]
-        except (OSError, IndexError) as e:
-            raise StartFault(f"{section.password_file} cannot be read: check [bitcoind] password_file") from e
-    return Bitcoind(
-        section.url,
-        cookie=Path(section.cookie) if section.cookie else None,
-        user=section.user or None,
-        password=password or None,
-    )
-
-
-def _check_ports(config: Config) -> None:
-    """StartFault for a port that another program holds, before anything is opened."""
-    sections = {"peer": config.peer, "public": config.public, "admin": config.admin}
-    if config.node.role == "observer":
-        del sections["peer"]
-    for name, listen in sections.items():
-        with socket.socket(socket.AF_INET6 if ":" in listen.host else socket.AF_INET) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((listen.host, listen.port))
-            except OSError as fault:
-                raise StartFault(
-                    f"the {name} port {listen.host}:{listen.port} is not free ({fault.strerror}): "
-                    f"stop what uses it, or change [{name}] port in config.toml"
-                ) from fault
-
-
 class Node:
     """An operator's or observer's node over one folder."""
 
@@ -169,7 +57,7 @@ class Node:
         self.committee, self.genesis, self.identity = papers.committee, papers.genesis, papers.identity
         self.clock, self.started = clock, clock()
         self.log = structlog.get_logger("bridge.node").bind(node=self.config.node.name)
-        self.bitcoind = _bitcoind(self.config)
+        self.bitcoind = bitcoind_of(self.config)
         url = self.config.rollup.url
         self.rollup = RollupClient(url, timeout=5) if url else None
         self.tss: TssNode | None = None
@@ -201,7 +89,7 @@ class Node:
             self._stack.push_async_callback(self.rollup.close)
         try:
             self._stack.enter_context(FolderLock(self.folder).acquire())
-            _check_ports(self.config)
+            check_ports(self.config)
             info = await self.bitcoind.check(self.network)
             for name in ("node", "signer") if papers.identity else ("node",):
                 if (self.folder / f"{name}.db").exists():
