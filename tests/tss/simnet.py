@@ -76,9 +76,8 @@ class SimIdentity:
 
 
 def make_committee(n: int, threshold: int, seed: str = "sim") -> tuple[Committee, tuple[SimIdentity, ...]]:
-    identities = tuple(
-        SimIdentity(i, tagged_hash("test/host", seed.encode(), bytes([i]))) for i in range(1, n + 1)
-    )
+    secrets = {i: tagged_hash("test/host", seed.encode(), bytes([i])) for i in range(1, n + 1)}
+    identities = tuple(SimIdentity(i, secret) for i, secret in secrets.items())
     members = tuple(
         Member(
             NAMES[i - 1], who.host_key, tagged_hash("test/tls", who.host_key), f"https://127.0.0.1:{7000 + i}"
@@ -166,9 +165,7 @@ class Dkg:
         assert isinstance(made, Certificate)
         certificate = Certificate.decode(made.encode())
         recoveries = {index: participant.finalize(state, certificate) for index, state in self.third.items()}
-        acks = {
-            who.index: participant.acknowledge(who, recoveries[who.index]).encode() for who in self.identities
-        }
+        acks = {w.index: participant.acknowledge(w, recoveries[w.index]).encode() for w in self.identities}
         relay.acks(self.committee, recoveries[1], acks)
         return {index: state.key for index, state in self.third.items()}, recoveries[1]
 
