@@ -4,6 +4,9 @@ The driver's default begins a transaction only at its first write, so two proces
 updates; `BEGIN IMMEDIATE` on every transaction prevents it (NOTES.md, 2026-11-21).
 """
 
+import asyncio
+import sqlite3
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -31,4 +34,22 @@ def open_database(path: Path, *, synchronous: str = "NORMAL") -> AsyncEngine:
     def _begin(connection: Any) -> None:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
+    @event.listens_for(engine.sync_engine, "invalidate")
+    def _invalidate(connection: Any, _record: Any, _error: Any) -> None:
+        # A cancelled statement may still be referenced when its connection is closed; SQLite then keeps the
+        # connection, and with it the write lock. So the transaction is rolled back first: tasks start in order.
+        with suppress(RuntimeError):  # no loop runs any more: the process ends, and the lock with it
+            loop = asyncio.get_running_loop()
+            rollback = loop.create_task(_rolled_back(connection))
+            _rollbacks.add(rollback)
+            rollback.add_done_callback(_rollbacks.discard)
+
     return engine
+
+
+_rollbacks: set[asyncio.Task[None]] = set()  # the loop itself holds tasks only weakly
+
+
+async def _rolled_back(connection: Any) -> None:
+    with suppress(ValueError, sqlite3.Error):  # closed already
+        await connection.driver_connection.rollback()
