@@ -36,14 +36,17 @@ ACCEPT = "tss.dkg.accept"
 FAIL = "tss.dkg.fail"
 
 _OPEN_ATTEMPTS = 16
-_ATTEMPT_SECONDS = 300.0
-_MAX_BODY = 4 * 1024 * 1024
+_ATTEMPT_SECONDS = 90.0
+_MAX_REASON = 1000
 
 
 @dataclass(slots=True)
 class _Attempt:
+    """What is in memory of one attempt; there is at most one per purpose."""
+
     entry: RosterEntry
     relay: int
+    boot_id: bytes
     begun: float = field(default_factory=time.monotonic)
     roster: Roster | None = None
     first: State1 | None = None
@@ -69,12 +72,13 @@ class DkgMember:
     ) -> None:
         self._engine, self._sealer, self._identity = engine, sealer, identity
         self._committee, self._keyring, self._store, self._clock = committee, keyring, store, clock
-        self._offers: dict[bytes, _Attempt] = {}
-        self._running: dict[bytes, _Attempt] = {}
+        self._attempts: dict[str, _Attempt] = {}
+        self._peers: Peers | None = None
         self._log = structlog.get_logger("tss.dkg")
 
     def register(self, peers: Peers) -> None:
         """Answer the topics of a DKG."""
+        self._peers = peers
         for topic, answer in (
             (OFFER, self._offer),
             (ROUND1, self._round1),
@@ -91,25 +95,50 @@ class DkgMember:
             raise Refuse("epoch", f"our committee file is for key epoch {self._committee.epoch}")
         if self._keyring.of(purpose, epoch):
             raise Refuse("key-held", f"we hold a certified {purpose} key of epoch {epoch}: finish that one")
-        self._forget_old()
+        self._make_room(purpose, relay)
         nonce = secrets.token_bytes(32)
         entry = participant.offer(self._identity, self._committee, purpose, epoch, attempt, nonce)
-        self._offers[nonce] = _Attempt(entry, relay)
+        self._attempts[purpose] = _Attempt(entry, relay, self._boot_of(relay))
         return entry.encode()
+
+    def _make_room(self, purpose: str, relay: int) -> None:
+        """One attempt at a purpose at a time: two would end in two keys, each verified by some members only."""
+        for other in [name for name, attempt in self._attempts.items() if not self._alive(attempt)]:
+            self._attempts.pop(other).close()
+        current = self._attempts.get(purpose)
+        if current is not None and current.relay != relay:
+            name = self._committee.name_of(current.relay)
+            raise Refuse(
+                "busy", f"{name} is making the {purpose} key just now: wait for it, then ask for the key"
+            )
+        if current is None and len(self._attempts) >= _OPEN_ATTEMPTS:
+            raise Refuse("busy", "too many keys are being made at once: try again in a minute")
+        if current is not None:
+            current.close()
+
+    def _alive(self, attempt: _Attempt) -> bool:
+        """Whether its relay is still there, in the same boot, and not too slow."""
+        late = time.monotonic() - attempt.begun > _ATTEMPT_SECONDS
+        seen = None if self._peers is None else self._peers.seen.get(attempt.relay)
+        there = seen is None or (seen.down is None and seen.boot_id == attempt.boot_id)
+        return there and not late
+
+    def _boot_of(self, relay: int) -> bytes:
+        seen = None if self._peers is None else self._peers.seen.get(relay)
+        return b"" if seen is None else seen.boot_id
 
     async def _round1(self, relay: int, body: bytes) -> bytes:
         roster = Roster.decode(body)
         roster.check(self._committee)
-        # The offer is used up first: one entry starts one session, whatever becomes of it.
-        attempt = self._offers.pop(roster.entries[self._identity.index - 1].nonce, None)
-        if attempt is None or attempt.relay != relay:
+        attempt = self._attempts.get(roster.purpose)
+        # One entry starts one session, whatever becomes of it.
+        if attempt is None or attempt.relay != relay or attempt.roster is not None:
             raise Refuse("unknown-offer", "we made no such offer to you, or it was used: start a new attempt")
         attempt.roster = roster
         salt = secrets.token_bytes(32)
         attempt.first, r1 = participant.step1(
             self._engine, self._sealer, self._identity, self._committee, roster, attempt.entry, salt
         )
-        self._running[roster.sid] = attempt
         await self._note(attempt, "open", "")
         return r1.encode()
 
@@ -130,7 +159,6 @@ class DkgMember:
             raise Refuse("order", "round 2 comes first: start a new attempt")
         second, attempt.second = attempt.second, None
         done = await asyncio.to_thread(participant.step3, self._engine, self._sealer, second, r2s)
-        self._running.pop(attempt.roster.sid, None)
         if not isinstance(done, tuple):
             await self._note(attempt, "failed", f"we complained about members {done.accused}")
             return done.encode()
@@ -143,31 +171,28 @@ class DkgMember:
     async def _accept(self, _relay: int, body: bytes) -> bytes:
         recovery = RecoveryData.decode(body)
         key = await self._keyring.accept(self._committee, recovery, self._clock())
+        done = self._attempts.get(key.info.purpose)
+        if done is not None and done.roster is not None and done.roster.sid == key.sid:
+            del self._attempts[key.info.purpose]
         return participant.acknowledge(self._identity, key.recovery).encode()
 
     async def _fail(self, relay: int, body: bytes) -> bytes:
-        attempt, rest = self._find(relay, body)
-        reason = rest[:1000].decode("utf-8", "replace")
-        if attempt.roster is not None:
-            self._running.pop(attempt.roster.sid, None)
+        purpose, reason = read_failure(body)
+        attempt = self._attempts.get(purpose)
+        if attempt is None or attempt.relay != relay:
+            return b""
+        del self._attempts[purpose]
         attempt.close()
-        await self._note(attempt, "failed", reason)
+        row = None if attempt.roster is None else await self._store.attempt(attempt.roster.sid)
+        if row is not None and row.state == "open":  # what we signed may still become a key
+            await self._note(attempt, "failed", reason)
         return b""
 
     def _find(self, relay: int, body: bytes) -> tuple[_Attempt, bytes]:
-        attempt = self._running.get(body[:32])
-        if attempt is None or attempt.relay != relay:
-            raise Refuse("unknown-attempt", "we are in no such attempt of yours: start a new one")
-        return attempt, body[32:]
-
-    def _forget_old(self) -> None:
-        """Keep few attempts, and none for long: a relay that died must not hold secrets in our memory."""
-        for table in (self._offers, self._running):
-            for key, attempt in list(table.items()):
-                late = time.monotonic() - attempt.begun > _ATTEMPT_SECONDS
-                if late or len(table) >= _OPEN_ATTEMPTS:
-                    del table[key]
-                    attempt.close()
+        for attempt in self._attempts.values():
+            if attempt.roster is not None and attempt.roster.sid == body[:32] and attempt.relay == relay:
+                return attempt, body[32:]
+        raise Refuse("unknown-attempt", "we are in no such attempt of yours: start a new one")
 
     async def _note(self, attempt: _Attempt, state: str, reason: str, transcript: bytes = b"") -> None:
         roster = attempt.roster
@@ -199,6 +224,19 @@ def read_offer_request(body: bytes) -> tuple[str, int, int]:
     purpose, epoch, attempt = read_purpose(reader), reader.u32(), reader.u32()
     reader.finish()
     return purpose, epoch, attempt
+
+
+def failure(purpose: str, reason: str) -> bytes:
+    """What a relay tells all when it gives up."""
+    return Writer().text(purpose, 32).text(reason[: _MAX_REASON // 4], _MAX_REASON).done()
+
+
+def read_failure(body: bytes) -> tuple[str, str]:
+    """Purpose and reason; DecodeError for anything else."""
+    reader = Reader(body, _MAX_REASON + 64)
+    purpose, reason = read_purpose(reader), reader.text(_MAX_REASON)
+    reader.finish()
+    return purpose, reason
 
 
 def _named(answer: Callable[[int, bytes], Awaitable[bytes]]) -> Callable[[int, bytes], Awaitable[bytes]]:

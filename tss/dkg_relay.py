@@ -106,11 +106,11 @@ class DkgRelay:
     async def _generate(self, purpose: str) -> RecoveryData:
         committee, epoch = self._committee, self._committee.epoch
         number = 1 + max((row.attempt for row in await self._store.attempts(purpose, epoch)), default=0)
-        offers = await self._round(
-            dkg_member.OFFER, dkg_member.offer_request(purpose, epoch, number), "to begin"
-        )
-        roster = relay.roster(committee, purpose, epoch, number, offers)
         try:
+            offers = await self._round(
+                dkg_member.OFFER, dkg_member.offer_request(purpose, epoch, number), "to begin"
+            )
+            roster = relay.roster(committee, purpose, epoch, number, offers)
             answers = await self._round(dkg_member.ROUND1, roster.encode(), "in round 1")
             r1s = relay.bundle_r1(committee, roster, answers)
             answers = await self._round(dkg_member.ROUND2, roster.sid + r1s.encode(), "in round 2")
@@ -118,7 +118,7 @@ class DkgRelay:
             answers = await self._round(dkg_member.ROUND3, roster.sid + r2s.encode(), "in round 3")
             return self._certified(roster, r1s, r2s, answers)
         except (DkgFault, DkgFailed) as fault:
-            await self._ask_all(dkg_member.FAIL, roster.sid + str(fault).encode()[:1000], timeout=2)
+            await self._ask_all(dkg_member.FAIL, dkg_member.failure(purpose, str(fault)), timeout=2)
             raise
 
     def _certified(self, roster: Roster, r1s: R1Set, r2s: R2Set, answers: dict[int, bytes]) -> RecoveryData:

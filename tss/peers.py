@@ -248,10 +248,12 @@ class Peers:
         )
         return bare.with_signature(self._identity.sign(bare.digest))
 
-    def _mark_down(self, peer: _Peer, why: str) -> None:
+    def _mark_down(self, peer: _Peer, why: str, *, slow: bool = False) -> None:
         peer.failures += 1
-        peer.retry_at = time.monotonic() + min(0.25 * 2 ** min(peer.failures, 8), _BACK_OFF_MAX)
         self.seen[peer.index].down = why
+        # One slow answer may be a busy machine: calls are still worth their time-out then.
+        if not slow or peer.failures > 1:
+            peer.retry_at = time.monotonic() + min(0.25 * 2 ** min(peer.failures, 8), _BACK_OFF_MAX)
 
     def _hear(self, peer: _Peer, envelope: Envelope) -> None:
         """It spoke to us: whatever we thought, it is worth a call now."""
@@ -280,9 +282,9 @@ class Peers:
             except PeerRefused:
                 pass  # it is there; what it refuses is for the callers to hear
             except PeerDown as down:
-                self._mark_down(peer, down.why)
+                self._mark_down(peer, down.why, slow=True)
             except (PinFault, OSError) as error:
-                self._mark_down(peer, f"is down: {_cause(error)}")
+                self._mark_down(peer, f"is down: {_cause(error)}", slow=isinstance(error, TimeoutError))
             except Exception:
                 self._log.exception("ping failed", member=peer.member.name)
             pause = self._ping_every if not peer.failures else 0.25 * 2 ** min(peer.failures - 1, 3)

@@ -134,6 +134,11 @@ class Store:
         wanted = sa.select(t).where(t.c.purpose == purpose, t.c.epoch == epoch).order_by(t.c.at, t.c.attempt)
         return [AttemptRow(*row) for row in await self._rows(wanted)]
 
+    async def attempt(self, sid: bytes) -> AttemptRow | None:
+        """One attempt."""
+        rows = await self._rows(sa.select(tables.dkg_attempts).where(tables.dkg_attempts.c.sid == sid))
+        return AttemptRow(*rows[0]) if rows else None
+
     async def signed_attempts(self, epoch: int) -> list[AttemptRow]:
         """Attempts whose transcript this node signed: each may have become a key without its hearing of it."""
         t = tables.dkg_attempts
