@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -60,11 +61,15 @@ class Paper:
         return SignedActivation(record, tuple(each.sign(record.hash) for each in self.identities))
 
 
+def free_port() -> int:
+    """A port that was free a moment ago."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
 def make_paper(folder: Path) -> Paper:
     names = ("alice", "bob", "carol")
-    mine = [
-        identity.create(folder / name, name, f"https://127.0.0.1:{9400 + i}") for i, name in enumerate(names)
-    ]
+    mine = [identity.create(folder / name, name, f"https://127.0.0.1:{free_port()}") for name in names]
     members = tuple(Member(m.name, m.host_key, m.tls.fingerprint, m.peer_url) for m in mine)
     committee = SignedCommittee.unsigned(Committee("paper", "regtest", 1, 2, members))
     for index, each in enumerate(mine, 1):
@@ -87,9 +92,19 @@ def make_paper(folder: Path) -> Paper:
 def write_observer(folder: Path, paper: Paper, bitcoind: Bitcoind) -> Path:
     """An observer's folder as `holdfast node init` and its operator leave it, on free ports."""
     folder.mkdir()
+    return _write(folder, NodeSection("watcher", "regtest", "observer"), paper, bitcoind, ListenSection())
+
+
+def write_operator(folder: Path, paper: Paper, bitcoind: Bitcoind) -> Path:
+    """Complete the folder in which `make_paper` has made an identity."""
+    port = int(next(i.peer_url for i in paper.identities if i.name == folder.name).rpartition(":")[2])
+    node = NodeSection(folder.name, "regtest")
+    return _write(folder, node, paper, bitcoind, ListenSection(port=port))
+
+
+def _write(folder: Path, node: NodeSection, paper: Paper, bitcoind: Bitcoind, peer: ListenSection) -> Path:
     bitcoin = BitcoindSection(bitcoind.rpc_url, str(bitcoind.cookie))
-    config = Config(NodeSection("watcher", "regtest", "observer"), bitcoin, public=ListenSection(port=0))
-    configs.write(folder, config)
+    configs.write(folder, Config(node, bitcoin, peer=peer, public=ListenSection(port=0)))
     (folder / "committee.json").write_text(paper.committee.to_json())
     (folder / "genesis.json").write_text(paper.genesis.to_json())
     return folder
