@@ -36,6 +36,7 @@ _ANSWER_SECONDS = 20.0  # how long a late answer may still count
 _PROVE_SECONDS = 30.0
 _SPARE = 4  # commitments kept in reserve per member
 _KEPT_SESSIONS = 20
+_AT_ONCE = 4  # more at once would only make each other late
 
 
 class SigningFailed(Exception):
@@ -94,6 +95,7 @@ class SigningRunner:
         self._engine, self._identity, self._committee, self._peers = engine, identity, committee, peers
         self._keyring, self._approvals, self._store, self._clock = keyring, approvals, store, clock
         self._share_timeout = share_timeout
+        self._turns = asyncio.Semaphore(_AT_ONCE)
         self._pools: dict[bytes, Pool] = {}
         self._running: dict[bytes, asyncio.Task[list[bytes]]] = {}
         self._runs: list[_Run] = []
@@ -129,15 +131,15 @@ class SigningRunner:
         if task is None:
             task = asyncio.create_task(self._sign(key, purpose, payload))
             self._running[request] = task
-            task.add_done_callback(lambda _: self._running.pop(request, None))
-        try:
-            return await asyncio.wait_for(asyncio.shield(task), timeout)
-        except TimeoutError:
-            waiting = self._waiting_for(request)
-            task.cancel()
-            raise SigningFailed(
-                "timeout", f"no quorum within {timeout:g} s{waiting}", retryable=True
-            ) from None
+            task.add_done_callback(lambda done: self._forget(request, done))
+        # Who runs out of patience leaves; the work goes on, and the next to ask joins it or finds its result.
+        done, _ = await asyncio.wait({task}, timeout=timeout)
+        if not done:
+            late = f"no quorum within {timeout:g} s{self._waiting_for(request)}"
+            raise SigningFailed("timeout", late, retryable=True)
+        if task.cancelled():
+            raise SigningFailed("closing", "this node is stopping", retryable=True)
+        return task.result()
 
     async def prove(self, key: Key) -> KeyProof:
         """The n-of-n test signature that ends a DKG; every member must be up."""
@@ -176,12 +178,13 @@ class SigningRunner:
         known = None if purpose == TEST else await self._store.signatures(request)
         if known is not None and known[0] == approval.digest:
             return [known[1][at : at + 64] for at in range(0, len(known[1]), 64)]
-        task = self._task(key, purpose, payload, approval, key.info.public.threshold)
-        try:
-            signatures, _order = await self._drive(key, task, self._share_timeout)
-        except _TooSlow:
-            # All that is known of the missing members is that they were slow, so be patient once.
-            signatures, _order = await self._drive(key, task, 3 * self._share_timeout)
+        async with self._turns:
+            task = self._task(key, purpose, payload, approval, key.info.public.threshold)
+            try:
+                signatures, _order = await self._drive(key, task, self._share_timeout)
+            except _TooSlow:
+                # All that is known of the missing members is that they were slow, so be patient once.
+                signatures, _order = await self._drive(key, task, 3 * self._share_timeout)
         await self._store.save_signatures(request, approval.digest, b"".join(signatures))
         return signatures
 

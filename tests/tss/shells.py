@@ -1,5 +1,6 @@
 """A committee of real TLS peers in one event loop, for the shells' tests."""
 
+import asyncio
 import hashlib
 import json
 import socket
@@ -8,11 +9,14 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import coincurve
+
 from tss import identity
 from tss.dkg.committee import Committee, Member, SignedCommittee
 from tss.frost.hashing import tagged_hash
 from tss.frost.path import INTERNAL, KEY_ONLY
 from tss.identity import HostIdentity
+from tss.key_proof import message_for_test, payload_for_test
 from tss.node import TssNode
 from tss.peers import Peers
 from tss.signing.approval import Approved, Refused
@@ -152,3 +156,26 @@ async def committee_of(folder: Path, count: int, threshold: int) -> AsyncIterato
     finally:
         for seat in seats:
             await seat.down()
+
+
+def valid(x_only, message, signature):
+    return coincurve.PublicKeyXOnly(x_only).verify(signature, message)
+
+
+async def until(condition, timeout=10):
+    async with asyncio.timeout(timeout):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+
+
+async def noticed(one, other):
+    """Wait until `one` has heard this start of `other`, not only an earlier one."""
+    seen = one.peers.seen[other.peers.index]
+    await until(lambda: seen.boot_id == other.node.boot_id and seen.down is None)
+
+
+async def sign_test(node, text, purpose="anchor", **more):
+    payload = payload_for_test(purpose, text)
+    [signature] = await node.sign("test", payload, **more)
+    assert valid(node.public(purpose).x_only, message_for_test(payload), signature)
+    return signature

@@ -3,34 +3,15 @@
 import asyncio
 import shutil
 
-import coincurve
 import pytest
 
-from tests.tss.shells import committee_of, signed_committee
+from tests.tss.shells import committee_of, noticed, sign_test, signed_committee, until, valid
 from tss.files import FolderInUse
 from tss.frost.hashing import tagged_hash
 from tss.frost.path import KEY_ONLY
-from tss.key_proof import message_for_test, payload_for_test
 from tss.node import DkgFailed, SigningFailed, TssNode
 from tss.peers import Peers
 from tss.signing.approval import Refused
-
-
-def valid(x_only, message, signature):
-    return coincurve.PublicKeyXOnly(x_only).verify(signature, message)
-
-
-async def until(condition, timeout=10):
-    async with asyncio.timeout(timeout):
-        while not condition():  # noqa: ASYNC110
-            await asyncio.sleep(0.02)
-
-
-async def sign_test(node, text, purpose="anchor", **more):
-    payload = payload_for_test(purpose, text)
-    [signature] = await node.sign("test", payload, **more)
-    assert valid(node.public(purpose).x_only, message_for_test(payload), signature)
-    return signature
 
 
 async def test_three_members_make_a_key_and_sign_with_two(tmp_path):
@@ -55,7 +36,7 @@ async def test_three_members_make_a_key_and_sign_with_two(tmp_path):
             await sign_test(alice.node, b"alone")
         assert failed.value.retryable
         await carol.up()
-        await alice.peers.until_heard([3], 5)
+        await noticed(alice, carol)
         await sign_test(alice.node, b"carol is back")
         await sign_test(carol.node, b"and leads", timeout=10)
 
@@ -153,7 +134,7 @@ async def test_a_key_generation_with_a_member_missing_names_it_and_leaves_the_se
         assert alice.node.public("anchor") == before
         await sign_test(bob.node, b"still serving")
         await carol.up()
-        await alice.peers.until_heard([3], 5)
+        await noticed(alice, carol)
         assert (await alice.node.dkg("mint")).state == "verified"
 
 
@@ -181,7 +162,7 @@ async def test_a_lost_share_file_is_restored_from_the_recovery_data(tmp_path):
         share = bob.folder / "keys" / "anchor-1.share"
         share.write_bytes(share.read_bytes()[:-1])
         await bob.up()
-        await alice.peers.until_heard([2], 5)
+        await noticed(alice, bob)
         await sign_test(alice.node, b"restored")
 
 
@@ -195,7 +176,7 @@ async def test_a_restart_or_a_restored_copy_voids_every_earlier_commitment(tmp_p
         shutil.copy(bob.folder / "signer.db", tmp_path / "old.db")
         await bob.up()
         boots.add(bob.node.boot_id)
-        await alice.peers.until_heard([2], 5)
+        await noticed(alice, bob)
         await sign_test(alice.node, b"with new commitments")
         await bob.down()
         for rest in ("signer.db-wal", "signer.db-shm"):
@@ -204,7 +185,7 @@ async def test_a_restart_or_a_restored_copy_voids_every_earlier_commitment(tmp_p
         await bob.up()
         boots.add(bob.node.boot_id)
         assert len(boots) == 3
-        await alice.peers.until_heard([2], 5)
+        await noticed(alice, bob)
         await sign_test(alice.node, b"a restored copy signs with fresh nonces only")
 
 

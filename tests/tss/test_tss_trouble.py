@@ -4,8 +4,7 @@ import asyncio
 
 import pytest
 
-from tests.tss.shells import committee_of
-from tests.tss.test_tss_node import sign_test, until
+from tests.tss.shells import committee_of, noticed, sign_test, until
 from tss.dkg.faults import BadShare
 from tss.node import DkgFailed
 from tss.peers import PeerDown, Refuse
@@ -172,8 +171,7 @@ async def test_a_relay_that_dies_half_way_blocks_nobody(tmp_path):
         with pytest.raises(DkgFailed, match="alice"):
             await bob.node.dkg("anchor")
         await alice.up()
-        for seat in (bob, carol):
-            await seat.peers.until_heard([1], 10)
+        await asyncio.gather(*(noticed(seat, alice) for seat in (bob, carol)))
         await alice.peers.until_heard([2, 3], 10)
         info = await bob.node.dkg("anchor")
         assert info.state == "verified"
