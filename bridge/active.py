@@ -27,6 +27,7 @@ from bridge.book import Book, Page
 from bridge.certifier import Certifier, CertifyFacts
 from bridge.config import PolicySection
 from bridge.deposit import states as dst
+from bridge.journal import Journal
 from bridge.keeper import Keeper
 from bridge.lane import LaneOnChain
 from bridge.ledger.totals import Totals, TotalsFault, rollup_facts, totals, treasury_facts
@@ -110,6 +111,7 @@ class Active:
         self.certifier: Certifier | None = None
         self.library = Library(g.store)
         self._learnt: set[bytes] = set()
+        self.journal = Journal(g.store, self.library, self.is_final)
         self._coverage: Coverage | None = None
         self._covered: list[Payload] = []
         if g.signer is not None:
@@ -161,6 +163,7 @@ class Active:
         """Learn what peers registered meanwhile, then read the chain."""
         await self.registry.catch_up()
         await self.library.load()
+        await self.journal.load()
         await self.watch.start()
 
     async def close(self) -> None:
@@ -188,6 +191,9 @@ class Active:
             tuple(waiting),
         )
         await self.book.advance(page)
+        found = self.totals()
+        deficit = self.journal.books.deficit if found is None else found.deficit
+        await self.journal.write(view, self.ground.follower.state, self.ground.follower.final, deficit)
         for each in self.keepers.values():
             await each.tick()
         if self.certifier is not None:

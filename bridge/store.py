@@ -52,6 +52,13 @@ manifests = sa.Table(
     sa.Column("raw", sa.LargeBinary, nullable=False),
 )
 
+ledger = sa.Table(
+    "ledger",
+    metadata,
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("entry", sa.LargeBinary, nullable=False),
+)
+
 documents = sa.Table(
     "documents",
     metadata,
@@ -193,6 +200,16 @@ class BridgeStore:
         """All manifests by hash."""
         async with self.engine.connect() as db:
             return {r.hash: r.raw for r in await db.execute(sa.select(manifests))}
+
+    async def append_ledger(self, lines: list[tuple[int, bytes]]) -> None:
+        """Append lines (number, encoded entry), all or none; IntegrityError for a number that is taken."""
+        async with self.engine.begin() as db:
+            await db.execute(sa.insert(ledger), [{"number": n, "entry": e} for n, e in lines])
+
+    async def ledger(self) -> list[bytes]:
+        """All lines, oldest first."""
+        async with self.engine.connect() as db:
+            return list((await db.execute(sa.select(ledger.c.entry).order_by(ledger.c.number))).scalars())
 
     async def document(self, name: str) -> bytes | None:
         """A document there is one of, such as the activation record."""

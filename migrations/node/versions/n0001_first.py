@@ -112,6 +112,11 @@ def _bridge() -> None:
         sa.Column("raw", sa.LargeBinary, nullable=False),
     )
     op.create_table(
+        "ledger",
+        sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
+        sa.Column("entry", sa.LargeBinary, nullable=False),
+    )
+    op.create_table(
         "documents",
         sa.Column("name", sa.String(32), primary_key=True),
         sa.Column("body", sa.LargeBinary, nullable=False),
