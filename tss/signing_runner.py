@@ -9,6 +9,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from hashlib import sha256
 
 import structlog
 
@@ -36,6 +37,7 @@ _ANSWER_SECONDS = 20.0  # how long a late answer may still count
 _PROVE_SECONDS = 30.0
 _SPARE = 4  # commitments kept in reserve per member
 _KEPT_SESSIONS = 20
+_NEAR_SECONDS = 0.05  # round trips that differ by less are equal
 _AT_ONCE = 4  # more at once would only make each other late
 
 
@@ -189,8 +191,7 @@ class SigningRunner:
         return signatures
 
     def _task(self, key: Key, purpose: str, payload: bytes, approved: Approved, quorum: int) -> Task:
-        seen = self._peers.seen
-        others = sorted(seen, key=lambda member: (seen[member].down is not None, seen[member].rtt or 0.0))
+        order = self._preferred(request_id(purpose, payload))
         return Task(
             self._engine,
             key.info.public,
@@ -200,9 +201,19 @@ class SigningRunner:
             payload,
             approved.messages,
             quorum,
-            order=(self._peers.index, *others),
+            order=(self._peers.index, *order),
             spare=_SPARE,
         )
+
+    def _preferred(self, request: bytes) -> list[int]:
+        """Who is up first, near ones before far ones; equals take turns from request to request."""
+
+        def rank(member: int) -> tuple[bool, int, bytes]:
+            info = self._peers.seen[member]
+            far = int((info.rtt or 0.0) / _NEAR_SECONDS)
+            return info.down is not None, far, sha256(request + member.to_bytes(2, "big")).digest()
+
+        return sorted(self._peers.seen, key=rank)
 
     async def _drive(self, key: Key, task: Task, share_timeout: float) -> tuple[list[bytes], SharesRequest]:
         pool = self._pools.setdefault(key.sid, Pool())
