@@ -29,7 +29,7 @@ class Process:
         (self.folder / "admin.json").unlink(missing_ok=True)
         program = (sys.executable, "-m", "tests.tss.one_node", str(self.folder))
         self.process = await asyncio.create_subprocess_exec(*program, cwd=ROOT, stdout=DEVNULL)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not (self.folder / "admin.json").exists():  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
 
@@ -54,7 +54,7 @@ class Process:
         return {p["name"] for p in (await self.get("/v1/tss/peers"))["peers"] if p["up"]}
 
     async def until_up(self, *names):
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not set(names) <= await self.up():  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
 
