@@ -2,13 +2,14 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 import sqlalchemy as sa
 from aiohttp import web
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from anchor.api import AnchorApi, Sources
 from anchor.btc.header import Header
 from anchor.btc.ids import BlockHash
 from anchor.btc.network import REGTEST
@@ -90,3 +91,14 @@ async def serving(app_or_routes: web.Application | list[web.RouteDef]) -> AsyncI
         yield f"http://127.0.0.1:{runner.addresses[0][1]}"
     finally:
         await runner.cleanup()
+
+
+def routes(feed: HeaderFeed) -> list[web.RouteDef]:
+    """What a node serves over its feed; it has nothing else yet."""
+
+    async def no_block(_: BlockHash) -> bytes:
+        raise NotImplementedError
+
+    nothing = dict.fromkeys((f.name for f in fields(Sources)), lambda *_: ())
+    known = {"network": REGTEST, "k": feed.k, "chain": feed.chain, "block": no_block, "reorgs": feed.reorgs}
+    return AnchorApi(Sources(**{**nothing, **known})).routes()

@@ -11,8 +11,7 @@ from aiohttp import web
 from anchor.btc.ids import display
 from anchor.feed import HeaderFeed, RemoteFeed
 from anchor.header_source import HttpSource, SourceError
-from anchor.headers_api import routes
-from tests.anchor.feeding import Branch, FeedHome, serving
+from tests.anchor.feeding import Branch, FeedHome, routes, serving
 from tests.anchor.headers.minting import chain_of
 
 
@@ -73,7 +72,7 @@ async def test_headers_are_served_by_height_and_by_hash(tmp_path: Path) -> None:
         branch.reorg(1, 2)
         await feed.sync()
         _, one = await get(f"{url}/v1/headers/{display(stale)}")
-        assert (one["height"], one["confirmations"], one["main_chain"]) == (5, 0, False)
+        assert (one["height"], one["depth"], one["main"]) == (5, 0, False)
         _, ledger = await get(f"{url}/v1/reorgs")
         assert [(r["depth"], r["level"], r["old_tip"]) for r in ledger["reorgs"]] == [
             (1, "info", display(stale))

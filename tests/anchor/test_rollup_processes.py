@@ -15,14 +15,13 @@ from anchor import rollup_keys
 from anchor.bitcoind import Bitcoind as Client
 from anchor.btc.header import Header
 from anchor.finality.votes import FinalTracker
-from anchor.headers_api import routes
 from anchor.rollup.genesis import Genesis
 from anchor.rollup.state import RollupState
 from anchor.rollup.transitions import check_block
 from anchor.rollup.tx import Activate
 from anchor.rollup_client import RollupClient, RollupError
 from regtest.bitcoind import Bitcoind
-from tests.anchor.feeding import FeedHome, serving
+from tests.anchor.feeding import FeedHome, routes, serving
 from tests.anchor.rollup.rollup_world import ALICE, BOB, World, a_genesis, an_activation, signed
 from tests.anchor.rollup_parts import background, keys
 
