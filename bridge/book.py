@@ -105,7 +105,7 @@ class Book:
     ) -> DepositFacts:
         coin = None
         if row.height is not None and row.block is not None:
-            coin = dst.Coin(row.value, row.height, row.block)
+            coin = dst.Coin(row.value, row.height, row.block, row.coinbase)
         sweep = None if batch is None else _in_batch(batch, row.outpoint, page)
         minted = page.rollup.minted.get(OutPoint.decode(row.outpoint))
         credited = None

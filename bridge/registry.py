@@ -14,7 +14,7 @@ from anchor.btc.codec import Reader, Writer
 from anchor.btc.ids import display
 from anchor.rollup.activation import Activation
 from bridge.deposit.address import PARAMS_SIZE, DepositFault, DepositOutput, DepositParams, output
-from bridge.store import BridgeStore
+from bridge.store import BridgeStore, Paid
 from bridge.watch import ChainWatch
 from tss.peers import Peers, Refuse
 
@@ -95,7 +95,7 @@ class Registry:
                 continue
             sats = int(coin["amount"] * 100_000_000)
             self.watch.know_outpoint(outpoint)
-            paid = [(outpoint, script, sats)]
+            paid = [Paid(outpoint, script, sats, bool(coin["coinbase"]))]
             await self.store.connect_block(height, block, paid, [], self.watch.new_deposit, int(self.clock()))
             found.append(outpoint)
             self.log.info("late deposit found", txid=display(txid), height=height)

@@ -6,7 +6,7 @@ queries need. What a chain gives back is written again after a loss; parameters 
 
 import json
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
@@ -28,6 +28,7 @@ deposits = sa.Table(
     sa.Column("outpoint", sa.LargeBinary(36), primary_key=True),
     sa.Column("script", sa.LargeBinary(34), sa.ForeignKey("deposit_params.script"), nullable=False),
     sa.Column("value", sa.BigInteger, sa.CheckConstraint("value >= 0"), nullable=False),
+    sa.Column("coinbase", sa.Boolean, nullable=False),
     sa.Column("height", sa.Integer),  # of the block that holds it on the main chain; NULL: none does
     sa.Column("block", sa.LargeBinary(32)),
     sa.Column("spent_by", sa.LargeBinary(32)),  # on the main chain
@@ -67,6 +68,15 @@ documents = sa.Table(
 )
 
 
+class Paid(NamedTuple):
+    """A payment to a known address in a block; `coinbase` when a miner paid himself there."""
+
+    outpoint: bytes
+    script: bytes
+    value: int
+    coinbase: bool
+
+
 @dataclass(frozen=True, slots=True)
 class DepositRow:
     """One payment to a deposit address, where this node's own bitcoind sees it now."""
@@ -75,6 +85,7 @@ class DepositRow:
     script: bytes
     params: bytes
     value: int
+    coinbase: bool
     height: int | None
     block: bytes | None
     spent_by: bytes | None
@@ -101,40 +112,20 @@ class BridgeStore:
             rows = await db.execute(sa.select(deposit_params.c.script, deposit_params.c.params))
             return {r.script: r.params for r in rows}
 
-    async def see_deposit(
-        self, outpoint: bytes, script: bytes, value: int, state: dict[str, Any], created: int
-    ) -> bool:
-        """Keep a payment to a known address; True when it is new."""
-        add = insert(deposits).values(
-            outpoint=outpoint,
-            script=script,
-            value=value,
-            state=json.dumps(state, sort_keys=True),
-            created=created,
-        )
-        async with self.engine.begin() as db:
-            return (await db.execute(add.on_conflict_do_nothing())).rowcount == 1
-
     async def connect_block(
         self,
         height: int,
         block: bytes,
-        paid: list[tuple[bytes, bytes, int]],
+        paid: list[Paid],
         spent: list[tuple[bytes, bytes]],
         new_state: dict[str, Any],
         now: int,
     ) -> None:
-        """A block of the main chain: payments (outpoint, script, value), spends (outpoint, txid), in one go."""
+        """A block of the main chain: payments, and spends as (outpoint, txid), in one go."""
         state = json.dumps(new_state, sort_keys=True)
         async with self.engine.begin() as db:
-            for outpoint, script, value in paid:
-                row = {
-                    "outpoint": outpoint,
-                    "script": script,
-                    "value": value,
-                    "height": height,
-                    "block": block,
-                }
+            for payment in paid:
+                row = {**payment._asdict(), "height": height, "block": block}
                 add = insert(deposits).values(**row, state=state, created=now)
                 again = {"height": height, "block": block}
                 await db.execute(add.on_conflict_do_update(index_elements=["outpoint"], set_=again))
@@ -162,6 +153,7 @@ class BridgeStore:
                 r.script,
                 r.params,
                 r.value,
+                r.coinbase,
                 r.height,
                 r.block,
                 r.spent_by,

@@ -13,7 +13,7 @@ from anchor.btc.ids import OutPoint, Txid
 from anchor.rollup.activation import Activation
 from anchor.rollup.state import RollupState
 from anchor.store import StoredPackage
-from bridge.deposit.address import DepositParams
+from bridge.deposit.address import DepositParams, treasury_script
 from bridge.outgoing import Whereabouts
 from bridge.store import DepositRow
 from bridge.treasury import manifest as manifests
@@ -123,8 +123,18 @@ class TreasuryDesk:
             facts.reserve(),
             Sats(max(0, room)),
         )
-        made = plan(facts.treasury, _sweepable(facts), _payable(facts), params, rate, situation)
+        made = plan(facts.treasury, _sweepable(facts), self._payable(facts), params, rate, situation)
         return None if made is None else (made.sequence, made.encode())
+
+    def _payable(self, facts: TreasuryFacts) -> list[Payable]:
+        """Locks that no batch pays yet, oldest first; those that no signer would pay stay out of others' way."""
+        paid, own = facts.paid(), treasury_script(self.activation.treasury_key)
+        due = [
+            (w.height, Payable(i, w.lock.script, w.lock.amount, w.lock.max_fee, w.lock.expiry))
+            for i, w in facts.rollup.withdrawals.items()
+            if w.settled is None and w.height <= facts.final and i not in paid and w.lock.script != own
+        ]
+        return [payable for _, payable in sorted(due, key=lambda item: (item[0], item[1].withdrawal))]
 
     def spends(self, payload: bytes) -> tuple[int, OutPoint]:
         """Sequence and tip of a manifest's bytes. ManifestFault otherwise."""
@@ -220,16 +230,6 @@ def _sweepable(facts: TreasuryFacts) -> list[Sweepable]:
         for d in facts.deposits
         if d.outpoint in facts.sweepable and d.height is not None and d.spent_by is None
     ]
-
-
-def _payable(facts: TreasuryFacts) -> list[Payable]:
-    paid = facts.paid()
-    due = [
-        (w.height, Payable(i, w.lock.script, w.lock.amount, w.lock.max_fee, w.lock.expiry))
-        for i, w in facts.rollup.withdrawals.items()
-        if w.settled is None and w.height <= facts.final and i not in paid
-    ]
-    return [payable for _, payable in sorted(due, key=lambda item: (item[0], item[1].withdrawal))]
 
 
 def _locks(manifest: PayoutManifest, facts: TreasuryFacts) -> dict[bytes, LockFact]:

@@ -15,7 +15,7 @@ from anchor.btc.ids import BlockHash, Txid
 from anchor.headers.chain import HeaderAt, HeaderChain
 from anchor.inscription.reader import AnchorFound, LaneEvent, LaneState, VoidFound, apply_block
 from anchor.rollup.activation import Activation
-from bridge.store import BridgeStore
+from bridge.store import BridgeStore, Paid
 from bridge.treasury.reader import BatchAt, StrangersCoin, TreasuryReader, TreasuryState
 
 KEEP = 300  # views below the tip; a deeper reorg reads everything again
@@ -143,7 +143,7 @@ class ChainWatch:
             await self._connect_deposits(at, parse_block(await self.bitcoind.raw_block(at.hash)))
 
     async def _connect_deposits(self, at: HeaderAt, block: Block) -> None:
-        paid, spent = [], []
+        paid, spent = list[Paid](), list[tuple[bytes, bytes]]()
         for tx in block.txs:
             spent += [
                 (i.outpoint.encode(), bytes(tx.txid))
@@ -153,7 +153,7 @@ class ChainWatch:
             for vout, out in enumerate(tx.outputs):
                 if out.script in self._scripts:
                     outpoint = tx.outpoint(vout).encode()
-                    paid.append((outpoint, out.script, int(out.value)))
+                    paid.append(Paid(outpoint, out.script, int(out.value), tx.is_coinbase))
                     self._outpoints.add(outpoint)
         if paid or spent:
             await self.store.connect_block(

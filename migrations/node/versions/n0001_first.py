@@ -89,6 +89,7 @@ def _deposits() -> None:
         sa.Column("outpoint", sa.LargeBinary(36), primary_key=True),
         sa.Column("script", sa.LargeBinary(34), sa.ForeignKey("deposit_params.script"), nullable=False),
         sa.Column("value", sa.BigInteger, sa.CheckConstraint("value >= 0"), nullable=False),
+        sa.Column("coinbase", sa.Boolean, nullable=False),
         sa.Column("height", sa.Integer),
         sa.Column("block", sa.LargeBinary(32)),
         sa.Column("spent_by", sa.LargeBinary(32)),
