@@ -5,7 +5,7 @@ a split stays split. All waits are for conditions that bitcoind states.
 """
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -170,6 +170,13 @@ class Network:
         """Mine blocks that leave the mempool alone; return their hashes."""
         script = self._payout_of(node)
         return [self.nodes[node].rpc().generateblock(script, [])["hash"] for _ in range(count)]
+
+    def mine_these(self, node: int, transactions: Sequence[str]) -> str:
+        """Mine one block with exactly these transactions, in this order; return its hash.
+
+        Each is the txid of one in that node's mempool, or raw hex.
+        """
+        return str(self.nodes[node].rpc().generateblock(self._payout_of(node), list(transactions))["hash"])
 
     def fund(self, address: str, sats: int) -> str:
         """Pay an address from the miner's wallet; return the transaction's id (unconfirmed)."""

@@ -67,9 +67,9 @@ class Node:
         )
 
     @property
-    def peer_url(self) -> str:
+    def peer_port(self) -> int:
         """Where the other operators' nodes reach it."""
-        return f"https://127.0.0.1:{self._peer.number}"
+        return self._peer.number
 
     @property
     def member_file(self) -> Path:

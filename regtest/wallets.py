@@ -6,6 +6,8 @@ from typing import Any
 from regtest.bitcoind import Bitcoind
 from regtest.network import SATS_PER_BTC
 
+FEE = 5_000  # of a payment made by hand
+
 
 @dataclass(frozen=True, slots=True)
 class Payment:
@@ -16,6 +18,14 @@ class Payment:
 
     def __str__(self) -> str:
         return f"{self.txid}:{self.vout}"
+
+
+@dataclass(frozen=True, slots=True)
+class Rivals:
+    """Two payments of one coin: the one that was sent, and the signed bytes (hex) of its double-spend."""
+
+    payment: Payment
+    double_spend: str
 
 
 class Wallet:
@@ -41,9 +51,26 @@ class Wallet:
         paid = next(out["n"] for out in outputs if out["scriptPubKey"].get("address") == address)
         return Payment(txid, int(paid))
 
+    def rivals(self, address: str, amount: int) -> Rivals:
+        """Pay an address, and keep a signed transaction that would take the coin back instead."""
+        coin = max(self.rpc().listunspent(1), key=lambda each: each["amount"])
+        spent, change = [{"txid": coin["txid"], "vout": coin["vout"]}], sats(coin["amount"]) - amount - FEE
+        sent = self._signed(spent, {address: btc(amount), self.address(): btc(change)})
+        taken = self._signed(spent, {self.address(): btc(amount + change)})
+        txid = str(self.rpc().sendrawtransaction(sent))
+        return Rivals(Payment(txid, 0), taken)
+
+    def raw(self, txid: str) -> str:
+        """The bytes of one of its own transactions, in hex."""
+        return str(self.rpc().gettransaction(txid)["hex"])
+
     def received(self, address: str) -> int:
         """What the address received, in sats, at one confirmation."""
         return sats(self.rpc().getreceivedbyaddress(address, 1))
+
+    def _signed(self, inputs: list[dict[str, Any]], outputs: dict[str, str]) -> str:
+        raw = self.rpc().createrawtransaction(inputs, outputs)
+        return str(self.rpc().signrawtransactionwithwallet(raw)["hex"])
 
 
 def btc(amount: int) -> str:

@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Self
 
 from regtest.command import holdfast, together
-from regtest.network import WALLET, Network
+from regtest.network import SATS_PER_BTC, WALLET, Network
 from regtest.operators import (
     Node,
     accept_committee,
@@ -23,8 +23,9 @@ from regtest.operators import (
 )
 from regtest.process import Process, ProcessFault
 from regtest.rollup_processes import Rollup
-from regtest.waiting import wait_until
-from regtest.wallets import Payment, Wallet
+from regtest.wallets import Payment, Wallet, sats
+
+COINS = 5  # of the depositor's wallet at the start, so that its payments need not build on each other
 
 
 class World:
@@ -51,8 +52,8 @@ class World:
     def start_bitcoin(self) -> None:
         """Start and peer the bitcoinds; give miner and depositor coins."""
         self.network.start()
-        paid = self.depositor.address()
-        self.network.fund(paid, 20 * 100_000_000)
+        for _ in range(COINS):
+            self.network.fund(self.depositor.address(), 5 * SATS_PER_BTC)
         self.network.mine(self.miner)
         self.network.wait_same_tip()
 
@@ -170,25 +171,19 @@ class World:
         self.wait_seen()
         return blocks
 
-    def pay(self, address: str, sats: int) -> Payment:
-        """Pay an address from the miner's wallet and wait until every bitcoind holds the payment."""
-        payment = self.wallet.pay(address, sats)
+    def pay(self, address: str, amount: int) -> Payment:
+        """Pay an address so many sats from the miner's wallet and wait until every bitcoind holds the payment."""
+        payment = self.wallet.pay(address, amount)
         self.network.wait_in_mempools(payment.txid)
         return payment
 
-    def mine_until(self, done: Callable[[], bool], what: str, *, blocks: int, seconds: float = 20) -> int:
-        """Mine one block at a time until `done()`; return how many it took. TimeoutError naming `what`.
+    def inputs(self, txid: str) -> list[str]:
+        """The outpoints that an unconfirmed transaction spends, `txid:output`."""
+        found = self.network.nodes[self.miner].rpc().getrawtransaction(txid, True)["vin"]
+        return [f"{each['txid']}:{each['vout']}" for each in found]
 
-        After each block waits for `done()` as long as nothing that it could wait for is in flight.
-        """
-        for mined in range(blocks + 1):
-            if mined:
-                self.mine()
-            try:
-                wait_until(done, what, seconds=seconds if mined == blocks else 2)
-            except TimeoutError:
-                if mined == blocks:
-                    raise
-                continue
-            return mined
-        raise AssertionError("the loop returns or raises")
+    def coin(self, outpoint: str) -> int | None:
+        """The sats of an unspent, confirmed output, as the last bitcoind has it; None when there is none."""
+        txid, _, vout = outpoint.partition(":")
+        found = self.network.nodes[self.miner].rpc().gettxout(txid, int(vout), False)
+        return None if found is None else sats(found["value"])

@@ -3,12 +3,14 @@
 from dataclasses import dataclass
 from typing import Any
 
+from anchor.btc.curve import schnorr_verify
 from anchor.btc.ids import display
-from anchor.rollup.tx import Mint, Settle
+from anchor.rollup.tx import Mint
 from regtest.command import holdfast, holdfast_json
 from regtest.http import HttpFault
 from regtest.operators import Node
 from regtest.story.scene import Person, Scene
+from regtest.telling import short
 from regtest.wallets import Payment
 
 
@@ -22,109 +24,166 @@ class Deposit:
     sats: int
 
 
-def deposit(scene: Scene, owner: Person, sats: int, node: Node) -> Deposit:
-    """Ask a node for an address by command, pay it from the depositor's wallet, wait until it is everywhere."""
-    world = scene.world
-    recovery = world.folder / f"recovery-{len(list(world.folder.glob('recovery-*')))}.json"
-    answer = holdfast_json(
-        *("bridge", "address", "--node", node.url, "--recipient", owner.key),
-        *("--reclaim-key", owner.key, "-o", recovery),
-    )
-    paid = world.depositor.pay(answer["address"], sats)
-    world.network.wait_in_mempools(paid.txid)
-    return Deposit(owner, answer["address"], paid, sats)
+# In
 
 
-def seen(node: Node, made: Deposit) -> Any:
-    """What a node says of a deposit."""
-    return node.get(f"/v1/deposits/{made.paid}")
+def address_for(s: Scene, owner: Person, node: Node) -> str:
+    """Ask a node by command for a deposit address; the recovery file is kept."""
+    recovery = s.world.folder / f"recovery-{len(list(s.world.folder.glob('recovery-*')))}.json"
+    words = ("--recipient", owner.key, "--reclaim-key", owner.key, "-o", recovery)
+    return str(holdfast_json("bridge", "address", "--node", node.url, *words)["address"])
 
 
-def sweep_of(scene: Scene, made: Deposit) -> str:
-    """Wait until the committee has sent the sweep of a confirmed deposit to every mempool; return its txid."""
-    node = scene.world.awake[0]
-    scene.until(lambda: bool(seen(node, made)["sweep_txid"]), "the committee to sweep the deposit")
-    txid = str(seen(node, made)["sweep_txid"])
-    scene.world.network.wait_in_mempools(txid)
+def deposit(s: Scene, owner: Person, sats: int, node: Node) -> Deposit:
+    """Ask for an address, pay it from the depositor's wallet, wait until the payment is everywhere."""
+    address = address_for(s, owner, node)
+    paid = s.world.depositor.pay(address, sats)
+    s.world.network.wait_in_mempools(paid.txid)
+    s.tell.say(f"{sats} sats paid to {address} in {paid}")
+    return Deposit(owner, address, paid, sats)
+
+
+def sweep_of(s: Scene, made: Deposit, *, other_than: str = "") -> str:
+    """Wait until the committee's sweep of a confirmed deposit is in every mempool; return its txid."""
+    node = s.world.awake[0]
+
+    def sent() -> str:
+        return str(node.get(f"/v1/deposits/{made.paid}")["sweep_txid"] or "")
+
+    s.until(lambda: sent() not in ("", other_than), "the committee to sweep the deposit")
+    txid = sent()
+    s.world.network.wait_in_mempools(txid)
+    spent = s.world.inputs(txid)
+    s.tell.check(str(made.paid) in spent, f"the committee sweeps it in {txid}", spent)
     return txid
 
 
-def mints(scene: Scene) -> list[Mint]:
-    """Every mint in certified rollup blocks."""
-    return [tx for _, tx in scene.transactions() if isinstance(tx, Mint)]
+def nothing_minted_before_depth_k(s: Scene, owner: Person) -> None:
+    """With the sweep mined once, mine up to depth k − 1; the rollup sees it and goes on, and mints nothing."""
+    before, k = s.balance(owner), s.activation.params.k
+    s.world.mine(k - 2)
+    s.rollup_sees_tip()
+    height = s.status()["certified_height"]
+    s.until(lambda: s.status()["certified_height"] >= height + 3, "three more rollup blocks")
+    s.tell.equal(s.balance(owner), before, f"nothing is minted at depth {k - 1}, three rollup blocks long")
 
 
-def mint_of(scene: Scene, made: Deposit) -> Mint:
-    """The one mint of a deposit; more or fewer do not hold."""
-    found = [
-        mint
-        for mint in mints(scene)
-        if display(mint.statement.outpoint.txid) == made.paid.txid
-        and mint.statement.outpoint.vout == made.paid.vout
+def minted(s: Scene, made: Deposit, sweep: str, due: int) -> None:
+    """The owner's balance becomes exactly what is due, on one mint that names the sweep, k deep where it stands."""
+    s.until(lambda: s.balance(made.owner) >= due, "the rollup to mint")
+    s.tell.equal(s.balance(made.owner), due, f"{made.owner.name} has exactly {due} sats")
+    found = mints_of(s, made)
+    s.tell.equal(len(found), 1, f"one mint of {made.sats} less {s.activation.params.deposit_fee}")
+    height, mint = found[0]
+    statement = mint.statement
+    s.tell.equal(display(statement.txid), sweep, "it names the sweep")
+    header = s.block(height).block.header
+    deep = statement.height <= header.final_height
+    s.tell.check(
+        deep,
+        f"whose block {statement.height} was {s.activation.params.k} deep in rollup block {height}'s view",
+    )
+    held = schnorr_verify(s.activation.mint_x, statement.message, mint.signature)
+    s.tell.check(held, f"on one signature under the mint key: {short(mint.signature.hex())}")
+
+
+def mints_of(s: Scene, made: Deposit) -> list[tuple[int, Mint]]:
+    """Every mint of a deposit, with its rollup height."""
+    wanted = (made.paid.txid, made.paid.vout)
+    return [
+        (height, tx)
+        for height, tx in s.transactions()
+        if isinstance(tx, Mint)
+        and (display(tx.statement.outpoint.txid), tx.statement.outpoint.vout) == wanted
     ]
-    scene.tell.equal(len(found), 1, "the rollup holds one mint of that outpoint")
-    return found[0]
 
 
-def settles(scene: Scene) -> list[Settle]:
-    """Every settlement in certified rollup blocks."""
-    return [tx for _, tx in scene.transactions() if isinstance(tx, Settle)]
+# Out
 
 
-def transfer(scene: Scene, sender: Person, recipient: Person, sats: int) -> str:
-    """Send coins on the rollup by command; return the transaction's id."""
-    url = scene.world.rollup.url
-    words = ("--key", sender.file, "--to", recipient.key, "--amount", sats, "--rollup", url)
-    return str(holdfast_json("rollup", "transfer", *words)["txid"])
-
-
-def withdraw(scene: Scene, owner: Person, address: str, sats: int, node: Node) -> str:
+def withdraw(s: Scene, owner: Person, address: str, sats: int, node: Node) -> str:
     """Lock coins on the rollup by command, to be paid to an address; return the withdrawal's id."""
     made = holdfast_json(
-        *("bridge", "withdraw", "--rollup", scene.world.rollup.url, "--node", node.url),
+        *("bridge", "withdraw", "--rollup", s.world.rollup.url, "--node", node.url),
         *("--key", owner.file, "--to", address, "--amount", sats),
     )
+    s.tell.say(f"{owner.name} locks {sats} sats: withdrawal {short(made['id'])}")
     return str(made["id"])
 
 
-def payout_of(scene: Scene, withdrawal: str) -> str:
-    """Wait until the committee has sent the payout to every mempool; return its txid."""
-    node = scene.world.awake[0]
+def payout_of(s: Scene, withdrawal: str) -> str:
+    """Wait until the committee's payout is in every mempool; return its txid."""
+    node = s.world.awake[0]
 
-    def sent() -> Any:
+    def sent() -> str:
         known = node.get("/v1/withdrawals")["withdrawals"]
-        return next((w["txid"] for w in known if w["id"] == withdrawal), None)
+        return next((str(w["txid"] or "") for w in known if w["id"] == withdrawal), "")
 
-    scene.until(lambda: bool(sent()), "the committee to pay the withdrawal out")
-    txid = str(sent())
-    scene.world.network.wait_in_mempools(txid)
+    s.until(lambda: bool(sent()), "the committee to pay the withdrawal out")
+    txid = sent()
+    s.world.network.wait_in_mempools(txid)
+    s.tell.say(f"the committee pays it in {txid}")
     return txid
 
 
-def totals(node: Node) -> dict[str, Any]:
-    """A node's audit, without the rollup height: blocks keep coming between two questions."""
-    found = dict(node.get("/v1/reserves"))
-    del found["rollup_height"]
-    return found
+def settled(s: Scene, withdrawal: str, payout: str) -> None:
+    """The rollup settles it, naming the payout; nothing is left in escrow."""
+    where = f"/v1/withdrawals/{withdrawal}"
+    s.until(lambda: s.world.rollup.get(where)["state"] == "settled", "the rollup to settle")
+    s.tell.equal(
+        s.world.rollup.get(where)["settlement"]["txid"], payout, "settled at depth k, naming the payout"
+    )
+    s.tell.equal(s.status()["escrow"], 0, "nothing is in escrow")
 
 
-def agreed_totals(scene: Scene, *others: Node) -> dict[str, Any]:
-    """Wait until all awake operators (and others) print the same totals; return them."""
+# The audit
+
+
+def books_agree(s: Scene, *others: Node) -> None:
+    """All nodes print the same totals; they hold; bitcoind and the rollup say the same."""
+    found = _agreed(s, *others)
+    s.tell.check(found["holds"], f"{_names(s, *others)} print the same totals, and they hold")
+    coin = s.world.coin(found["treasury_outpoint"])
+    s.tell.equal(
+        coin, found["treasury"], f"bitcoind has the treasury's {coin} sats in {found['treasury_outpoint']}"
+    )
+    status = s.status()
+    s.tell.equal(
+        (status["supply"], status["escrow"]),
+        (found["supply"], found["escrow"]),
+        f"supply is {found['supply']}",
+    )
+    held = s.balance(s.depositor) + s.balance(s.friend)
+    s.tell.equal(held, found["supply"], "which is what depositor and friend have together")
+
+
+def _agreed(s: Scene, *others: Node) -> dict[str, Any]:
+    """Wait until all awake operators (and others) print the same totals of a rollup block from now; return them."""
     found: list[dict[str, Any]] = []
+    now = s.status()["certified_height"]
 
     def agree() -> bool:
         try:
-            found[:] = [totals(node) for node in (*scene.world.awake, *others)]
+            found[:] = [node.get("/v1/reserves") for node in (*s.world.awake, *others)]
         except HttpFault as fault:
             if fault.status != 503:  # some node is still reading blocks
                 raise
             return False
-        return all(one == found[0] for one in found)
+        heights = [each.pop("rollup_height") for each in found]  # blocks keep coming between two questions
+        return min(heights) >= now and all(one == found[0] for one in found)
 
-    scene.until(agree, f"all nodes to print the same totals: {found}")
+    try:
+        s.until(agree, "all nodes to print the same totals")
+    except TimeoutError as error:
+        raise TimeoutError(f"{error} They print {found}") from error
     return found[0]
 
 
+def _names(s: Scene, *others: Node) -> str:
+    return ", ".join(node.name for node in (*s.world.awake, *others))
+
+
 def reserves_by_command(node: Node) -> str:
-    """What `holdfast bridge reserves` prints."""
-    return holdfast("bridge", "reserves", "--node", node.url).strip()
+    """What `holdfast bridge reserves` prints, on one line."""
+    said = holdfast("bridge", "reserves", "--node", node.url).splitlines()
+    return ", ".join(" ".join(line.split()) for line in said)

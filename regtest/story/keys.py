@@ -1,55 +1,70 @@
-"""Looks at nodes and keys from outside: who is a stranger to whom, and what a key's signature is worth."""
+"""What a key is worth: test signatures, checked by libsecp256k1, which knows nothing of thresholds."""
 
-import socket
-import ssl
 from typing import Any
-
-from bitcoinrpc.authproxy import JSONRPCException
 
 from anchor.btc.curve import schnorr_verify
 from anchor.btc.hashing import tagged_hash
-from regtest.bitcoind import Bitcoind
-from regtest.command import holdfast_json
+from regtest import ceremony
+from regtest.command import attempt, holdfast_json
+from regtest.http import HttpFault
 from regtest.operators import Node
-
-
-def has_wallets(bitcoind: Bitcoind) -> bool:
-    """Whether this bitcoind can hold a wallet at all."""
-    try:
-        bitcoind.rpc().listwallets()
-    except JSONRPCException:
-        return False
-    return True
-
-
-def refuses_strangers(node: Node) -> bool:
-    """Whether the peer port ends a TLS connection that shows no member's certificate."""
-    context = ssl.create_default_context()
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    port = int(node.peer_url.rpartition(":")[2])
-    try:
-        with (
-            socket.create_connection(("127.0.0.1", port), timeout=5) as line,
-            context.wrap_socket(line) as tls,
-        ):
-            tls.sendall(b"GET / HTTP/1.1\r\nHost: node\r\n\r\n")
-            return not tls.recv(1)  # TLS 1.3 tells the client only after its own handshake
-    except (ssl.SSLError, ConnectionError):
-        return True
+from regtest.story.scene import Scene
+from regtest.telling import short
 
 
 def sign_test(node: Node, purpose: str, text: str) -> Any:
-    """Have a node coordinate a `test` signature under a key; CommandFault says why there is none."""
+    """Have a node coordinate a `test` signature by command; CommandFault says why there is none."""
     return holdfast_json("tss", "sign-test", "--dir", node.folder, "--key", purpose, text)
 
 
-def test_message(purpose: str, text: str) -> bytes:
-    """What a test signature is over: its own tagged hash, never anything else's."""
-    return tagged_hash("holdfast/test/v1", purpose.encode() + b"\0" + text.encode())
-
-
 def is_signed(group_key: str, purpose: str, text: str, signature: str) -> bool:
-    """Whether libsecp256k1 takes the signature under the group key (33 bytes, hex)."""
-    return schnorr_verify(
-        bytes.fromhex(group_key)[-32:], test_message(purpose, text), bytes.fromhex(signature)
+    """Whether it is a BIP340 signature of that text, as a test, under the group key (33 bytes, hex)."""
+    message = tagged_hash("holdfast/test/v1", purpose.encode() + b"\0" + text.encode())
+    return schnorr_verify(bytes.fromhex(group_key)[1:], message, bytes.fromhex(signature))
+
+
+def signs(s: Scene, node: Node, purpose: str, text: str) -> None:
+    """A node gets a test signature that holds, with exactly t members."""
+    key = ceremony.keys_of(node)[purpose]["group_key"]
+    signature = sign_test(node, purpose, text)["signature"]
+    done = [each for each in node.admin.get("/v1/tss/sessions")["sessions"] if each["state"] == "done"]
+    members = max(done, key=lambda each: each["started"])["members"]
+    held = is_signed(key, purpose, text, signature) and len(members) == s.world.threshold
+    s.tell.check(
+        held, f"{', '.join(members)} signed for {node.name}: {short(signature)}", (signature, members)
     )
+
+
+def serves(s: Scene, purpose: str, group_key: str) -> None:
+    """All nodes know one key of that purpose, and t of them sign under it."""
+    seen = {ceremony.keys_of(node)[purpose]["group_key"] for node in s.world.operators}
+    s.tell.equal(seen, {group_key}, f"{purpose} key {short(group_key)} on all nodes")
+    signs(s, s.world.operators[1], purpose, f"the {purpose} key works")
+
+
+def record_is_signed_by_all(s: Scene, digest: str) -> None:
+    """The rollup holds the activation record that the nodes name, and every host key signed it."""
+    s.tell.equal(s.activation.hash.hex(), digest, f"the rollup holds activation record {short(digest)}")
+    pairs = zip(s.genesis.host_keys, s.signed_activation.signatures, strict=True)
+    held = [schnorr_verify(key, s.activation.hash, signature) for key, signature in pairs]
+    s.tell.equal(held, [True] * s.world.size, f"all {s.world.size} operators signed it")
+    named = tuple(ceremony.keys_of(s.world.operators[-1])[p]["group_key"] for p in ceremony.PURPOSES)
+    record = s.activation
+    held_keys = tuple(key.hex() for key in (record.treasury_key, record.anchor_key, record.mint_key))
+    s.tell.equal(held_keys, named, "it names the three keys")
+
+
+def nothing_is_signed(s: Scene, node: Node) -> None:
+    """Command and HTTP refuse with the reason; health names it, too."""
+    result = attempt("tss", "sign-test", "--dir", node.folder, "--key", "mint", "too few")
+    s.tell.equal(result.status, 1, "with three down nothing is signed")
+    s.tell.say(result.err.strip())
+    code, text = "", ""
+    try:
+        node.admin.post("/v1/tss/sign-test", {"key": "mint", "text": "too few again"})
+    except HttpFault as fault:
+        code, text = fault.code, str(fault.problem.get("detail"))
+    down = [each.name for each in s.world.operators if not each.awake]
+    s.tell.check(all(name in text for name in down), f"the API says who is missing ({code})", text)
+    checks = {check["name"]: check for check in node.get("/v1/health")["checks"]}
+    s.tell.check(not checks["committee"]["ok"], f"health says why: {checks['committee']['text']}")

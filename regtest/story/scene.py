@@ -78,9 +78,8 @@ class Scene:
         return self.world.rollup.status()
 
     def balance(self, person: Person) -> int:
-        """Sats of a rollup key, by the command."""
-        url = self.world.rollup.url
-        return int(holdfast_json("rollup", "balance", person.key, "--rollup", url)["balance"])
+        """Sats of a rollup key."""
+        return int(self.world.rollup.get(f"/v1/accounts/{person.key}")["balance"])
 
     def blocks(self, after: int = 0) -> Iterator[CertifiedBlock]:
         """All certified blocks above a height, lowest first."""
@@ -96,11 +95,20 @@ class Scene:
             for raw in certified.block.transactions:
                 yield certified.block.header.height, decode_tx(raw)
 
+    def block(self, height: int) -> CertifiedBlock:
+        """One certified block."""
+        return next(self.blocks(height - 1))
+
     # Waiting
 
     def until(self, done: Callable[[], bool], what: str, *, seconds: float = 30) -> None:
         """Wait for a condition; TimeoutError names it."""
         wait_until(done, what, seconds=seconds)
+
+    def rollup_sees_tip(self) -> None:
+        """Wait until the rollup's view of Bitcoin ends where bitcoind's chain does."""
+        tip = self.world.network.nodes[self.world.miner].rpc().getbestblockhash()
+        self.until(lambda: self.status()["bitcoin"]["tip_hash"] == tip, "the rollup to see Bitcoin's tip")
 
     def mined(self, *txids: str) -> str:
         """Mine one block that confirms these transactions, which every mempool holds; return its hash."""
@@ -108,5 +116,11 @@ class Scene:
             self.world.network.wait_in_mempools(txid)
         (block,) = self.world.mine()
         held = set(self.world.network.nodes[self.world.miner].rpc().getblock(block)["tx"])
-        self.tell.check(held.issuperset(txids), f"block {self.world.network.height()} confirms them", held)
+        self.tell.check(
+            held.issuperset(txids), f"block {self.world.network.height()} confirms {_count(txids)}", held
+        )
         return block
+
+
+def _count(txids: tuple[str, ...]) -> str:
+    return "it" if len(txids) == 1 else f"all {len(txids)}"
