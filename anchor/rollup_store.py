@@ -16,8 +16,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from anchor.header_tables import define
 from anchor.rollup.block import Block, Certificate, CertifiedBlock, Vote
-from anchor.sql import open_database
 from migrations import upgrade
+from migrations.database import open_database
 
 metadata = sa.MetaData()
 meta = sa.Table(

@@ -23,7 +23,6 @@ from anchor.headers.rules import HeaderRefused
 from anchor.rollup.activation import ActivationRefused, SignedActivation
 from anchor.rollup.tx import Activate
 from anchor.rollup_client import RollupClient, RollupError
-from anchor.sql import open_database
 from anchor.store import AnchorStore, headers
 from bridge.active import Active, Ground, Signer
 from bridge.ceremony import PROPOSE, PUBLISH, Ceremony
@@ -31,6 +30,7 @@ from bridge.papers import Papers, StartFault, bitcoind_of, check_ports, read_pap
 from bridge.params import proposed
 from bridge.store import BridgeStore
 from migrations import upgrade
+from migrations.database import open_database
 from tss.files import FolderInUse, FolderLock
 from tss.identity import HostIdentity, IdentityFault
 from tss.node import KeyFault, TssNode

@@ -14,8 +14,9 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection
 
+from migrations.database import open_database
 from migrations.upgrade import ready
 from tss import tables
 from tss.frost.hashing import tagged_hash
@@ -98,7 +99,7 @@ class Store:
         ready("signer", path)
         path.chmod(0o600)
         self._clock = clock
-        self._engine = _engine(path)
+        self._engine = open_database(path, synchronous="FULL")
 
     async def close(self) -> None:
         """Close the file."""
@@ -308,22 +309,3 @@ def _values(row: Any) -> dict[str, Any]:
 def _audit_hash(number: int, at: float, kind: str, detail: str, previous: bytes) -> bytes:
     body = f"{number}\0{int(at * 1000)}\0{kind}\0{detail}".encode()
     return tagged_hash("holdfast/audit/v1", previous, body)
-
-
-def _engine(path: Path) -> AsyncEngine:
-    # One connection: a process's own transactions then queue in order instead of meeting SQLITE_BUSY.
-    engine = create_async_engine(f"sqlite+aiosqlite:///{path}", pool_size=1, max_overflow=0)
-
-    @sa.event.listens_for(engine.sync_engine, "connect")
-    def _connect(connection: Any, _record: Any) -> None:
-        connection.isolation_level = None
-        cursor = connection.cursor()
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=5000"):
-            cursor.execute(f"PRAGMA {pragma}")
-        cursor.close()
-
-    @sa.event.listens_for(engine.sync_engine, "begin")
-    def _begin(connection: sa.Connection) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
-
-    return engine

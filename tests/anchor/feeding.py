@@ -17,7 +17,7 @@ from anchor.feed import HeaderFeed
 from anchor.header_source import HeaderSource
 from anchor.header_tables import HeaderTables, define
 from anchor.problem import app as problem_app
-from anchor.sql import open_database
+from migrations.database import open_database
 from tests.anchor.headers.minting import GENESIS, run
 
 

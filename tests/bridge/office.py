@@ -30,7 +30,6 @@ from anchor.rollup.genesis import Genesis, Validator
 from anchor.rollup.state import RollupState
 from anchor.rollup.transitions import Rejected, make_block
 from anchor.rollup.tx import Activate, Lock
-from anchor.sql import open_database
 from anchor.store import AnchorStore, headers, metadata
 from bridge.active import Active, Ground, Signer
 from bridge.ceremony import PROPOSE, PURPOSES, Ceremony
@@ -38,6 +37,7 @@ from bridge.config import PolicySection
 from bridge.deposit.address import DepositParams, output
 from bridge.params import REGTEST as PARAMS
 from bridge.store import BridgeStore
+from migrations.database import open_database
 from regtest.bitcoind import Bitcoind
 from tests.anchor.rollup.rollup_world import VALIDATORS, Whole, certified
 from tests.tss.shells import Seat, make_identities, signed_committee

@@ -10,7 +10,6 @@ from anchor.btc.ids import BlockHash, OutPoint, Txid
 from anchor.rollup.state import Minted, Withdrawal
 from anchor.rollup.statements import MintStatement, SettleStatement
 from anchor.rollup.tx import Lock
-from anchor.sql import open_database
 from bridge.deposit.address import DepositParams
 from bridge.journal import Journal
 from bridge.ledger import events as ev
@@ -22,6 +21,7 @@ from bridge.params import REGTEST
 from bridge.store import BridgeStore
 from bridge.treasury.manifest import SweepManifest, SweptDeposit
 from bridge.treasury.reader import BatchAt
+from migrations.database import open_database
 from migrations.upgrade import upgrade
 
 KEY = bytes.fromhex("79be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798")

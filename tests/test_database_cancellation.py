@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from anchor.sql import open_database
+from migrations.database import open_database
 
 # Long before its first row, so that it is surely cancelled while it runs and then has a row that nobody takes.
 SLOW = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c LIMIT 400000) SELECT count(*) FROM c"

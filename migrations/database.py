@@ -15,9 +15,12 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 
 def open_database(path: Path, *, synchronous: str = "NORMAL") -> AsyncEngine:
-    """An engine over the SQLite file at `path`; `synchronous` is FULL where a lost commit loses money."""
+    """An engine over the SQLite file at `path`; `synchronous` is FULL where a lost commit loses money.
+
+    One connection: a process's own transactions queue in order instead of meeting SQLITE_BUSY.
+    """
     assert synchronous in {"NORMAL", "FULL"}
-    engine = create_async_engine(f"sqlite+aiosqlite:///{path}")
+    engine = create_async_engine(f"sqlite+aiosqlite:///{path}", pool_size=1, max_overflow=0)
 
     @event.listens_for(engine.sync_engine, "connect")
     def _connect(connection: Any, _record: Any) -> None:
