@@ -70,6 +70,7 @@ class Keeper:
             await self._fetch(tip)
         if await self.dispatch.round(tip):
             self._since = self.clock()  # the slot is not stuck: its batch waits for a block
+            self.last_failure = None
             return
         if self._signing is not None and not self._signing.done():
             return
@@ -77,9 +78,22 @@ class Keeper:
         if planned is None:
             self._since = self.clock()
             return
+        if await self._refused(planned[1], tip):
+            return
         attempt = int((self.clock() - self._since) / self.timeout)
         if leader(self.slot(tip), attempt, self.members) == self.index:
             self._signing = asyncio.create_task(self._sign(tip, *planned))
+
+    async def _refused(self, payload: bytes, tip: OutPoint) -> bool:
+        """Whether these bytes are signed already and bitcoind did not take them: signing again changes nothing."""
+        name = request_id(self.desk.purpose, payload)
+        there = await self.store.packages(self.desk.purpose, tip=tip.encode(), signed=True)
+        package = next((p for p in there if p.id == name), None)
+        if package is not None:
+            self.last_failure = (
+                f"batch {package.sequence} is signed and bitcoind refuses it: see the log for its reason"
+            )
+        return package is not None
 
     def slot(self, tip: OutPoint) -> bytes:
         """What only one batch can take: purpose and coin."""
@@ -117,6 +131,8 @@ class Keeper:
 
     async def accept(self, package: StoredPackage) -> None:
         """Keep a package that a peer sent, once its signatures prove that t members approved it. ValueError."""
+        if package.purpose != self.desk.purpose:
+            raise CodecError(f"a {package.purpose!r} package came as the answer for {self.desk.purpose!r}")
         self.desk.check(package.payload, package.signatures or ())
         sequence, tip = self.desk.spends(package.payload)
         name = request_id(self.desk.purpose, package.payload)
