@@ -11,18 +11,14 @@ import click
 import msgspec
 
 from anchor import rollup_keys
-from anchor.bitcoind import Bitcoind
 from anchor.btc.amounts import Sats
 from anchor.btc.ids import display
-from anchor.finality.votes import check_certified
 from anchor.rollup.block import CertifiedBlock
 from anchor.rollup.genesis import Genesis
 from anchor.rollup.tx import Transfer, decode_tx
 from anchor.rollup_cli_tools import FILE, JSON, READABLE, URL, go, key32, load_genesis, load_keys, show
-from anchor.rollup_client import RollupClient
 from anchor.rollup_genesis_cli import genesis as genesis_group
 from anchor.rollup_keys import KeyFileError, RollupKey
-from anchor.rollup_processes import SequencerSettings, ValidatorSettings, run_sequencer, run_validator
 
 
 @click.group()
@@ -54,6 +50,8 @@ def run(genesis: Path, db: Path, host: str, port: int, nodes: tuple[str, ...]) -
 
     Example: holdfast rollup run --genesis genesis.json --db rollup.db --node http://127.0.0.1:9101
     """
+    from anchor.rollup_processes import SequencerSettings, run_sequencer
+
     settings = SequencerSettings(db, host, port, nodes)
     found = load_genesis(genesis)
     _log_to_stderr()
@@ -100,6 +98,9 @@ def run_validator_command(
     _log_to_stderr()
 
     async def work(stop: asyncio.Event) -> None:
+        from anchor.bitcoind import Bitcoind
+        from anchor.rollup_processes import ValidatorSettings, run_validator
+
         bitcoind = Bitcoind(bitcoind_url, cookie=cookie)
         settings = ValidatorSettings(db, folder, url, bitcoind, zmq, resume_above)
         await run_validator(found, pairs, settings, stop, _ready("validator at height {}"))
@@ -189,6 +190,8 @@ def balance(key: bytes, url: str, as_json: bool) -> None:
     """
 
     async def work() -> Any:
+        from anchor.rollup_client import RollupClient
+
         async with RollupClient(url) as client:
             return await client.account(key)
 
@@ -210,6 +213,8 @@ def transfer(key_file: Path, recipient: bytes, amount: int, url: str, as_json: b
 
     async def work() -> bytes:
         sender = rollup_keys.load_one(key_file)
+        from anchor.rollup_client import RollupClient
+
         async with RollupClient(url) as client:
             genesis = await client.genesis()
             nonce = (await client.account(sender.public)).next_nonce
@@ -231,6 +236,8 @@ def block(height: int, url: str, as_json: bool) -> None:
     """
 
     async def work() -> tuple[Genesis, CertifiedBlock | None]:
+        from anchor.rollup_client import RollupClient
+
         async with RollupClient(url) as client:
             page = await client.blocks(height - 1, 1)
             return await client.genesis(), page[0] if page else None
@@ -239,6 +246,8 @@ def block(height: int, url: str, as_json: bool) -> None:
     if found is None or found.height != height:
         raise click.ClickException(f"there is no certified block {height} yet: ask again later")
     try:
+        from anchor.finality.votes import check_certified
+
         check_certified(genesis, found)
     except ValueError as error:
         raise click.ClickException(f"the rollup served a block that is not certified: {error}") from error

@@ -9,32 +9,11 @@ from typing import Any, TypeVar
 import click
 
 from anchor import rollup_keys
-from anchor.bitcoind import NodeError
 from anchor.btc.codec import CodecError
-from anchor.header_source import SourceError
-from anchor.headers.rules import HeaderRefused
 from anchor.rollup.genesis import Genesis
-from anchor.rollup_client import RollupError
 from anchor.rollup_keys import KeyFileError, RollupKey
-from anchor.rollup_store import StoreError
-from anchor.validator import ChainLied, NotAValidator, Restored
-from migrations.upgrade import SchemaFault
 
 _T = TypeVar("_T")
-_PLAIN = (
-    StoreError,
-    SchemaFault,
-    NodeError,
-    SourceError,
-    HeaderRefused,
-    RollupError,
-    KeyFileError,
-    CodecError,
-    NotAValidator,
-    Restored,
-    ChainLied,
-    OSError,
-)
 FILE = click.Path(dir_okay=False, path_type=Path)
 READABLE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -48,8 +27,36 @@ def go(work: Coroutine[Any, Any, _T]) -> _T:
     """Run to the end; a foreseen error becomes one sentence and exit status 1."""
     try:
         return asyncio.run(work)
-    except _PLAIN as error:
-        raise click.ClickException(str(error)) from error
+    except Exception as error:
+        if isinstance(error, _foreseen()):
+            raise click.ClickException(str(error)) from error
+        raise
+
+
+def _foreseen() -> tuple[type[Exception], ...]:
+    """Errors whose sentence is meant for people; imported only when there is one, so that commands start fast."""
+    from anchor.bitcoind import NodeError
+    from anchor.header_source import SourceError
+    from anchor.headers.rules import HeaderRefused
+    from anchor.rollup_client import RollupError
+    from anchor.rollup_store import StoreError
+    from anchor.validator import ChainLied, NotAValidator, Restored
+    from migrations.upgrade import SchemaFault
+
+    return (
+        StoreError,
+        SchemaFault,
+        NodeError,
+        SourceError,
+        HeaderRefused,
+        RollupError,
+        KeyFileError,
+        CodecError,
+        NotAValidator,
+        Restored,
+        ChainLied,
+        OSError,
+    )
 
 
 def load_genesis(path: Path) -> Genesis:

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import click
 
-from anchor.bitcoind import Bitcoind
 from anchor.btc.ids import XOnlyKey
 from anchor.btc.network import NETWORKS
 from anchor.header_source import SourceError
@@ -84,6 +83,8 @@ def genesis_make(
 
 
 async def _header_at(url: str, cookie: Path, height: int) -> bytes:
+    from anchor.bitcoind import Bitcoind
+
     async with Bitcoind(url, cookie=cookie) as bitcoind:
         block_hash = await bitcoind.block_hash(height)
         if block_hash is None:
