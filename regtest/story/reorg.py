@@ -37,10 +37,10 @@ def split(s: Scene) -> Sides:
 
 
 def forget_mempools(s: Scene, which: tuple[int, ...]) -> None:
-    """Restart bitcoinds; they keep no mempool, and peers do not announce theirs again."""
+    """Restart bitcoinds, one after the other; they keep no mempool, and peers do not announce theirs again."""
     for i in which:
         s.world.network.nodes[i].restart()
-    s.world.network.connect()
+        s.world.network.connect()
 
 
 def mine_losing(s: Scene, parts: Sides, *txids: str) -> str:
@@ -153,7 +153,7 @@ def double_spend(s: Scene, owner: Person, sats: int, node: Node) -> Lost:
     s.tell.equal(
         world.wait_seen(), won, f"a miner replaces both blocks, one payment double-spent: {short(won)}"
     )
-    forget_mempools(s, tuple(range(world.size + 1)))
+    forget_mempools(s, tuple(range(world.size)))
     return Lost(kept, sweep, first, second, tip, won)
 
 
@@ -173,20 +173,23 @@ def _rival_chain(s: Scene, bottom: str, rivals: Rivals, kept: coins.Deposit) -> 
 
 
 def recovered(s: Scene, lost: Lost) -> str:
-    """First the older anchor alone, then its child, same bytes; the sweep anew without the coin that is gone."""
-    network = s.world.network
+    """First the older anchor alone, then its child, same bytes; the sweep anew without the coin that is gone.
+
+    The last bitcoind, which no node feeds, keeps what the reorg gave back to it; it mines what it is told to.
+    """
+    world, operators = s.world, range(s.world.size)
     for txid in lost.first:
-        network.wait_in_mempools(txid)
-    s.tell.check(True, "every mempool was empty; the older anchor is back, same bytes")
+        world.network.wait_in_mempools(txid, operators)
+    s.tell.check(True, "with empty mempools again, the nodes bring back the older anchor, same bytes")
     sweep = coins.sweep_of(s, lost.kept, other_than=lost.sweep)
-    s.tell.check(
-        len(s.world.inputs(sweep)) == 2, "signed anew: without the coin that is gone", s.world.inputs(sweep)
-    )
-    early = [i for i, node in enumerate(network.nodes) if lost.second[0] in node.rpc().getrawmempool()]
-    s.tell.equal(early, [], "its child waits: one unconfirmed generation at a time")
-    s.mined(*lost.first, sweep)
+    s.tell.equal(len(world.inputs(sweep)), 2, "it is signed anew, without the coin that is gone")
+    early = [i for i in operators if lost.second[0] in world.network.nodes[i].rpc().getrawmempool()]
+    s.tell.equal(early, [], "the younger anchor waits: one unconfirmed generation at a time")
+    world.network.mine_these(world.miner, (*lost.first, sweep))
+    world.wait_seen()
+    s.tell.say(f"block {world.network.height()} confirms both")
     for txid in lost.second:
-        network.wait_in_mempools(txid)
-    s.tell.check(True, "now the child is back, same bytes: its parent stands")
+        world.network.wait_in_mempools(txid)
+    s.tell.check(True, "now the younger anchor is back, same bytes: its parent stands")
     s.mined(*lost.second)
     return sweep
