@@ -200,7 +200,7 @@ class Active:
             await self.certifier.tick(self.book.wanted())
 
     async def _learn_deposits(self, view: ChainView) -> None:
-        """Addresses that a sweep on the chain names and nobody told us: an observer, or a node that was away.
+        """Deposits that a sweep names and we have not seen: paid before we knew the address, or we observe.
 
         A deposit is swept before its reclaim delay is over, so only so many blocks are read again.
         """
@@ -211,7 +211,9 @@ class Active:
                 continue
             self._learnt.add(batch.txid)
             swept = manifest.deposits if isinstance(manifest, SweepManifest) else ()
-            if any([await self.registry.learn(d.params) for d in swept]):
+            for deposit in swept:
+                await self.registry.learn(deposit.params, swept=True)
+            if not all(self.watch.sees(d.outpoint.encode()) for d in swept):
                 first.append(max(self.activation.height, batch.height - self.activation.params.reclaim_delay))
         if first:
             await self.watch.read_again(min(first))

@@ -11,7 +11,7 @@ from structlog.typing import FilteringBoundLogger
 
 from anchor.bitcoind import Bitcoind
 from anchor.btc.codec import Reader, Writer
-from anchor.btc.ids import display
+from anchor.btc.ids import BlockHash, display
 from anchor.rollup.activation import Activation
 from bridge.deposit.address import PARAMS_SIZE, DepositFault, DepositOutput, DepositParams, output
 from bridge.store import BridgeStore, Paid
@@ -19,7 +19,7 @@ from bridge.watch import ChainWatch
 from tss.peers import Peers, Refuse
 
 STORE, LIST = "bridge.params", "bridge.all-params"
-MAX_ADDRESSES = 100_000  # what one node keeps; an operator raises it by pruning reclaimed ones
+MAX_ADDRESSES = 60_000  # what one node keeps; all of them fit one answer to a peer
 
 
 class NotStored(Exception):
@@ -51,7 +51,7 @@ class Registry:
         self.activation, self.threshold, self.store = activation, threshold, store
         self.bitcoind, self.watch, self.peers = bitcoind, watch, peers
         self.clock, self.log = clock, log
-        self.count = 0
+        self._known: set[bytes] | None = None
 
     async def issue(self, recipient: bytes, user_key: bytes) -> tuple[DepositParams, DepositOutput]:
         """Derive an address and have it stored by t nodes. DepositFault for bad keys, NotStored for too few."""
@@ -68,16 +68,21 @@ class Registry:
             )
         return params, derived
 
-    async def learn(self, params: DepositParams) -> bool:
-        """Keep parameters; True when they are new. DepositFault when they are not for this bridge."""
+    async def learn(self, params: DepositParams, *, swept: bool = False) -> bool:
+        """Keep parameters; True when they are new. DepositFault when they are not for this bridge.
+
+        Of an address that a batch has `swept` there is always room: it holds coins that t members took in.
+        """
         if params.delay != self.activation.params.reclaim_delay:
             due = self.activation.params.reclaim_delay
             raise DepositFault(f"the reclaim delay is {params.delay} blocks, this bridge's is {due}")
         script = output(params, self.activation.treasury_key).script_pubkey
-        known = await self.store.params()
-        if script not in known and len(known) >= MAX_ADDRESSES:
+        if self._known is None:
+            self._known = set(await self.store.params())
+        if not swept and script not in self._known and len(self._known) >= MAX_ADDRESSES:
             raise DepositFault("this node keeps no more addresses: ask another one")
         new = await self.store.add_params(script, params.encode(), int(self.clock()))
+        self._known.add(script)
         self.watch.know(script)
         return new
 
@@ -89,17 +94,23 @@ class Registry:
         for coin in answer["unspents"]:
             txid, vout = bytes.fromhex(coin["txid"])[::-1], int(coin["vout"])
             outpoint = txid + vout.to_bytes(4, "little")
-            height = int(coin["height"])
-            block = await self.bitcoind.block_hash(height)
-            if block is None:
-                continue
-            sats = int(coin["amount"] * 100_000_000)
-            self.watch.know_outpoint(outpoint)
-            paid = [Paid(outpoint, script, sats, bool(coin["coinbase"]))]
-            await self.store.connect_block(height, block, paid, [], self.watch.new_deposit, int(self.clock()))
             found.append(outpoint)
+            height = int(coin["height"])
+            at = await self._read_already(height)
+            if at is None:
+                continue  # the watch has still to read that block, and knows the address now
+            paid = [Paid(outpoint, script, int(coin["amount"] * 100_000_000), bool(coin["coinbase"]))]
+            self.watch.know_outpoint(outpoint)
+            await self.store.connect_block(height, at, paid, [], self.watch.new_deposit, int(self.clock()))
             self.log.info("late deposit found", txid=display(txid), height=height)
         return found
+
+    async def _read_already(self, height: int) -> BlockHash | None:
+        """The block at a height, when bitcoind has it there and our view goes as far on the same chain."""
+        block = await self.bitcoind.block_hash(height)
+        view, at = self.watch.view, self.watch.headers.at_height(height)
+        read = view is not None and self.watch.headers.is_main(view.hash) and height <= view.height
+        return block if read and at is not None and at.hash == block else None
 
     async def catch_up(self) -> int:
         """Learn from all peers what was registered while we were away; returns how many were new."""

@@ -87,6 +87,10 @@ class ChainWatch:
         """Watch for the spend of a deposit found in another way than by its block."""
         self._outpoints.add(outpoint)
 
+    def sees(self, outpoint: bytes) -> bool:
+        """Whether a deposit is watched for its spend."""
+        return outpoint in self._outpoints
+
     async def advance(self) -> bool:
         """Follow the main chain to its tip; True when the view moved."""
         if self.view is None and not self._begin():

@@ -214,7 +214,8 @@ async def test_what_a_peer_brings_is_kept_only_when_its_signatures_prove_it(
         short = replace(good, signatures=(good.signatures or ())[:1])
         other = replace(good, purpose="anchor")
         unknown = replace(good, purpose="mint")
-        before = [len(await honest.anchors.packages(p)) for p in ("treasury", "anchor", "mint")]
+        purposes = ("treasury", "anchor", "mint")
+        before = [len(await honest.anchors.packages(p)) for p in purposes]
         garbage = [keeper.encode_package(p) for p in (forged, short, other, unknown)]
         whole = keeper.encode_package(good)
         garbage += [b"", b"\xff" * 40, whole[:-1], whole + b"\0"]
@@ -226,14 +227,20 @@ async def test_what_a_peer_brings_is_kept_only_when_its_signatures_prove_it(
             with pytest.raises(PeerRefused) as refused:
                 await mallory.call(target, keeper.WANTED, body)
             assert refused.value.code == "bad-question"
-        assert [len(await honest.anchors.packages(p)) for p in ("treasury", "anchor", "mint")] == before
+        assert [len(await honest.anchors.packages(p)) for p in purposes] == before
 
         # the answer to our own question is a peer's word too
-        async def lie(_member: int, _body: bytes) -> bytes:
-            return keeper.encode_packages([other, forged])
+        manifest = manifests.decode(good.payload)
+        payload = replace(manifest, fee=manifest.fee + 1).encode()
+        signatures = tuple(await it.nodes[1].seat.node.sign("treasury", payload))
+        fresh = replace(good, payload=payload, signatures=signatures)
 
-        mallory._handlers[keeper.WANTED] = lie
+        async def lie(_member: int, _body: bytes) -> bytes:
+            return keeper.encode_packages([replace(fresh, purpose="anchor")])
+
+        mallory._handlers[keeper.WANTED] = lie  # the evil member's own program
         await honest.active.keepers["treasury"]._fetch(it.views()[0].treasury.tip)
-        assert [len(await honest.anchors.packages(p)) for p in ("treasury", "anchor", "mint")] == before
+        assert not await honest.anchors.packages("anchor")
+        assert len(await stored(honest)) == before[0]
         it.mine()
         await it.until(lambda: it.views()[2].treasury.sequence == 1, "the honest node to go on")

@@ -1,0 +1,135 @@
+"""Deposit addresses over real peers and a real bitcoind: who must store them, who is late, who lies."""
+
+import asyncio
+
+import pytest
+
+from anchor.btc.codec import Writer
+from anchor.btc.ids import display
+from bridge import registry
+from bridge.deposit import states as dst
+from bridge.deposit.address import PARAMS_SIZE, DepositFault, DepositParams
+from bridge.registry import NotStored
+from regtest.bitcoind import Bitcoind
+from tests.anchor.rollup.rollup_world import ALICE, Whole
+from tests.bridge.office import PARAMS, office
+from tss.envelope import MAX_BODY
+from tss.peers import PeerRefused
+
+USER = Whole.named("user").x
+
+
+def params_of(name: str, delay: int = PARAMS.reclaim_delay) -> DepositParams:
+    return DepositParams(ALICE.x, Whole.named(name).x, delay)
+
+
+def test_all_addresses_that_a_node_keeps_fit_one_answer_to_a_peer():
+    assert 4 + registry.MAX_ADDRESSES * PARAMS_SIZE <= MAX_BODY
+
+
+async def test_an_address_is_shown_only_once_enough_nodes_store_it(tmp_path, bitcoind: Bitcoind):
+    async with office(tmp_path, bitcoind) as it:
+        alice, bob, carol = it.nodes
+        params, derived = await alice.active.registry.issue(ALICE.x, USER)
+        for node in it.nodes:
+            assert (await node.store.params())[derived.script_pubkey] == params.encode()
+        await carol.down()
+        await alice.active.registry.issue(ALICE.x, params_of("second").user_key)
+        await bob.down()
+        with pytest.raises(NotStored, match="only 1 of the 2 nodes needed"):
+            await alice.active.registry.issue(ALICE.x, params_of("third").user_key)
+        # who was away learns all of it at its start, from whoever is there; also what was never shown
+        await carol.up()
+        assert await carol.store.params() == await alice.store.params()
+        assert len(await carol.store.params()) == 3
+
+
+async def test_a_peer_cannot_store_what_is_no_address_of_this_bridge(tmp_path, bitcoind: Bitcoind):
+    async with office(tmp_path, bitcoind) as it:
+        mallory, honest = it.nodes[0], it.nodes[1]
+        target = honest.seat.peers.index
+        off_curve = b"\xff" * 32 + USER + PARAMS.reclaim_delay.to_bytes(2, "big")
+        for body in (b"", b"x" * 66, params_of("x").encode()[:-1], params_of("x", 7).encode(), off_curve):
+            with pytest.raises(PeerRefused) as refused:
+                await mallory.seat.peers.call(target, registry.STORE, body)
+            assert refused.value.code == "bad-params"
+        for user_key, recipient in ((b"\xff" * 32, ALICE.x), (USER, b"\xff" * 32)):
+            with pytest.raises(DepositFault):
+                await honest.active.registry.issue(recipient, user_key)
+        assert await honest.store.params() == {}
+        good, bad = params_of("good").encode(), params_of("bad", 9).encode()
+        for answer in (
+            b"",
+            b"\xff" * 20,
+            Writer().count(2).fixed(good).done(),
+            Writer().count(1).fixed(bad).done(),
+        ):
+
+            async def lie(_member: int, _body: bytes, said: bytes = answer) -> bytes:
+                return said
+
+            mallory.seat.peers._handlers[registry.LIST] = lie
+            assert await honest.active.registry.catch_up() == 0
+        assert await honest.store.params() == {}
+
+
+async def test_a_full_node_takes_no_more_but_what_a_batch_has_swept(
+    tmp_path, bitcoind: Bitcoind, monkeypatch
+):
+    async with office(tmp_path, bitcoind) as it:
+        monkeypatch.setattr(registry, "MAX_ADDRESSES", 1)
+        book = it.nodes[0].active.registry
+        assert await book.learn(params_of("first"))
+        assert not await book.learn(params_of("first")), "known is no news, and no refusal"
+        with pytest.raises(DepositFault, match="ask another one"):
+            await book.learn(params_of("second"))
+        assert await book.learn(params_of("swept"), swept=True)
+
+
+async def test_a_payment_made_before_its_parameters_were_known_is_found_and_credited(
+    tmp_path, bitcoind: Bitcoind
+):
+    async with office(tmp_path, bitcoind) as it:
+        params = params_of("offline")
+        outpoint = it.pay(it.script_of(params), "0.01")
+        it.mine(2)
+        await it.round()
+        assert not await it.nodes[0].store.deposits()
+        await it.nodes[0].active.registry.issue(params.recipient, params.user_key)
+        assert await it.nodes[0].active.registry.look_back(params) == [outpoint.encode()]
+        await it.round()
+        [row] = await it.nodes[0].store.deposits()
+        assert isinstance(dst.decode(row.state), dst.Confirmed)
+        # only this node has looked: the others sign all the same, for they ask their own bitcoind
+        for _ in range(30):
+            it.now += 10
+            if it.mempool():
+                break
+            await it.round()
+            await asyncio.sleep(0.02)  # a session's messages travel
+        await it.swept()
+        await it.credited(outpoint)
+        assert it.rollup.state.account(ALICE.x).balance == 999_000
+        await it.blocks(2)
+        for node in it.nodes:  # the others learn the deposit from the sweep's manifest
+            [row] = await node.store.deposits()
+            assert dst.name(dst.decode(row.state)) == "CREDITED"
+
+
+async def test_a_search_that_runs_ahead_of_the_view_leaves_nothing_behind_after_a_reorg(
+    tmp_path, bitcoind: Bitcoind
+):
+    async with office(tmp_path, bitcoind) as it:
+        params = params_of("offline")
+        outpoint = it.pay(it.script_of(params), "0.01")
+        it.mine()  # nobody has gone round since
+        await it.nodes[0].active.registry.issue(params.recipient, params.user_key)
+        assert await it.nodes[0].active.registry.look_back(params) == [outpoint.encode()]
+        it.reorg(1, 2)
+        await it.round()
+        for row in await it.nodes[0].store.deposits():
+            assert row.height is None, "no block of the chain holds it"
+        it.mine(only=[display(outpoint.txid)])
+        await it.round()
+        [row] = await it.nodes[0].store.deposits()
+        assert row.height == it.views()[0].height
