@@ -69,6 +69,7 @@ class Node:
         self._woken = asyncio.Event()
         self._rounds, self._in_round = 0, False
         self._round_over = asyncio.Condition()
+        self._activating = asyncio.Lock()
         self._stack = contextlib.AsyncExitStack()
 
     @classmethod
@@ -250,6 +251,10 @@ class Node:
 
     async def activate(self, signed: SignedActivation) -> None:
         """Store a complete record and act on it; ActivationRefused or ValueError when it is not ours."""
+        async with self._activating:  # a peer and the rollup may bring it at the same time
+            await self._activate(signed)
+
+    async def _activate(self, signed: SignedActivation) -> None:
         record = signed.activation
         signed.verify(self.genesis.host_keys)
         if (record.genesis_hash, record.committee_hash) != (self.genesis.hash, self.genesis.committee_hash):
