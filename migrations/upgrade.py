@@ -55,7 +55,7 @@ class AlreadyCurrent:
 
 def ready(name: Name, path: Path) -> None:
     """Make a missing database at head, else `check` it; what a program does before it opens one."""
-    if _empty(path):
+    if empty(path):
         upgrade(name, path)
     else:
         check(name, path)
@@ -84,7 +84,7 @@ def upgrade(name: Name, path: Path) -> Upgraded | AlreadyCurrent:
     Raises SchemaTooNew or DatabaseDamaged, and then nothing was changed. The caller holds the folder's lock.
     """
     _, head = revisions(name)
-    fresh = _empty(path)
+    fresh = empty(path)
     if not fresh:
         try:
             check(name, path)
@@ -129,17 +129,22 @@ def _migrate(name: Name, path: Path) -> None:
         command.upgrade(config, "head")
 
 
-def _empty(path: Path) -> bool:
+def empty(path: Path) -> bool:
     """No file, or one whose first start was killed before its schema was committed."""
     return not path.exists() or _revision(path) is None
 
 
 def _revision(path: Path) -> str | None:
     """The revision written in the file, None when it holds no schema yet."""
+    # A reader of a WAL database leaves its -wal and -shm behind: not when it is told that nobody writes, and
+    # without a -wal nobody does.
+    how = "mode=ro" if path.with_name(f"{path.name}-wal").exists() else "mode=ro&immutable=1"
     try:
-        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as db:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?{how}", uri=True)) as db:
             names = {row[0] for row in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
             row = db.execute("SELECT version_num FROM alembic_version").fetchone() if names else None
+        if names and row is None:
+            raise sqlite3.DatabaseError("it has tables, but no revision")
     except sqlite3.DatabaseError as error:
         raise DatabaseDamaged(
             f"{path} cannot be read as one of Holdfast's databases ({error}): restore it from a backup, "
