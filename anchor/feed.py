@@ -110,11 +110,16 @@ class HeaderFeed:
         self._confirmed: BlockHash | None = None
 
     async def open(self) -> None:
-        """Read file and forks, validating everything; what is damaged is cut off and read again from bitcoind."""
+        """Read file and forks, validating everything; what is damaged is cut off and read again from bitcoind.
+
+        Raises SourceError when the file begins with another header, or when `zmq_url` is no address.
+        """
+        self._wake.open()
         raws = self._file.load()
         if raws and raws[0] != self.chain.start.header.raw:
             raise SourceError(
-                f"{self._file.path} begins with another header: it belongs to another network or start"
+                f"{self._file.path} begins with another header, so it belongs to another network or start: "
+                "move it away, and the headers are read again from bitcoind"
             )
         for index, raw in enumerate(raws[1:], 1):
             try:

@@ -5,6 +5,9 @@ from typing import Any
 
 import zmq.asyncio
 from zmq.constants import PollEvent, SocketOption, SocketType
+from zmq.error import ZMQError
+
+from anchor.header_source import SourceError
 
 
 class Wake:
@@ -20,10 +23,27 @@ class Wake:
         if self._url is None:
             await asyncio.sleep(seconds)
             return
-        socket = self._open()
+        socket = self.open()
         if await socket.poll(int(seconds * 1000), PollEvent.POLLIN):
             while await socket.poll(0, PollEvent.POLLIN):
                 await socket.recv_multipart()
+
+    def open(self) -> Any:
+        """Begin to listen, unless it does or there is no URL; SourceError when the URL is no address."""
+        if self._socket is None and self._url is not None:
+            self._context = zmq.asyncio.Context()
+            self._socket = self._context.socket(SocketType.SUB)
+            self._socket.setsockopt(SocketOption.RCVHWM, 1000)
+            self._socket.subscribe(b"sequence")
+            try:
+                self._socket.connect(self._url)
+            except ZMQError as error:
+                self.close()
+                raise SourceError(
+                    f"{self._url} is no ZMQ address ({error.strerror}): give bitcoind's -zmqpubsequence as it "
+                    "stands there, like tcp://127.0.0.1:28332"
+                ) from error
+        return self._socket
 
     def close(self) -> None:
         """Give the socket back."""
@@ -31,12 +51,3 @@ class Wake:
             self._socket.close(linger=0)
             self._context.term()
             self._socket = self._context = None
-
-    def _open(self) -> Any:
-        if self._socket is None:
-            self._context = zmq.asyncio.Context()
-            self._socket = self._context.socket(SocketType.SUB)
-            self._socket.setsockopt(SocketOption.RCVHWM, 1000)
-            self._socket.subscribe(b"sequence")
-            self._socket.connect(self._url)
-        return self._socket
