@@ -99,7 +99,7 @@ class TssNode:
         """
         committee.verify()
         seated = identity.seated(committee.committee)
-        lock = FolderLock(folder, "signer.lock").acquire()
+        lock, store = FolderLock(folder, "signer.lock").acquire(), None
         try:
             store = Store(folder / "signer.db", clock)
             engine, sealer = Engine(), HpkeSealer()
@@ -107,6 +107,8 @@ class TssNode:
             await store.record_boot(peers.boot_id)
             await keyring.load()
         except BaseException:
+            if store is not None:
+                await store.close()
             lock.release()
             raise
         log = log if log is not None else structlog.get_logger("tss")
