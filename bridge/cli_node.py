@@ -52,8 +52,8 @@ def init(folder: Path, as_json: bool, **given: Any) -> None:
     operator = given["role"] == "operator"
     if operator and not (given["peer_host"] and given["peer_port"]):
         raise click.UsageError("an operator needs --peer-host and --peer-port: the others dial it there")
-    if not given["cookie"] and not given["user"]:
-        raise click.UsageError("give --cookie, or --user and --password-file, of your bitcoind")
+    if bool(given["cookie"]) == bool(given["user"]):
+        raise click.UsageError("give either --cookie, or --user and --password-file, of your bitcoind")
     if (folder / "config.toml").exists():
         raise Failed(f"{folder} already is a node: choose another folder, or run it with `holdfast node run`")
     if not all(str(value).isprintable() for value in given.values()):

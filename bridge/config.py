@@ -42,7 +42,9 @@ class NodeSection(_Section, frozen=True):
 class BitcoindSection(_Section, frozen=True):
     """The operator's own bitcoind, Core 28 or later, best without a wallet."""
 
-    url: Annotated[str, msgspec.Meta(description="JSON-RPC address, `http://host:port`")]
+    url: Annotated[
+        str, msgspec.Meta(description="JSON-RPC address, `http://host:port`", pattern="^https?://.")
+    ]
     cookie: Annotated[str, msgspec.Meta(description="path of its cookie file; empty when user is set")] = ""
     user: Annotated[str, msgspec.Meta(description="RPC user, when there is no cookie file")] = ""
     password_file: Annotated[
@@ -51,6 +53,11 @@ class BitcoindSection(_Section, frozen=True):
     zmq: Annotated[
         str, msgspec.Meta(description="its `zmqpubsequence` address; empty: the node polls only")
     ] = ""
+
+    def __post_init__(self) -> None:
+        """Refuse a section that names no way to log in, or two."""
+        if bool(self.cookie) == bool(self.user):
+            raise ValueError("set either cookie, or user and password_file, and leave the other empty")
 
 
 class ListenSection(_Section, frozen=True):
@@ -63,7 +70,10 @@ class ListenSection(_Section, frozen=True):
 class RollupSection(_Section, frozen=True):
     """The rollup that this node anchors and bridges."""
 
-    url: Annotated[str, msgspec.Meta(description="address of the rollup's API; empty: none yet")] = ""
+    url: Annotated[
+        str,
+        msgspec.Meta(description="address of the rollup's API; empty: none yet", pattern="^(https?://.+)?$"),
+    ] = ""
 
 
 class PolicySection(_Section, frozen=True):

@@ -15,6 +15,7 @@ import aiohttp
 import structlog
 
 from anchor.bitcoind import NodeError
+from anchor.btc.codec import CodecError
 from anchor.btc.ids import display
 from anchor.feed import HeaderFeed, Reorged, WrongNode
 from anchor.follower import Follower, RollupLied
@@ -26,7 +27,7 @@ from anchor.rollup_client import RollupClient, RollupError
 from anchor.store import AnchorStore, headers
 from bridge.active import Active, Ground, Signer
 from bridge.ceremony import PROPOSE, PUBLISH, Ceremony
-from bridge.papers import Papers, StartFault, bitcoind_of, check_ports, read_papers
+from bridge.papers import Papers, StartFault, bitcoind_of, check_ports, read_papers, readable
 from bridge.params import proposed
 from bridge.store import BridgeStore
 from migrations import upgrade
@@ -36,7 +37,7 @@ from tss.identity import HostIdentity, IdentityFault
 from tss.node import KeyFault, TssNode
 from tss.peers import Peers, Refuse
 
-ACTIVATION = "activation"
+ACTIVATION, GENESIS = "activation", "genesis"  # documents of node.db
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +76,12 @@ class Node:
     @classmethod
     async def open(cls, folder: Path) -> "Node":
         """Check everything, then open everything. StartFault says what is wrong; nothing was changed then."""
-        papers = read_papers(folder)
+        with readable(folder):
+            papers = read_papers(folder)
         node = cls(folder, papers)
         try:
-            await node._open(papers)
+            with readable(folder):
+                await node._open(papers)
         except BaseException:
             await node.close()
             raise
@@ -93,23 +96,29 @@ class Node:
             check_ports(self.config)
             info = await self.bitcoind.check(self.network)
             for name in ("node", "signer") if papers.identity else ("node",):
-                if (self.folder / f"{name}.db").exists():
+                if not upgrade.empty(self.folder / f"{name}.db"):
                     upgrade.check(name, self.folder / f"{name}.db")
             upgrade.ready("node", self.folder / "node.db")
         except (FolderInUse, NodeError, upgrade.SchemaFault) as fault:
             raise StartFault(str(fault)) from fault
         self.log.info("bitcoind", version=info.version, height=info.blocks)
         await self._open_chains()
+        signed = await self._stored_activation()
         if papers.identity is not None:
             await self._open_signer(papers.identity)
-        stored = await self.store.document(ACTIVATION)
-        if stored is not None:
-            await self._follow(SignedActivation.decode(stored))
+        if signed is not None:
+            await self._follow(signed)
 
     async def _open_chains(self) -> None:
         engine = open_database(self.folder / "node.db")
         self._stack.push_async_callback(engine.dispose)
         self.anchors, self.store = AnchorStore(engine), BridgeStore(engine)
+        known = await self.store.document(GENESIS)
+        if known not in (None, self.genesis.hash):
+            raise StartFault(
+                "node.db is of another rollup or committee than genesis.json and committee.json: put those back "
+                "that this folder ran with, or give the new ones a folder of their own"
+            )
         (self.folder / "headers").mkdir(exist_ok=True)
         self.feed = HeaderFeed(
             self.bitcoind,
@@ -122,12 +131,27 @@ class Node:
             clock=self.clock,
         )
         self._stack.push_async_callback(self.feed.close)
-        await self.feed.open()
         self.follower = Follower(self.genesis, self.anchors, self.log)
         try:
             await self.follower.load()
-        except RollupLied as fault:
-            raise StartFault(f"node.db holds a rollup block that does not follow: {fault}") from fault
+            await self.feed.open()
+        except SourceError as fault:
+            raise StartFault(str(fault)) from fault
+        except (RollupLied, CodecError) as fault:
+            raise StartFault(
+                f"node.db holds a rollup block that does not follow ({fault}): restore it from a backup"
+            ) from fault
+        if known is None:
+            await self.store.save_document(GENESIS, self.genesis.hash)
+
+    async def _stored_activation(self) -> SignedActivation | None:
+        stored = await self.store.document(ACTIVATION)
+        try:
+            return None if stored is None else SignedActivation.decode(stored)
+        except CodecError as fault:
+            raise StartFault(
+                f"node.db holds a damaged activation record ({fault}): restore it from a backup"
+            ) from fault
 
     async def _open_signer(self, identity: HostIdentity) -> None:
         self.peers = Peers(self.committee.committee, identity.index, identity.tls, identity, self.clock)

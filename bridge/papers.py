@@ -1,8 +1,13 @@
 """What a node's folder says before anything is opened: read, checked against each other, or refused."""
 
+import contextlib
 import socket
+import ssl
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+from sqlalchemy.exc import DatabaseError
 
 from anchor.bitcoind import Bitcoind
 from anchor.btc.codec import CodecError
@@ -14,6 +19,7 @@ from tss import identity as identities
 from tss.dkg.committee import SignedCommittee
 from tss.dkg.faults import CommitteeFault
 from tss.identity import HostIdentity, IdentityFault
+from tss.peer_tls import client_context
 
 
 class StartFault(Exception):
@@ -45,11 +51,42 @@ def read_papers(folder: Path) -> Papers:
         )
     identity = None
     if config.node.role == "operator":
-        try:
-            identity = identities.load(folder).seated(committee.committee)
-        except IdentityFault as fault:
-            raise StartFault(str(fault)) from fault
+        identity = _identity(folder, committee, config)
     return Papers(config, network_by_name(config.node.network), committee, genesis, identity)
+
+
+@contextlib.contextmanager
+def readable(folder: Path) -> Iterator[None]:
+    """Turn what a damaged disk brings, in whatever file of the folder, into a StartFault."""
+    try:
+        yield
+    except DatabaseError as fault:
+        raise StartFault(
+            f"a database in {folder} cannot be used ({fault.orig}): restore node.db and signer.db from a backup"
+        ) from fault
+    except OSError as fault:
+        raise StartFault(
+            f"{fault.filename or folder} cannot be used ({fault.strerror or fault}): "
+            "check what it is, its owner and its mode"
+        ) from fault
+
+
+def _identity(folder: Path, committee: SignedCommittee, config: Config) -> HostIdentity:
+    try:
+        identity = identities.load(folder).seated(committee.committee)
+        client_context(identity.tls)
+    except IdentityFault as fault:
+        raise StartFault(str(fault)) from fault
+    except ssl.SSLError as fault:
+        raise StartFault(
+            f"{identity.tls.key} is no key of {identity.tls.certificate}: restore both from one backup"
+        ) from fault
+    if identity.name != config.node.name:
+        raise StartFault(
+            f"config.toml says that this node is {config.node.name}, committee.json that its keys are "
+            f"{identity.name}'s: correct [node] name, or use {config.node.name}'s folder"
+        )
+    return identity
 
 
 def _committee(folder: Path, config: Config) -> SignedCommittee:
