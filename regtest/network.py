@@ -166,9 +166,12 @@ class Network:
             return list(self.nodes[node].rpc().generatetoaddress(count, address))
         return list(self.nodes[node].rpc().generatetodescriptor(count, self._payout_of(node)))
 
-    def mine_empty(self, node: int, count: int = 1) -> list[str]:
-        """Mine blocks that leave the mempool alone; return their hashes."""
-        script = self._payout_of(node)
+    def mine_empty(self, node: int, count: int = 1, *, instead_of: str = "") -> list[str]:
+        """Mine blocks that leave the mempool alone; return their hashes.
+
+        Name the block that they replace, if any: an empty block made in the same second would be the same one.
+        """
+        script = self._payout_of(node, instead_of)
         return [self.nodes[node].rpc().generateblock(script, [])["hash"] for _ in range(count)]
 
     def mine_these(self, node: int, transactions: Sequence[str]) -> str:
@@ -196,7 +199,7 @@ class Network:
         lost = tuple(rpc().getblockhash(h) for h in range(top - depth + 1, top + 1))
         rpc().invalidateblock(lost[0])
         try:
-            won = tuple(self.mine_empty(maker, depth + 1))
+            won = tuple(self.mine_empty(maker, depth + 1, instead_of=lost[0]))
         finally:
             rpc().reconsiderblock(lost[0])
         self.connect(seconds=seconds)
@@ -206,9 +209,10 @@ class Network:
     # Inside
 
     @staticmethod
-    def _payout_of(node: int) -> str:
+    def _payout_of(node: int, instead_of: str = "") -> str:
         """A Taproot output that nobody can spend: a wallet's would cost a disk write per block."""
-        return f"raw(5120{hashlib.sha256(b'holdfast regtest miner %d' % node).hexdigest()})"
+        key = hashlib.sha256(f"holdfast regtest miner {node} {instead_of}".encode())
+        return f"raw(5120{key.hexdigest()})"
 
     def _running_pairs(self) -> list[tuple[int, int]]:
         return list(combinations([i for i, node in enumerate(self.nodes) if node.running], 2))

@@ -70,6 +70,22 @@ def test_a_reorg_replaces_blocks_on_every_node_and_frees_what_they_held(three: N
     three.wait_same_tip()
 
 
+def test_an_empty_block_can_be_replaced_in_the_second_it_was_made(three: Network) -> None:
+    for _ in range(3):
+        (block,) = three.mine_empty(2)
+        three.wait_same_tip()
+        assert three.reorg(1).lost == (block,)
+
+
+def test_a_block_holds_exactly_the_transactions_that_it_is_told_to(three: Network) -> None:
+    wanted, other = (three.fund(own_address(three), sats) for sats in (5_000, 6_000))
+    three.wait_in_mempools(other)
+    block = three.mine_these(2, [wanted])
+    assert three.nodes[2].rpc().getblock(block)["tx"][1:] == [wanted]
+    three.mine(2)
+    three.wait_same_tip()
+
+
 def test_empty_blocks_leave_the_mempool_alone(three: Network) -> None:
     txid = three.fund(own_address(three), 5_000)
     three.wait_in_mempools(txid)
