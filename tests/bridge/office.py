@@ -17,7 +17,7 @@ import bridge.store  # noqa: F401 its tables join the schema
 from anchor.bitcoind import Bitcoind as Client
 from anchor.btc.address import address_of
 from anchor.btc.amounts import Height, Sats
-from anchor.btc.ids import OutPoint, Txid, XOnlyKey, from_display
+from anchor.btc.ids import OutPoint, Txid, XOnlyKey, display, from_display
 from anchor.btc.network import REGTEST
 from anchor.btc.tx import Tx
 from anchor.feed import HeaderFeed
@@ -67,9 +67,10 @@ class SmallRollup:
         if tx not in self.waiting:
             self.waiting.append(tx)
 
-    def block(self) -> None:
+    def block(self, *, headers: bool = True) -> None:
+        """The next block; without `headers` the rollup stays blind to what Bitcoin did."""
         raws, self.waiting = self.waiting, []
-        bundle = bundles.make(self.state.view, self.bitcoin, 2000)
+        bundle = bundles.make(self.state.view, self.bitcoin, 2000) if headers else None
         data = b"" if bundle is None else bundle.encode()
         block, self.state, refused = make_block(self.genesis, self.state, raws, data, self.state.time + 1)
         self.rejected += refused
@@ -254,11 +255,11 @@ class Office:
             await asyncio.sleep(0.01)  # a session's messages travel
         raise AssertionError(f"{turns} turns in vain for {what}")
 
-    async def blocks(self, count: int = 2) -> None:
+    async def blocks(self, count: int = 2, *, headers: bool = True) -> None:
         """So many rollup blocks, seen by all."""
         await self.nodes[0].feed.sync()
         for _ in range(count):
-            self.rollup.block()
+            self.rollup.block(headers=headers)
         await self.round()
 
     async def deposit(self, name: str = "alice", btc: str = "0.01") -> OutPoint:
@@ -274,12 +275,18 @@ class Office:
 
     async def swept(self) -> None:
         """The next treasury batch is signed, in every store, in the mempool, and mined."""
-        sequence = self.views()[0].treasury.sequence + 1
-        await self.until(self.mempool, "a batch in the mempool")
+        sequence, tip = self.views()[0].treasury.sequence + 1, self.views()[0].treasury.tip
+        await self.until(lambda: self.spender(tip), "a batch in the mempool")
         self.mine()
         await self.until(
             lambda: all(v.treasury.sequence == sequence for v in self.views()), "the batch's block"
         )
+
+    def spender(self, outpoint: OutPoint) -> str | None:
+        """The mempool's transaction that spends a coin."""
+        asked = [{"txid": display(outpoint.txid), "vout": outpoint.vout}]
+        [found] = self.bitcoind.rpc().gettxspendingprevout(asked)
+        return found.get("spendingtxid")
 
     async def credited(self, outpoint: OutPoint) -> None:
         """The deposit's sweep becomes final and the rollup mints it."""
