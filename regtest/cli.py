@@ -113,7 +113,10 @@ def down() -> None:
     if control.clear_stale():
         click.echo("No world is up; nothing is left of earlier ones.")
         return
-    _ask("down")
+    try:
+        control.ask("down")
+    except control.NoWorld:
+        control.stop_starting()
     control.wait_gone()
     click.echo("The world is gone.")
 

@@ -9,6 +9,7 @@ import fcntl
 import json
 import os
 import shutil
+import signal
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -51,6 +52,8 @@ class Seat:
         self._lock = _lock()
         if self._lock is None:
             raise WorldIsUp("A world is up already: use it, or end it with `holdfast regtest down`.")
+        os.ftruncate(self._lock, 0)
+        os.pwrite(self._lock, str(os.getpid()).encode(), 0)
         _clear()
         self.folder.mkdir()
         return self
@@ -72,6 +75,14 @@ def clear_stale() -> bool:
     _clear()
     os.close(lock)
     return True
+
+
+def stop_starting() -> None:
+    """Have a world that does not answer yet end itself."""
+    try:
+        os.kill(int((home() / "lock").read_text()), signal.SIGTERM)
+    except (OSError, ValueError) as error:
+        raise NoWorld("The world is just ending, or has not begun: try again in a moment.") from error
 
 
 def wait_gone(*, seconds: float = 60) -> None:

@@ -48,7 +48,8 @@ class Wallet:
         """Pay an address; the transaction is unconfirmed."""
         txid = str(self.rpc().sendtoaddress(address, btc(sats)))
         outputs = self.bitcoind.rpc().getrawtransaction(txid, True)["vout"]
-        paid = next(out["n"] for out in outputs if out["scriptPubKey"].get("address") == address)
+        same = address.lower()  # bech32 may be written in capitals
+        paid = next(out["n"] for out in outputs if out["scriptPubKey"].get("address", "").lower() == same)
         return Payment(txid, int(paid))
 
     def rivals(self, address: str, amount: int) -> Rivals:
