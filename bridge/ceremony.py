@@ -25,6 +25,7 @@ from tss.peers import PeerError, Peers, Refuse
 
 PROPOSE, PUBLISH = "bridge.activation", "bridge.activated"
 PURPOSES = ("treasury", "anchor", "mint")
+FIRST_EPOCH = 1  # of the keys; a record that begins a bridge names no other
 
 
 class CeremonyFault(Exception):
@@ -123,7 +124,7 @@ class Ceremony:
             genesis_hash=self.genesis.hash,
             committee_hash=self.genesis.committee_hash,
             network=self.genesis.network,
-            epoch=1,
+            epoch=FIRST_EPOCH,
             treasury_key=keys[0],
             anchor_key=keys[1],
             mint_key=keys[2],
@@ -146,6 +147,10 @@ class Ceremony:
         same = (record.rollup_id, record.genesis_hash, record.committee_hash, record.network)
         if same != (g.rollup_id, g.hash, g.committee_hash, g.network):
             raise CeremonyFault("the record is for another rollup, committee or network than genesis.json")
+        if record.epoch != FIRST_EPOCH:
+            raise CeremonyFault(
+                f"the record is for key epoch {record.epoch}: a bridge begins with {FIRST_EPOCH}"
+            )
         if (record.treasury_key, record.anchor_key, record.mint_key) != self.keys():
             raise CeremonyFault("the record names other group keys than this node holds shares of")
         for field in fields(Params):
