@@ -8,8 +8,6 @@ the record goes to every member and, as the first bridge transaction, into the r
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 
-from tss.node import TssNode
-
 from anchor.bitcoind import Bitcoind
 from anchor.btc.address import address_of
 from anchor.btc.amounts import Sats
@@ -21,6 +19,7 @@ from anchor.inscription.lane import tip_script
 from anchor.rollup.activation import Activation, ActivationRefused, Lane, Params, SignedActivation
 from anchor.rollup.genesis import Genesis
 from bridge.deposit.address import treasury_script
+from tss.node import TssNode
 from tss.peers import PeerError, Peers, Refuse
 
 PROPOSE, PUBLISH = "bridge.activation", "bridge.activated"
