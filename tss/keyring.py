@@ -79,9 +79,9 @@ class Keyring:
         """A key by its DKG session."""
         return self._keys.get(sid)
 
-    def by_group_key(self, group_key: bytes) -> Key | None:
-        """A key by P, 33 bytes."""
-        return next((k for k in self._keys.values() if k.info.public.group_key == group_key), None)
+    def by_share_set(self, share_set: bytes) -> Key | None:
+        """A key by what signing messages name (`GroupPublic.share_set`)."""
+        return next((k for k in self._keys.values() if k.info.public.share_set == share_set), None)
 
     def of(self, purpose: str, epoch: int) -> list[Key]:
         """All certified keys of a purpose and epoch; more than one only while none is verified."""

@@ -172,19 +172,19 @@ class SigningMember:
             self._engine.drop_nonces(key.share, dropped)
         return message
 
-    def _find(self, member: int, sender: int, group_key: bytes) -> tuple[Key, _Signer]:
+    def _find(self, member: int, sender: int, share_set: bytes) -> tuple[Key, _Signer]:
         if sender != member:
             raise RefuseCall("sender", "the message is not yours")
-        key = self._keyring.by_group_key(group_key)
+        key = self._keyring.by_share_set(share_set)
         if key is None:
             raise RefuseCall("unknown-key", "we hold no such key: run the key's `holdfast tss dkg` again")
-        if key.sid not in self._signers:
-            public = key.info.public
+        if share_set not in self._signers:
+            threshold = key.info.public.threshold
             context = SignerContext(
-                self._committee, self._identity.index, public.group_key, public.threshold, self._boot_id
+                self._committee, self._identity.index, share_set, threshold, self._boot_id
             )
-            self._signers[key.sid] = _Signer(context, SignerState())
-        return key, self._signers[key.sid]
+            self._signers[share_set] = _Signer(context, SignerState())
+        return key, self._signers[share_set]
 
     def _verdict(
         self, key: Key, phase: str, purpose: str, payload: bytes, approval: Approved | Refused

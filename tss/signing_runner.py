@@ -147,7 +147,7 @@ class SigningRunner:
         """The n-of-n test signature that ends a DKG; every member must be up."""
         payload = verify_payload(key.info.purpose, key.sid)
         approved = Approved(((message_for_test(payload), INTERNAL),))
-        task = self._task(key, TEST, payload, approved, self._committee.size)
+        task = self._task(key, TEST, payload, approved, len(key.info.public.verifying_shares))
         try:
             async with asyncio.timeout(_PROVE_SECONDS):
                 signatures, order = await self._drive(key, task, max(self._share_timeout, 8.0))
@@ -216,7 +216,7 @@ class SigningRunner:
         return sorted(self._peers.seen, key=rank)
 
     async def _drive(self, key: Key, task: Task, share_timeout: float) -> tuple[list[bytes], SharesRequest]:
-        pool = self._pools.setdefault(key.sid, Pool())
+        pool = self._pools.setdefault(key.info.public.share_set, Pool())
         for member, info in self._peers.seen.items():
             if info.boot_id:
                 pool.saw_boot(member, info.boot_id)

@@ -192,7 +192,7 @@ class SimSigner:
         public = self.key.public
         boot_id = bytes([self.identity.index]) + self.boot.to_bytes(15, "big")
         return signer.SignerContext(
-            self.committee, self.identity.index, public.group_key, public.threshold, boot_id
+            self.committee, self.identity.index, public.share_set, public.threshold, boot_id
         )
 
     def restart(self) -> None:

@@ -1,12 +1,13 @@
 """What everybody may know of a group: its key, its threshold, and each member's verifying share."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final, Self
 
 from tss.frost import abi
 from tss.frost.errors import CANONICAL, LENGTH, MEMBER, THRESHOLD, EncodingFault, EngineState
+from tss.frost.hashing import tagged_hash
 from tss.frost.package import MAX_MEMBERS
 from tss.frost.path import SigningPath
 
@@ -27,12 +28,15 @@ class GroupPublic:
 
     `group_key` is the internal key P: 33 bytes, compressed, with its parity. `verifying_shares` maps member
     numbers (1 to 128) to 33 bytes. Lengths and order are checked here, points by the engine at first use.
+    `share_set` (33 bytes) is what signing messages name: this key with exactly these shares. A refresh keeps P
+    and changes every share, so that a message about old shares says nothing about new ones.
     EncodingFault for malformed bytes, EngineState (301) for a threshold outside 2 <= t <= n.
     """
 
     threshold: int
     group_key: bytes
     verifying_shares: Mapping[int, bytes]
+    share_set: bytes = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         shares = self.verifying_shares
@@ -55,6 +59,8 @@ class GroupPublic:
         ordered = {member: bytes(shares[member]) for member in sorted(shares)}
         object.__setattr__(self, "group_key", bytes(self.group_key))
         object.__setattr__(self, "verifying_shares", MappingProxyType(ordered))
+        name = self.group_key[:1] + tagged_hash("holdfast/shares/v1", self.encode())
+        object.__setattr__(self, "share_set", name)
 
     def __hash__(self) -> int:
         return hash(self.encode())

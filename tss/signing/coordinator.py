@@ -166,7 +166,7 @@ class Coordinator:
     def _ask(self, member: int) -> effects.AskCommitments:
         self._asked.add(member)
         count = self._task.target - self._pool.count(member)
-        message = CommitRequest(self._task.public.group_key, self._task.coordinator, count)
+        message = CommitRequest(self._task.public.share_set, self._task.coordinator, count)
         return effects.AskCommitments(member, count, message)
 
     def _open_session(self, members: list[int]) -> list[Effect]:
@@ -183,7 +183,7 @@ class Coordinator:
             if not fault.culprits:
                 raise  # our own bug: all but the commitments is ours
             return [effect for member in fault.culprits for effect in self._unsound(member, taken[member])]
-        key = task.public.group_key
+        key = task.public.share_set
         request = SharesRequest(key, task.coordinator, task.purpose, task.payload, packages, want)
         self._open[request.session] = OpenSession(request, checkers)
         return [effects.OpenSession(request.session, tuple(taken), request)]
@@ -245,7 +245,7 @@ class Coordinator:
             message.check(self._task.committee)
         except BadSignature:
             return False
-        return getattr(message, "key", None) == self._task.public.group_key
+        return getattr(message, "key", None) == self._task.public.share_set
 
     def _done(self, one: OpenSession) -> Done:
         self._ended = True

@@ -86,7 +86,7 @@ def _bad_share(engine: Engine, public: GroupPublic, committee: Committee, eviden
     answer = Shares.decode(evidence.messages[1]).check(committee)
     if answer.sender != evidence.culprit or answer.session != request.session:
         return False
-    if answer.key != public.group_key or request.key != answer.key or answer.sender not in request.members:
+    if answer.key != public.share_set or request.key != answer.key or answer.sender not in request.members:
         return False
     return not share_holds(engine, public, request, answer.sender, answer.shares)
 
@@ -95,7 +95,7 @@ def _replayed(public: GroupPublic, committee: Committee, evidence: Evidence) -> 
     if len(evidence.messages) != 2:
         return False
     one, other = (Commitments.decode(message).check(committee) for message in evidence.messages)
-    if {one.sender, other.sender} != {evidence.culprit} or {one.key, other.key} != {public.group_key}:
+    if {one.sender, other.sender} != {evidence.culprit} or {one.key, other.key} != {public.share_set}:
         return False
     if one.digest == other.digest:
         return len(set(one.commitments)) != len(one.commitments)
@@ -104,7 +104,7 @@ def _replayed(public: GroupPublic, committee: Committee, evidence: Evidence) -> 
 
 def _nonce_reuse(public: GroupPublic, committee: Committee, evidence: Evidence) -> bool:
     requests = [SharesRequest.decode(message).check(committee) for message in evidence.messages]
-    if any(r.sender != evidence.culprit or r.key != public.group_key for r in requests):
+    if any(r.sender != evidence.culprit or r.key != public.share_set for r in requests):
         return False
     hashes: dict[tuple[int, bytes], set[bytes]] = {}
     for request in requests:
@@ -116,7 +116,7 @@ def _nonce_reuse(public: GroupPublic, committee: Committee, evidence: Evidence) 
 
 def _bad_commitment(engine: Engine, public: GroupPublic, committee: Committee, evidence: Evidence) -> bool:
     offer = Commitments.decode(evidence.messages[0]).check(committee)
-    if offer.sender != evidence.culprit or offer.key != public.group_key:
+    if offer.sender != evidence.culprit or offer.key != public.share_set:
         return False
     return any(not commitment_sound(engine, public, offer.sender, c) for c in offer.commitments)
 

@@ -1,6 +1,7 @@
 """What travels in signing; every message is signed by its sender under its own tag and names the key.
 
-`key` is the group key P, 33 bytes: a message for one key says nothing about another.
+`key` is `GroupPublic.share_set`, 33 bytes: a message for one key, or for its shares before a refresh, says
+nothing about another.
 """
 
 from dataclasses import dataclass

@@ -35,7 +35,7 @@ REFUSED = "refused"
 
 @dataclass(frozen=True, slots=True)
 class SignerContext:
-    """What stays the same for one key in one boot; `key` is P with parity, 33 bytes, boot_id 16 bytes."""
+    """What stays the same for one key in one boot; `key` is the share set, 33 bytes, boot_id 16 bytes."""
 
     committee: Committee = field(repr=False)
     index: int

@@ -30,7 +30,9 @@ class Task:
 
     def __post_init__(self) -> None:
         assert 1 <= len(self.messages) <= MAX_MESSAGES, "a request has 1 to 256 messages"
-        assert self.public.threshold <= self.quorum <= self.committee.size, "no quorum for this key"
+        assert self.public.threshold <= self.quorum <= len(self.public.verifying_shares), (
+            "no quorum for this key"
+        )
 
     @property
     def need(self) -> int:
@@ -44,8 +46,10 @@ class Task:
 
     @property
     def candidates(self) -> tuple[int, ...]:
-        """All members by preference: the given order, then oneself, then the rest."""
-        return tuple(dict.fromkeys((*self.order, self.coordinator, *range(1, self.committee.size + 1))))
+        """All who hold a share, by preference: the given order, then oneself, then the rest."""
+        holders = self.public.verifying_shares
+        ordered = dict.fromkeys((*self.order, self.coordinator, *holders))
+        return tuple(member for member in ordered if member in holders)
 
 
 @dataclass(slots=True)

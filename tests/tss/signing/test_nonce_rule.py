@@ -31,7 +31,7 @@ def build(committee, taken, payload=b"pay", order=(0, 1, 2), sender=COORDINATOR)
         SigningPackage(message, {index: taken[index][order[i]] for index in taken}, path)
         for i, (message, path) in enumerate(wanted)
     )
-    key = committee.signers[1].key.public.group_key
+    key = committee.signers[1].key.public.share_set
     request = SharesRequest(key, sender, "test", payload, packages, 3)
     return request.signed(committee.identities[sender - 1])
 
