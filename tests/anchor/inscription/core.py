@@ -63,7 +63,7 @@ class CoreChain:
         raw = header.raw + compact_size(1 + len(txs)) + body
         self.core.process_block(pbk.Block(raw))
         tip = self.core.get_active_chain()
-        assert tip.height == height, "Core refused the block"
+        assert tip.height >= height, "Core refused the block"  # a branch overtakes only in the end
         self.headers.append(header)
         self.blocks[height] = parse_block(raw)
         return self.blocks[height]
