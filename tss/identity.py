@@ -1,7 +1,9 @@
 """A member's long-term identity: the host key, the TLS certificate and the public member.json of a folder.
 
 `create` makes them once, `load` reads them at every start. The host secret never leaves this module except as
-signatures and as secrets derived from it; with it and the public recovery data a lost share is restored.
+signatures and as secrets derived from it; with it and the public recovery data a lost share is restored. At rest
+it is under a passphrase (`vault.Sealed`); only a play node on regtest keeps it plain, as hex. The TLS key is not:
+it opens lines, but every message on them is signed by the host key.
 """
 
 import datetime as dt
@@ -10,6 +12,7 @@ import hmac
 import json
 import re
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
@@ -22,6 +25,8 @@ from cryptography.x509.oid import NameOID
 from tss.files import refuse_open_to_others, write_atomically
 from tss.frost import bip340
 from tss.frost.hashing import tagged_hash
+from tss.hardening import LockedSecret
+from tss.vault import Cost, Sealed, VaultFault, wipe
 
 _NAME = re.compile(r"[a-z0-9-]{1,32}")
 _CERTIFICATE_YEARS = 10
@@ -68,15 +73,24 @@ class HostIdentity:
     tls: TlsFiles
     peer_url: str
     index: int
-    _secret: bytes
+    _secret: LockedSecret
+    sealed: bool = False
 
     def sign(self, message32: bytes) -> bytes:
         """A 64-byte BIP340 signature over a 32-byte tagged hash, with fresh auxiliary randomness."""
-        return bip340.sign(self._secret, message32, secrets.token_bytes(32))
+        return bip340.sign(self._secret.view(), message32, secrets.token_bytes(32))
 
     def derive(self, tag: str, *parts: bytes) -> bytes:
         """A 32-byte secret that only this host key yields: HMAC-SHA256 of the tagged hash of the parts."""
-        return hmac.digest(self._secret, tagged_hash(tag, *parts), hashlib.sha256)
+        return hmac.digest(self._secret.view(), tagged_hash(tag, *parts), hashlib.sha256)
+
+    def secret(self) -> memoryview:
+        """The host secret in place, for a backup or another seal; never copied into anything that lasts."""
+        return self._secret.view()
+
+    def forget(self) -> None:
+        """Wipe the secret from memory; the identity is of no use after."""
+        self._secret.close()
 
     def seated(self, committee: _Committee) -> "HostIdentity":
         """The same identity with its seat; IdentityFault when the committee file does not hold this node."""
@@ -97,8 +111,23 @@ class HostIdentity:
         return f"HostIdentity({self.name!r}, host_key={self.host_key.hex()}, secret redacted)"
 
 
-def create(folder: Path, name: str, peer_url: str) -> HostIdentity:
-    """Make host key, TLS key and certificate and member.json; refuses to replace an existing identity."""
+@dataclass(frozen=True, slots=True)
+class Passport:
+    """What is public of a folder's identity: member.json."""
+
+    name: str
+    host_key: bytes
+    tls_fingerprint: bytes
+    peer_url: str
+
+
+def create(
+    folder: Path, name: str, peer_url: str, passphrase: bytearray | None = None, cost: Cost | None = None
+) -> HostIdentity:
+    """Make host key, TLS key and certificate and member.json; refuses to replace an existing identity.
+
+    The host key is sealed under the passphrase (wiped here); without one it lies plain, for regtest only.
+    """
     if not _NAME.fullmatch(name):
         raise IdentityFault(f"{name!r} is no member name: use 1 to 32 of a-z, 0-9 and -")
     keys = folder / "keys"
@@ -107,43 +136,151 @@ def create(folder: Path, name: str, peer_url: str) -> HostIdentity:
     keys.mkdir(parents=True, exist_ok=True)
     keys.chmod(0o700)
     tls_key, certificate = _make_certificate(name)
-    write_atomically(keys / "tls.key", tls_key)
-    write_atomically(keys / "tls.crt", certificate, 0o644)
-    secret = secrets.token_bytes(32)
+    write_tls(keys, tls_key, certificate)
+    secret = bytearray(secrets.token_bytes(32))
     while not bip340.valid_secret(secret):
-        secret = secrets.token_bytes(32)
-    member = {
-        "name": name,
-        "host_key": bip340.public_key(secret).hex(),
-        "tls_fingerprint": certificate_fingerprint(keys / "tls.crt").hex(),
-        "peer_url": peer_url,
-    }
-    write_atomically(folder / "member.json", (json.dumps(member, indent=2) + "\n").encode(), 0o644)
-    # The host key comes last: with it the identity is complete, without it `create` may run again.
-    write_atomically(keys / "host.key", secret.hex().encode() + b"\n")
-    return load(folder)
+        secret[:] = secrets.token_bytes(32)
+    return install(folder, name, peer_url, secret, passphrase, cost)
 
 
-def load(folder: Path) -> HostIdentity:
-    """Read the identity of a folder; IdentityFault when it is missing, damaged or readable by others."""
+def install(
+    folder: Path,
+    name: str,
+    peer_url: str,
+    secret: bytearray,
+    passphrase: bytearray | None,
+    cost: Cost | None,
+) -> HostIdentity:
+    """Write member.json and the host key of a folder that holds its TLS files; secret and passphrase are wiped."""
+    keys = folder / "keys"
+    try:
+        host_key = bip340.public_key(secret)
+        member = {
+            "name": name,
+            "host_key": host_key.hex(),
+            "tls_fingerprint": certificate_fingerprint(keys / "tls.crt").hex(),
+            "peer_url": peer_url,
+        }
+        write_atomically(folder / "member.json", (json.dumps(member, indent=2) + "\n").encode(), 0o644)
+        # The host key comes last: with it the identity is complete, without it `create` may run again.
+        _write_secret(keys / "host.key", secret, host_key, passphrase, cost)
+        tls = TlsFiles(keys / "tls.key", keys / "tls.crt", keys / "peers")
+        return HostIdentity(name, host_key, tls, peer_url, 0, LockedSecret(secret), passphrase is not None)
+    finally:
+        wipe(secret)
+        if passphrase is not None:
+            wipe(passphrase)
+
+
+def load(folder: Path, passphrase: Callable[[], bytearray] | None = None) -> HostIdentity:
+    """Read the identity of a folder; IdentityFault when it is missing, damaged or readable by others.
+
+    `passphrase` is asked only when the host key is sealed, and what it gives is wiped.
+    """
     keys = folder / "keys"
     for path in (keys / "host.key", keys / "tls.key", keys / "tls.crt", folder / "member.json"):
         if not path.exists():
             raise IdentityFault(f"{path} is missing: run `holdfast node init` or restore it from a backup")
     for path in (keys / "host.key", keys / "tls.key"):
         refuse_open_to_others(path, IdentityFault)
+    member = passport(folder)
+    tls = TlsFiles(keys / "tls.key", keys / "tls.crt", keys / "peers")
+    secret, sealed = _read_secret(keys / "host.key", passphrase)
     try:
-        secret = bytes.fromhex((keys / "host.key").read_text("ascii").strip())
+        if not bip340.valid_secret(secret) or bip340.public_key(secret) != member.host_key:
+            raise IdentityFault(f"{keys / 'host.key'} does not fit member.json: restore both from one backup")
+        return HostIdentity(
+            member.name, member.host_key, tls, member.peer_url, 0, LockedSecret(secret), sealed
+        )
+    finally:
+        wipe(secret)
+
+
+def passport(folder: Path) -> Passport:
+    """Read member.json; needs no passphrase."""
+    try:
         member = json.loads((folder / "member.json").read_text("utf-8"))
-        name, peer_url, host_key = str(member["name"]), str(member["peer_url"]), str(member["host_key"])
+        name, peer_url = str(member["name"]), str(member["peer_url"])
+        host_key, fingerprint = str(member["host_key"]), str(member["tls_fingerprint"])
+        return Passport(name, bytes.fromhex(host_key), bytes.fromhex(fingerprint), peer_url)
+    except FileNotFoundError as error:
+        raise IdentityFault(
+            f"{folder / 'member.json'} is missing: run `holdfast node init` or restore it from a backup"
+        ) from error
     except (ValueError, KeyError, TypeError) as error:
         raise IdentityFault(
             f"{folder}: the identity files are damaged: restore them from a backup"
         ) from error
-    if not bip340.valid_secret(secret) or bip340.public_key(secret).hex() != host_key:
-        raise IdentityFault(f"{keys / 'host.key'} does not fit member.json: restore both from one backup")
-    tls = TlsFiles(keys / "tls.key", keys / "tls.crt", keys / "peers")
-    return HostIdentity(name, bip340.public_key(secret), tls, peer_url, 0, secret)
+
+
+def is_sealed(folder: Path) -> bool:
+    """Whether the folder's host key is under a passphrase; IdentityFault when there is none."""
+    try:
+        return Sealed.is_one((folder / "keys" / "host.key").read_bytes())
+    except OSError as error:
+        raise IdentityFault(
+            f"{folder / 'keys' / 'host.key'} cannot be read ({error.strerror}): "
+            "run `holdfast node init` or restore it from a backup"
+        ) from error
+
+
+def reseal(folder: Path, old: Callable[[], bytearray], new: Callable[[], bytearray], cost: Cost) -> None:
+    """Put the folder's host key under another passphrase, or a plain one under its first: one file changes."""
+    identity = load(folder, old)
+    passphrase, path = new(), folder / "keys" / "host.key"
+    try:
+        _write_secret(path, identity.secret(), identity.host_key, passphrase, cost)
+    finally:
+        wipe(passphrase)
+        identity.forget()
+
+
+def write_tls(keys: Path, key: bytes, certificate: bytes) -> None:
+    """Put a TLS key (PEM) and its certificate (PEM) into a folder's keys/."""
+    write_atomically(keys / "tls.key", key)
+    write_atomically(keys / "tls.crt", certificate, 0o644)
+
+
+def _write_secret(
+    path: Path,
+    secret: bytearray | memoryview,
+    host_key: bytes,
+    passphrase: bytearray | None,
+    cost: Cost | None,
+) -> None:
+    if passphrase is None:
+        write_atomically(path, bytes(secret).hex().encode() + b"\n")
+        return
+    assert cost is not None, "a seal has a cost"
+    sealed = Sealed.make(secret, host_key, passphrase, cost)
+    again = sealed.open(passphrase)
+    try:
+        assert hmac.compare_digest(again, secret), "a seal that does not open is never written"
+    finally:
+        wipe(again)
+    write_atomically(path, sealed.encode())
+
+
+def _read_secret(path: Path, passphrase: Callable[[], bytearray] | None) -> tuple[bytearray, bool]:
+    data = path.read_bytes()
+    if not Sealed.is_one(data):
+        try:
+            return bytearray.fromhex(data.decode("ascii").strip()), False
+        except ValueError as error:
+            raise IdentityFault(
+                f"{path} is damaged: restore it from a copy, or the node from its words"
+            ) from error
+    if passphrase is None:
+        raise IdentityFault(f"{path} is under a passphrase: this command cannot ask for it")
+    try:
+        sealed = Sealed.decode(data)
+        given = passphrase()
+        try:
+            return sealed.open(given), True
+        finally:
+            wipe(given)
+    except VaultFault as fault:
+        raise IdentityFault(f"{path}: {fault}") from fault
 
 
 def certificate_fingerprint(path: Path) -> bytes:

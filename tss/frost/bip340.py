@@ -6,19 +6,19 @@ Constant-time arithmetic is libsecp256k1's, through btclib-secp256k1.
 from btclib_secp256k1 import keys, ssa, xonly
 
 
-def valid_secret(secret: bytes) -> bool:
+def valid_secret(secret: bytes | bytearray | memoryview) -> bool:
     """Whether these bytes are 32 and, big-endian, from 1 to the group order - 1."""
     return len(secret) == 32 and bool(keys.prvkey_verify(secret))
 
 
-def public_key(secret: bytes) -> bytes:
+def public_key(secret: bytes | bytearray | memoryview) -> bytes:
     """Return the x-only public key, 32 bytes; ValueError when the secret is not valid."""
     _check(secret)
     key, _parity = xonly.from_prvkey(secret)
     return bytes(key)
 
 
-def sign(secret: bytes, message32: bytes, aux32: bytes) -> bytes:
+def sign(secret: bytes | bytearray | memoryview, message32: bytes, aux32: bytes) -> bytes:
     """Sign a 32-byte hash (BIP340 default signing); `aux32` is fresh randomness. Returns 64 bytes.
 
     The signature is verified before it is returned. ValueError for a wrong length or secret.
@@ -39,6 +39,6 @@ def verify(public32: bytes, message32: bytes, signature64: bytes) -> bool:
         return False
 
 
-def _check(secret: bytes) -> None:
+def _check(secret: bytes | bytearray | memoryview) -> None:
     if not valid_secret(secret):
         raise ValueError("a host secret is 32 bytes from 1 to the group order - 1: make a new one")
