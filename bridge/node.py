@@ -74,10 +74,13 @@ class Node:
         self._stack = contextlib.AsyncExitStack()
 
     @classmethod
-    async def open(cls, folder: Path) -> "Node":
-        """Check everything, then open everything. StartFault says what is wrong; nothing was changed then."""
+    async def open(cls, folder: Path, passphrase: Callable[[], bytearray] | None = None) -> "Node":
+        """Check everything, then open everything. StartFault says what is wrong; nothing was changed then.
+
+        `passphrase` gives that of the host key, when it is under one.
+        """
         with readable(folder):
-            papers = read_papers(folder)
+            papers = read_papers(folder, passphrase)
         node = cls(folder, papers)
         try:
             with readable(folder):
@@ -351,8 +354,8 @@ class Node:
 
     def _check_peers(self) -> Check:
         assert self.peers is not None
-        down = [p.name for p in self.peers.seen.values() if p.down is not None]
+        down = [f"{p.name} {p.down}" for p in self.peers.seen.values() if p.down is not None]
         up = len(self.peers.seen) + 1 - len(down)
         needed = self.committee.committee.threshold
         text = f"{up} of {len(self.peers.seen) + 1} members up, {needed} needed"
-        return Check("committee", up >= needed, f"{text}; down: {', '.join(down)}" if down else text)
+        return Check("committee", up >= needed, "; ".join([text, *down]))

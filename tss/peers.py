@@ -41,6 +41,7 @@ _PING_TIMEOUT = 2.0
 _BACK_OFF_MAX = 4.0
 _IN_FLIGHT_PER_MEMBER = 64
 _TRIES = 3
+_TAKES_NOTHING = frozenset({"committee", "clock", "boot"})  # refusals of every call: such a member is no help
 
 
 @dataclass(slots=True)
@@ -204,8 +205,10 @@ class Peers:
         answer = self._open_answer(peer, request, data)
         self._mark_up(peer, answer, time.monotonic() - begun)
         if answer.code != "ok":
-            reason = answer.body.decode("utf-8", "replace")
-            raise PeerRefused(peer.index, answer.code, self._explain(peer, answer.code, reason))
+            reason = self._explain(peer, answer.code, answer.body.decode("utf-8", "replace"))
+            if answer.code in _TAKES_NOTHING:
+                self.seen[peer.index].down = f"takes nothing from this node: {reason}"
+            raise PeerRefused(peer.index, answer.code, reason)
         return answer.body
 
     def _explain(self, peer: _Peer, code: str, reason: str) -> str:

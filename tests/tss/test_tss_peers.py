@@ -81,11 +81,14 @@ async def test_another_committee_file_is_refused_with_both_words(three):
     alice = await start_peers(committee.salted("alice's copy"), members[0])
     bob = await start_peers(committee, members[1])
     try:
-        await alice.until_heard([2], 5)
+        async with asyncio.timeout(5):
+            while "takes nothing" not in alice.seen[2].down:  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
         with pytest.raises(
             PeerRefused, match="your committee file differs from bob's: compare words"
         ) as refused:
             await alice.call(2, "peer.ping", b"")
+        assert "differs from bob's" in alice.seen[2].down
         assert committee.words in str(refused.value)
         assert committee.salted("alice's copy").words in str(refused.value)
     finally:
