@@ -4,14 +4,17 @@ Both run until `stop` is set or something needs a person; `ready` is called once
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from aiohttp import web
+from sqlalchemy.exc import DatabaseError
 
 from anchor.bitcoind import Bitcoind
+from anchor.btc.codec import CodecError
 from anchor.btc.network import network_by_name
 from anchor.feed import HeaderFeed, RemoteFeed
 from anchor.rollup.genesis import Genesis
@@ -25,6 +28,10 @@ from anchor.validator import Validator
 
 class PortBusy(StoreError):
     """The port to listen on is taken."""
+
+
+class Damaged(StoreError):
+    """The database cannot be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +60,17 @@ async def run_sequencer(
     genesis: Genesis, settings: SequencerSettings, stop: asyncio.Event, ready: Callable[[str], None]
 ) -> None:
     """Serve and make blocks until `stop`; `ready` gets the URL. Raises StoreError, SchemaFault or PortBusy."""
-    store = await RollupStore.open(settings.db, genesis.hash, "sequencer")
+    async with _opened(settings.db, genesis, "sequencer", "restore it from a backup") as store:
+        await _sequence(genesis, settings, store, stop, ready)
+
+
+async def _sequence(
+    genesis: Genesis,
+    settings: SequencerSettings,
+    store: RollupStore,
+    stop: asyncio.Event,
+    ready: Callable[[str], None],
+) -> None:
     feeds: list[RemoteFeed] = []
 
     def feed(view: Any) -> RemoteFeed:
@@ -73,7 +90,6 @@ async def run_sequencer(
     finally:
         for remote in feeds:
             await remote.close()
-        await store.close()
 
 
 async def run_validator(
@@ -84,33 +100,57 @@ async def run_validator(
     ready: Callable[[int], None],
 ) -> None:
     """Follow and vote until `stop`; `ready` gets the height. Raises what needs a person."""
-    store = await RollupStore.open(settings.db, genesis.hash, "validator")
-    network = network_by_name(genesis.network)
-    client = RollupClient(settings.rollup)
+    remedy = "keep a copy, move it away, and start with --resume-above as --help tells"
     try:
-        feed = HeaderFeed(
-            settings.bitcoind,
-            network,
-            settings.headers,
-            store.engine,
-            headers,
-            k=genesis.k,
-            start=(genesis.bitcoin_height, genesis.first_header),
-            zmq_url=settings.zmq,
-        )
-        try:
-            await settings.bitcoind.check(network)
-            await feed.open()
-            validator = Validator(genesis, keys, store, client, feed)
-            await validator.open(resume_above=settings.resume_above)
-            ready(validator.state.height)
-            await _until(stop, validator.run())
-        finally:
-            await feed.close()
+        await settings.bitcoind.check(network_by_name(genesis.network))
+        async with _opened(settings.db, genesis, "validator", remedy) as store:
+            await _validate(genesis, keys, settings, store, stop, ready)
     finally:
-        await client.close()
         await settings.bitcoind.close()
-        await store.close()
+
+
+async def _validate(
+    genesis: Genesis,
+    keys: Sequence[RollupKey],
+    settings: ValidatorSettings,
+    store: RollupStore,
+    stop: asyncio.Event,
+    ready: Callable[[int], None],
+) -> None:
+    client = RollupClient(settings.rollup)
+    feed = HeaderFeed(
+        settings.bitcoind,
+        network_by_name(genesis.network),
+        settings.headers,
+        store.engine,
+        headers,
+        k=genesis.k,
+        start=(genesis.bitcoin_height, genesis.first_header),
+        zmq_url=settings.zmq,
+    )
+    try:
+        validator = Validator(genesis, keys, store, client, feed)
+        await feed.open()
+        await validator.open(resume_above=settings.resume_above)
+        ready(validator.state.height)
+        await _until(stop, validator.run())
+    finally:
+        await feed.close()
+        await client.close()
+
+
+@asynccontextmanager
+async def _opened(path: Path, genesis: Genesis, role: str, remedy: str) -> AsyncIterator[RollupStore]:
+    """The database while it is open; damage in it, found whenever, is one sentence with the remedy."""
+    try:
+        store = await RollupStore.open(path, genesis.hash, role)
+        try:
+            yield store
+        finally:
+            await store.close()
+    except (DatabaseError, CodecError) as error:
+        why = error.orig if isinstance(error, DatabaseError) else error
+        raise Damaged(f"{path} cannot be used ({why}): {remedy}") from error
 
 
 async def _listen(runner: web.AppRunner, host: str, port: int) -> str:

@@ -96,7 +96,11 @@ class RollupStore:
         try:
             upgrade.ready("rollup", path)
             store = cls(open_database(path, synchronous="FULL"), lock)
-            await store._bind(path, genesis_hash + role.encode())
+            try:
+                await store._bind(path, genesis_hash + role.encode())
+            except BaseException:
+                await store.engine.dispose()
+                raise
         except BaseException:
             os.close(lock)
             raise
@@ -112,7 +116,6 @@ class RollupStore:
             await db.execute(insert(meta).values(name="identity", value=identity).on_conflict_do_nothing())
             found = (await db.execute(sa.select(meta.c.value).where(meta.c.name == "identity"))).scalar_one()
         if found != identity:
-            await self.engine.dispose()
             raise OtherRollup(f"{path} belongs to another rollup or role: give the right --genesis or --db")
 
     # Blocks

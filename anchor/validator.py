@@ -59,7 +59,10 @@ class Validator:
         positions = {v.key: i for i, v in enumerate(genesis.validators)}
         strangers = [key.public.hex() for key in keys if key.public not in positions]
         if strangers or not keys:
-            raise NotAValidator(f"key {', '.join(strangers) or '(none)'} is no validator of this genesis")
+            raise NotAValidator(
+                f"key {', '.join(strangers) or '(none)'} is no validator of this genesis: give this rollup's own "
+                "--genesis and --keys"
+            )
         self.genesis, self.store, self.client, self.feed = genesis, store, client, feed
         self.state = RollupState.at_genesis(genesis)
         self.tracker = FinalTracker(genesis)
