@@ -16,6 +16,11 @@ if TYPE_CHECKING:
 PORT = click.IntRange(1, 65535)
 ADMIN_PORT = click.IntRange(0, 65535)
 DATABASES: tuple[Literal["node"], Literal["signer"]] = ("node", "signer")
+PASSPHRASE = click.option(
+    "--passphrase-fd",
+    type=click.IntRange(0),
+    help="File descriptor to read the passphrase from, e.g. --passphrase-fd 3 3< FILE.",
+)
 NETWORKS = click.Choice(["mainnet", "testnet3", "testnet4", "signet", "regtest"])
 
 
@@ -41,9 +46,13 @@ def node() -> None:
 @click.option("--public-port", type=PORT, required=True, help="Port of the public HTTP API.")
 @click.option("--admin-port", type=ADMIN_PORT, default=0, show_default=True, help="0 picks a free one.")
 @click.option("--rollup-url", default="", help="Root of the rollup's HTTP API.")
+@PASSPHRASE
+@click.option("--no-passphrase", is_flag=True, help="Leave the host key open on disk; on regtest only.")
 @JSON
 def init(folder: Path, as_json: bool, **given: Any) -> None:
     """Make a node's folder: config.toml and, for an operator, its keys and member.json.
+
+    An operator's host key, and with it every share, is under a passphrase, which is asked for twice.
 
     Example: holdfast node init --dir ~/holdfast --name alice --network regtest --bitcoind-url
     http://127.0.0.1:18443 --cookie ~/.bitcoin/regtest/.cookie --peer-host 127.0.0.1 --peer-port 9301
@@ -59,10 +68,11 @@ def init(folder: Path, as_json: bool, **given: Any) -> None:
     if not all(str(value).isprintable() for value in given.values()):
         raise click.UsageError("a value holds a line break or another unprintable character")
     config = _config(given)
+    passphrase = _first_passphrase(folder, given) if operator else None
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         folder.chmod(0o700)
-        member = _identity(folder, given) if operator else None
+        member = _identity(folder, given, passphrase) if operator else None
         from bridge import config as configs
 
         configs.write(folder, config)
@@ -100,16 +110,33 @@ def _config(given: dict[str, Any]) -> "Config":
     )
 
 
-def _identity(folder: Path, given: dict[str, Any]) -> Path:
+def _first_passphrase(folder: Path, given: dict[str, Any]) -> bytearray | None:
+    """What to seal the host key with; None when there is one already, or when it is to lie open."""
+    from tss import passphrase
+
+    if given["no_passphrase"]:
+        if given["network"] != "regtest":
+            raise click.UsageError("--no-passphrase is for regtest only: elsewhere the host key guards money")
+        return None
+    if (folder / "keys" / "host.key").exists():
+        return None
+    try:
+        return passphrase.new(given["passphrase_fd"])
+    except passphrase.PassphraseFault as fault:
+        raise Failed(str(fault), 2) from fault
+
+
+def _identity(folder: Path, given: dict[str, Any], passphrase: bytearray | None) -> Path:
     from tss import identity
+    from tss.vault import cost_for
 
     host = f"[{given['peer_host']}]" if ":" in given["peer_host"] else given["peer_host"]
     url = f"https://{host}:{given['peer_port']}"
     try:
         if not (folder / "keys" / "host.key").exists():
-            identity.create(folder, given["name"], url)
+            identity.create(folder, given["name"], url, passphrase, cost_for(given["network"]))
         else:  # an earlier `init` died between the keys and config.toml: only the same node goes on
-            mine = identity.load(folder)
+            mine = identity.passport(folder)
             if (mine.name, mine.peer_url) != (given["name"], url):
                 raise Failed(f"{folder} holds the keys of {mine.name} at {mine.peer_url}: use another folder")
     except identity.IdentityFault as fault:
@@ -119,8 +146,12 @@ def _identity(folder: Path, given: dict[str, Any]) -> Path:
 
 @node.command()
 @FOLDER
-def run(folder: Path) -> None:
+@PASSPHRASE
+def run(folder: Path, passphrase_fd: int | None) -> None:
     """Run the node until SIGTERM or Ctrl-C.
+
+    The passphrase of an operator's keys comes from --passphrase-fd, from the systemd credential
+    holdfast-passphrase (LoadCredential= in the unit), or from the terminal.
 
     Example: holdfast node run --dir ~/holdfast
     """
@@ -128,23 +159,29 @@ def run(folder: Path) -> None:
     from bridge.config import ConfigFault, load
 
     try:
-        logs.configure(load(folder).node.log)
+        config = load(folder)
     except ConfigFault as fault:
         raise Failed(str(fault), 2) from fault
-    asyncio.run(_run(folder))
+    logs.configure(config.node.log)
+    if config.node.role == "operator":
+        from tss import hardening
+
+        hardening.harden()
+    asyncio.run(_run(folder, passphrase_fd))
 
 
-async def _run(folder: Path) -> None:
+async def _run(folder: Path, passphrase_fd: int | None) -> None:
     from bridge import http
     from bridge.node import Node
     from bridge.papers import StartFault
+    from tss import passphrase
 
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     try:
-        opened = await Node.open(folder)
-    except StartFault as fault:
+        opened = await Node.open(folder, passphrase.source(passphrase_fd))
+    except (StartFault, passphrase.PassphraseFault) as fault:
         raise Failed(str(fault), 2) from fault
     try:
         sites = await http.serve(opened)

@@ -3,7 +3,7 @@
 import contextlib
 import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,8 +37,11 @@ class Papers:
     identity: HostIdentity | None
 
 
-def read_papers(folder: Path) -> Papers:
-    """Read and check a folder's documents. StartFault names the one that is missing, damaged or foreign."""
+def read_papers(folder: Path, passphrase: Callable[[], bytearray] | None = None) -> Papers:
+    """Read and check a folder's documents. StartFault names the one that is missing, damaged or foreign.
+
+    `passphrase` is asked for when the host key is under one, after everything else was found right.
+    """
     try:
         config = configs.load(folder)
     except ConfigFault as fault:
@@ -51,7 +54,7 @@ def read_papers(folder: Path) -> Papers:
         )
     identity = None
     if config.node.role == "operator":
-        identity = _identity(folder, committee, config)
+        identity = _identity(folder, committee, config, passphrase)
     return Papers(config, network_by_name(config.node.network), committee, genesis, identity)
 
 
@@ -71,9 +74,16 @@ def readable(folder: Path) -> Iterator[None]:
         ) from fault
 
 
-def _identity(folder: Path, committee: SignedCommittee, config: Config) -> HostIdentity:
+def _identity(
+    folder: Path, committee: SignedCommittee, config: Config, passphrase: Callable[[], bytearray] | None
+) -> HostIdentity:
     try:
-        identity = identities.load(folder).seated(committee.committee)
+        if config.node.network != "regtest" and not identities.is_sealed(folder):
+            raise StartFault(
+                f"the host key in {folder} lies open, and {config.node.network} is no play money: "
+                f"put it under a passphrase with `holdfast node passphrase --dir {folder}`"
+            )
+        identity = identities.load(folder, passphrase).seated(committee.committee)
         client_context(identity.tls)
     except IdentityFault as fault:
         raise StartFault(str(fault)) from fault

@@ -64,6 +64,7 @@ class Node:
             *("--bitcoind-url", self.bitcoind.rpc_url, "--cookie", self.bitcoind.cookie, *zmq),
             *("--peer-host", "127.0.0.1", "--peer-port", self._peer.number),
             *("--public-port", self._public.number, "--rollup-url", self.rollup_url, "--role", self.role),
+            *("--no-passphrase",),
         )
 
     @property

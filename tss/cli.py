@@ -60,20 +60,22 @@ def propose(
 
 @committee.command()
 @FOLDER
+@click.option("--passphrase-fd", type=click.IntRange(0), help="File descriptor to read the passphrase from.")
 @click.argument("file", type=_FILE)
 @JSON
-def sign(folder: Path, file: Path, as_json: bool) -> None:
+def sign(folder: Path, file: Path, as_json: bool, passphrase_fd: int | None) -> None:
     """Add this node's signature to a committee file, in place.
 
     Example: holdfast tss committee sign --dir ~/holdfast committee.json
     """
     from tss.files import write_atomically
     from tss.identity import IdentityFault, load
+    from tss.passphrase import PassphraseFault, source
 
     read = _read(file)
     try:
-        identity = load(folder).seated(read.committee)
-    except IdentityFault as fault:
+        identity = load(folder, source(passphrase_fd)).seated(read.committee)
+    except (IdentityFault, PassphraseFault) as fault:
         raise Failed(str(fault), 2) from fault
     signed = read.with_signature(identity.index, identity.sign(read.committee.hash))
     write_atomically(file, signed.to_json().encode(), 0o644)
@@ -127,7 +129,7 @@ def accept(folder: Path, file: Path, as_json: bool) -> None:
     """
     from tss.dkg.faults import CommitteeFault
     from tss.files import write_atomically
-    from tss.identity import IdentityFault, load
+    from tss.identity import IdentityFault, check_seat
 
     signed = _read(file)
     target = folder / "committee.json"
@@ -136,7 +138,7 @@ def accept(folder: Path, file: Path, as_json: bool) -> None:
     try:
         signed.verify()
         if (folder / "keys").exists():  # an observer has no keys and no seat
-            load(folder).seated(signed.committee)
+            check_seat(folder, signed.committee)
     except (CommitteeFault, IdentityFault) as fault:
         raise Failed(str(fault), 2) from fault
     if target.exists() and _read(target).committee.hash != signed.committee.hash:

@@ -94,18 +94,8 @@ class HostIdentity:
 
     def seated(self, committee: _Committee) -> "HostIdentity":
         """The same identity with its seat; IdentityFault when the committee file does not hold this node."""
-        for index, member in enumerate(committee.members, start=1):
-            if member.host_key == self.host_key:
-                if member.tls_fingerprint != self.tls.fingerprint:
-                    raise IdentityFault(
-                        f"committee.json pins another TLS certificate for {member.name} than "
-                        f"{self.tls.certificate}: restore that file or have the committee file made anew"
-                    )
-                return replace(self, index=index, name=member.name)
-        raise IdentityFault(
-            f"committee.json has no member with this node's host key {self.host_key.hex()}: "
-            "use the committee file that was made from this folder's member.json"
-        )
+        index = _seat(committee, self.host_key, self.tls.certificate)
+        return replace(self, index=index, name=committee.members[index - 1].name)
 
     def __repr__(self) -> str:
         return f"HostIdentity({self.name!r}, host_key={self.host_key.hex()}, secret redacted)"
@@ -211,6 +201,26 @@ def passport(folder: Path) -> Passport:
         raise IdentityFault(
             f"{folder}: the identity files are damaged: restore them from a backup"
         ) from error
+
+
+def check_seat(folder: Path, committee: _Committee) -> int:
+    """The folder's seat in a committee, without its secret; IdentityFault when it has none."""
+    return _seat(committee, passport(folder).host_key, folder / "keys" / "tls.crt")
+
+
+def _seat(committee: _Committee, host_key: bytes, certificate: Path) -> int:
+    for index, member in enumerate(committee.members, start=1):
+        if member.host_key == host_key:
+            if member.tls_fingerprint != certificate_fingerprint(certificate):
+                raise IdentityFault(
+                    f"committee.json pins another TLS certificate for {member.name} than "
+                    f"{certificate}: restore that file or have the committee file made anew"
+                )
+            return index
+    raise IdentityFault(
+        f"committee.json has no member with this node's host key {host_key.hex()}: "
+        "use the committee file that was made from this folder's member.json"
+    )
 
 
 def is_sealed(folder: Path) -> bool:

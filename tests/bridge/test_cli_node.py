@@ -31,7 +31,8 @@ async def holdfast(*words: object, status: int = 0) -> tuple[str, str]:
 
 def init(folder: Path, *more: object) -> tuple[object, ...]:
     where = ("--bitcoind-url", "http://127.0.0.1:18443", "--cookie", "cookie", "--public-port", 9101)
-    return ("node", "init", "--dir", folder, "--name", "alice", "--network", "regtest", *where, *more)
+    named = ("--dir", folder, "--name", "alice", "--network", "regtest", "--no-passphrase")
+    return ("node", "init", *named, *where, *more)
 
 
 OPERATOR = ("--peer-host", "127.0.0.1", "--peer-port", 9301)
