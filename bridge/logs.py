@@ -48,5 +48,6 @@ def configure(level: Level = "info") -> None:
 
 def _end(terminal: bool) -> list[structlog.typing.Processor]:
     if terminal:
-        return [structlog.dev.ConsoleRenderer()]
+        # Not rich's tracebacks: they show local variables, and some of ours are secrets.
+        return [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
     return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
