@@ -264,9 +264,13 @@ class Office:
 
     async def deposit(self, name: str = "alice", btc: str = "0.01") -> OutPoint:
         """A payment to an address that all nodes know, mined."""
+        return await self.deposit_from(0, name, btc)
+
+    async def deposit_from(self, node: int, name: str = "alice", btc: str = "0.01") -> OutPoint:
+        """The same, with the address asked of one node."""
         user = Whole.named(f"{name} on bitcoin")
         recipient = ALICE.x if name == "alice" else Whole.named(name).x
-        active = self.nodes[0].active
+        active = self.nodes[node].active
         assert active is not None
         _, derived = await active.registry.issue(recipient, user.x)
         outpoint = self.pay(derived.script_pubkey, btc)
