@@ -19,6 +19,7 @@ from aiohttp import web
 
 from tss.envelope import MAX_BODY, OVERHEAD, Envelope, Kind, ReplayWindow
 from tss.frost.codec import DecodeError
+from tss.guests import Guests
 from tss.identity import TlsFiles
 from tss.peer_tls import PinFault, Pins
 from tss.peering import (
@@ -80,6 +81,7 @@ class Peers:
         fingerprints = {i: m.tls_fingerprint for i, m in self._others.items()}
         self._pins = Pins(fingerprints, {i: m.name for i, m in self._others.items()}, tls)
         self._peers: dict[int, _Peer] = {}
+        self.guests = Guests()
         self._handlers: dict[str, Handler] = {"peer.ping": _pong}
         self._sequence = 0
         self._runner: web.AppRunner | None = None
@@ -100,17 +102,25 @@ class Peers:
 
     async def start(self, host: str, port: int) -> None:
         """Listen, and keep asking every member whether it is there."""
-        for i, member in self._others.items():
-            connector = aiohttp.TCPConnector(
-                ssl=aiohttp.Fingerprint(member.tls_fingerprint), limit=32, keepalive_timeout=60
-            )
-            self._peers[i] = _Peer(i, member, aiohttp.ClientSession(connector=connector))
+        self._open_sessions()
         app = web.Application(client_max_size=MAX_BODY + OVERHEAD)
         app.router.add_post("/peer/v1/{topic}", self._serve)
         self._runner = web.AppRunner(app, access_log=None, keepalive_timeout=90, shutdown_timeout=1)
         await self._runner.setup()
         await web.TCPSite(self._runner, host, port, ssl_context=self._pins.server).start()
         self._tasks = [asyncio.create_task(self._keep_pinging(peer)) for peer in self._peers.values()]
+
+    def dial(self) -> None:
+        """Call only, as a restore or a rehearsal does: the port stays the running node's."""
+        self._open_sessions()
+        self._tasks = [asyncio.create_task(self._keep_pinging(peer)) for peer in self._peers.values()]
+
+    def _open_sessions(self) -> None:
+        for i, member in self._others.items():
+            connector = aiohttp.TCPConnector(
+                ssl=aiohttp.Fingerprint(member.tls_fingerprint), limit=32, keepalive_timeout=60
+            )
+            self._peers[i] = _Peer(i, member, aiohttp.ClientSession(connector=connector))
 
     async def close(self) -> None:
         """Hang up; calls under way fail."""
@@ -323,10 +333,15 @@ class Peers:
         """The signed part of an answer: a code and a body; a handler's failure never gets further than this."""
         if envelope.committee != self._committee.hash:
             return "committee", self._committee.words.encode()
-        refusal = peer.window.refusal(envelope, int(self._clock() * 1000))
+        now_ms, guest = int(self._clock() * 1000), self.guests.find(peer.index, envelope.boot_id)
+        if guest is not None:
+            refusal = self.guests.refusal(guest, envelope, now_ms)
+        else:
+            refusal = peer.window.refusal(envelope, now_ms)
         if refusal is not None:
             return refusal[0], refusal[1].encode()
-        self._hear(peer, envelope)
+        if guest is None:  # a guest is not its member: the member's own boot stays the one we know
+            self._hear(peer, envelope)
         handler = self._handlers.get(envelope.topic)
         if handler is None:
             return "unknown-topic", f"this node has no topic {envelope.topic}".encode()
