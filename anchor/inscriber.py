@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from anchor.bitcoind import Bitcoind, Outcome, Submitted
 from anchor.btc.codec import CodecError
 from anchor.btc.ids import OutPoint, Txid
-from anchor.inscription.batch import COMMIT_VSIZE, MIN_COMMIT_FEE, AnchorBatch
+from anchor.inscription.batch import COMMIT_VSIZE, MAX_BATCH, MIN_COMMIT_FEE, AnchorBatch
 from anchor.inscription.builder import BuildError, Package, SignedPackage, assemble, build
 from anchor.inscription.reader import LaneState
 from anchor.proofs.coverage import Coverage
@@ -17,6 +17,7 @@ from anchor.proofs.records import Record
 from anchor.rollup.activation import Activation
 
 MAX_PER_BATCH = 64
+BATCH_HEAD, PAIR_HEAD = 256, 8  # bytes of a request beside its records, and of each pair's lengths
 GONE = ("missingorspent", "missing-inputs", "Missing inputs")
 
 
@@ -62,12 +63,12 @@ class LaneDesk:
         return facts.state.tip
 
     async def plan(self) -> tuple[int, bytes] | None:
-        """The next batch: every final range that no anchor covers, at most 64."""
+        """The next batch: every final range that no anchor covers, at most 64 and at most what a request holds."""
         facts = self.facts()
         if facts is None or facts.coverage.waits or facts.coverage.conflict or facts.state.pending:
             return None
         start = facts.coverage.next
-        records = facts.ranges[start : start + MAX_PER_BATCH]
+        records = facts.ranges[start : start + _fitting(facts, start)]
         if not records:
             return None
         batch = AnchorBatch(
@@ -176,3 +177,14 @@ class LaneDesk:
             if result.outcome is not Outcome.REFUSED or any(word in str(commit.reason) for word in GONE):
                 break
         return result
+
+
+def _fitting(facts: LaneFacts, start: int) -> int:
+    """How many ranges from `start` on fit one request with their evidence, which grows with the validators."""
+    stop = min(len(facts.ranges), start + MAX_PER_BATCH)
+    size = BATCH_HEAD
+    for index in range(start, stop):
+        size += len(facts.ranges[index].encode()) + len(facts.evidence[index]) + PAIR_HEAD
+        if size > MAX_BATCH:
+            return index - start
+    return stop - start

@@ -1,0 +1,218 @@
+"""The lane's desk: what it plans, what it agrees to, and how its packages go through a real bitcoind."""
+
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from anchor.bitcoind import Bitcoind as Client
+from anchor.bitcoind import Outcome
+from anchor.btc.address import address_of
+from anchor.btc.amounts import Sats
+from anchor.btc.ids import OutPoint, Txid, display, from_display
+from anchor.btc.network import REGTEST
+from anchor.inscriber import MAX_PER_BATCH, LaneDesk, LaneFacts, NotApproved
+from anchor.inscription.batch import MAX_BATCH, MAX_EVIDENCE, AnchorBatch
+from anchor.inscription.builder import build
+from anchor.inscription.lane import tip_script
+from anchor.inscription.reader import LaneState, Pending
+from anchor.proofs.coverage import Coverage
+from regtest.bitcoind import Bitcoind
+from tests.anchor.inscription.batches import TIP, a_range
+from tests.anchor.inscription.whole_key import ANCHOR
+from tests.anchor.proofs.story import an_activation
+
+STATE = LaneState(0, 1, ANCHOR.key33, TIP, Sats(1_000_000))
+RANGES = [a_range(n) for n in range(80)]
+
+
+def facts_of(count: int = 3, covered: int = 0, evidence: bytes = b"e", **changes: Any) -> LaneFacts:
+    spans = ((0, covered),) if covered else ()
+    made = LaneFacts(STATE, Coverage(spans), RANGES[:count], [evidence] * count)
+    return replace(made, **changes)
+
+
+def desk_of(facts: LaneFacts | None, client: Any = None, max_fee_rate: int = 100) -> LaneDesk:
+    return LaneDesk(an_activation(TIP, 1_000_000), client, lambda: facts, max_fee_rate=max_fee_rate)
+
+
+async def planned(facts: LaneFacts) -> AnchorBatch:
+    made = await desk_of(facts).plan()
+    assert made is not None
+    return AnchorBatch.decode(made[1])
+
+
+async def test_a_plan_holds_every_final_range_that_no_anchor_covers() -> None:
+    assert (await planned(facts_of(3))).decoded() == tuple(RANGES[:3])
+    assert (await planned(facts_of(3, covered=2))).decoded() == (RANGES[2],)
+    assert len((await planned(facts_of(80))).records) == MAX_PER_BATCH
+
+
+async def test_a_plan_is_never_larger_than_a_request_whatever_the_evidence_weighs() -> None:
+    """With a hundred validators a range's evidence has some 20 kB: 64 of them do not fit one request."""
+    for size in (20_000, 40_000, MAX_EVIDENCE):
+        batch = await planned(facts_of(80, evidence=bytes(size)))
+        assert len(batch.encode()) <= MAX_BATCH
+        assert len(batch.records) >= MAX_BATCH // (size + 300) - 1, "and no smaller than it must be"
+
+
+PENDING = replace(STATE, pending=Pending(TIP, Sats(900), b"\x51\x20" + bytes(32), 100))
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        None,
+        facts_of(0),
+        facts_of(3, covered=3),
+        facts_of(coverage=Coverage((), waits=True)),
+        facts_of(coverage=Coverage((), conflict="anchor 1 does not cover the next ranges")),
+        facts_of(state=PENDING),
+    ],
+    ids=["unknown", "no range", "all covered", "an anchor ahead of us", "conflict", "commit without reveal"],
+)
+async def test_nothing_is_planned(facts: LaneFacts | None) -> None:
+    assert await desk_of(facts).plan() is None
+
+
+def test_a_halted_or_unknown_lane_has_no_tip() -> None:
+    assert desk_of(None).tip() is None
+    assert desk_of(facts_of(state=replace(STATE, halted="foreign spend"))).tip() is None
+    assert desk_of(facts_of(state=PENDING)).tip() == TIP
+
+
+NOES: list[tuple[LaneFacts | None, bytes | None, str, bool]] = [
+    (None, None, "does not follow the lane yet", True),
+    (facts_of(state=PENDING), None, "waits for its reveal", True),
+    (facts_of(state=replace(STATE, halted="foreign")), None, "is halted: foreign", False),
+    (facts_of(2), None, "not final here yet", True),
+    (facts_of(coverage=Coverage((), waits=True)), None, "not final here yet", True),
+    (facts_of(coverage=Coverage((), conflict="anchor 1")), None, "anchor 1", False),
+    (facts_of(4, covered=1), None, "records differ", False),
+    (facts_of(), b"\xff\xff", "the request is no batch", False),
+    (facts_of(), b"", "the request is no batch", False),
+]
+
+
+@pytest.mark.parametrize(("facts", "payload", "words", "again"), NOES)
+async def test_a_signer_says_no_and_whether_waiting_helps(
+    facts: LaneFacts | None, payload: bytes | None, words: str, again: bool
+) -> None:
+    true = (await planned(facts_of(3))).encode()
+    with pytest.raises(NotApproved, match=words) as no:
+        desk_of(facts).approve(true if payload is None else payload)
+    assert no.value.retryable is again
+
+
+async def test_a_fee_above_the_operators_own_limit_gets_no_signature() -> None:
+    batch = replace(await planned(facts_of(3)), commit_fee=Sats(112))
+    assert desk_of(facts_of(3), max_fee_rate=2).approve(batch.encode())
+    with pytest.raises(NotApproved, match="above this operator's limit"):
+        desk_of(facts_of(3), max_fee_rate=1).approve(batch.encode())
+
+
+async def test_signatures_are_checked_one_by_one() -> None:
+    desk, payload = desk_of(facts_of(1)), (await planned(facts_of(1))).encode()
+    good = signatures_of(payload)
+    desk.check(payload, good)
+    for bad in (good[:-1], [*good, good[0]], [bytes(64), *good[1:]], [*good[:-1], good[0]], []):
+        with pytest.raises(ValueError, match="signature"):
+            desk.check(payload, bad)
+
+
+def signatures_of(payload: bytes) -> list[bytes]:
+    package = build(AnchorBatch.decode(payload), ANCHOR.key33, {1})
+    return [ANCHOR.sign(message, kind) for message, kind in package.messages]
+
+
+class Lane:
+    """A funded lane on a real bitcoind and its desk."""
+
+    def __init__(self, node: Bitcoind, client: Client) -> None:
+        self.node = node
+        wallet = node.rpc("miner")
+        wallet.generatetoaddress(101, wallet.getnewaddress())
+        script = tip_script(ANCHOR.key33)
+        txid = wallet.sendtoaddress(address_of(script, REGTEST), "0.01")
+        self.mine()
+        outputs = wallet.gettransaction(txid, True, True)["decoded"]["vout"]
+        vout = next(o["n"] for o in outputs if o["scriptPubKey"]["hex"] == script.hex())
+        self.tip = OutPoint(Txid(from_display(txid)), vout)
+        state = replace(STATE, tip=self.tip, tip_value=Sats(1_000_000))
+        self.facts = facts_of(1, state=state)
+        self.desk = desk_of(self.facts, client)
+
+    def mine(self, only: list[str] | None = None) -> None:
+        wallet = self.node.rpc("miner")
+        if only is None:
+            wallet.generatetoaddress(1, wallet.getnewaddress())
+        else:
+            self.node.rpc().generateblock(wallet.getnewaddress(), only)
+
+    def mempool(self) -> set[str]:
+        return set(self.node.rpc().getrawmempool())
+
+    async def batch(self, **changes: Any) -> tuple[bytes, list[bytes]]:
+        made = await self.desk.plan()
+        assert made is not None
+        payload = replace(AnchorBatch.decode(made[1]), **changes).encode()
+        return payload, signatures_of(payload)
+
+
+@pytest.fixture
+async def lane(new_bitcoind: Callable[..., Bitcoind], request: pytest.FixtureRequest) -> AsyncIterator[Lane]:
+    node = new_bitcoind(wallet=True, extra=getattr(request, "param", ())).start()
+    node.ensure_wallet("miner")
+    async with Client(node.rpc_url, cookie=node.cookie) as client:
+        yield Lane(node, client)
+
+
+async def test_a_package_goes_out_together_and_a_second_time_changes_nothing(lane: Lane) -> None:
+    payload, signatures = await lane.batch()
+    assert await lane.desk.present(payload, signatures) is None
+    (commit,), reveals = lane.desk.stages(payload)
+    sent = await lane.desk.submit(payload, signatures)
+    assert sent.outcome is Outcome.IN_MEMPOOL
+    assert lane.mempool() == {display(commit), display(reveals[0])}
+    assert await lane.desk.present(payload, signatures) == reveals[0]
+    await lane.desk.submit(payload, signatures)
+    assert lane.mempool() == {display(commit), display(reveals[0])}
+    lane.mine()
+    assert lane.mempool() == set()
+
+
+async def test_a_reveal_goes_alone_once_its_commit_is_mined(lane: Lane) -> None:
+    payload, signatures = await lane.batch()
+    await lane.desk.submit(payload, signatures)
+    (commit,), reveals = lane.desk.stages(payload)
+    raw = lane.node.rpc().getrawtransaction(display(commit))
+    lane.mine(only=[raw])
+    lane.node.restart()
+    assert await lane.desk.present(payload, signatures) in (reveals[0], None)
+    await lane.desk.submit(payload, signatures)
+    assert lane.mempool() == {display(reveals[0])}
+
+
+async def test_of_two_batches_for_one_tip_the_second_waits_for_the_first(lane: Lane) -> None:
+    one, other = await lane.batch(), await lane.batch(commit_fee=Sats(200))
+    await lane.desk.submit(*one)
+    before = lane.mempool()
+    sent = await lane.desk.submit(*other)
+    assert sent.outcome is Outcome.IN_MEMPOOL
+    assert "in flight" in str(sent.reason)
+    assert lane.mempool() == before
+    assert await lane.desk.present(*other) is None
+    lane.mine()
+    sent = await lane.desk.submit(*other)
+    assert sent.outcome is Outcome.REFUSED, "its coin is gone"
+    assert lane.mempool() == set()
+
+
+@pytest.mark.parametrize("lane", [("-minrelaytxfee=0.00003",)], indirect=True)
+async def test_where_low_fees_are_refused_the_ladder_is_climbed_without_a_new_signature(lane: Lane) -> None:
+    payload, signatures = await lane.batch(commit_fee=Sats(111 * 3))
+    (commit,), reveals = lane.desk.stages(payload)
+    sent = await lane.desk.submit(payload, signatures)
+    assert sent.outcome is Outcome.IN_MEMPOOL
+    assert lane.mempool() == {display(commit), display(reveals[2])}, "4 sat/vB is the first above 3"
