@@ -15,15 +15,25 @@ from anchor.btc.network import network_by_name
 from anchor.rollup.genesis import Genesis, Validator
 from anchor.rollup_keys import RollupKey
 from regtest.bitcoind import Bitcoind
-from regtest.command import Result, attempt, together
+from regtest.command import Result, together
 from regtest.operators import Node, name_of, start_all
 from regtest.waiting import wait_until
+from tests.regtest.quick_commands import attempt
 from tss import identity
 from tss.dkg.committee import Committee, Member, SignedCommittee
 from tss.identity import HostIdentity
 
-LOCKS = {"lock", "signer.lock"}
+LOCKS = ("lock", "signer.lock", ".db.lock")  # ends of names
 K = 3
+BURNT = "bcrt1qqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqdku202"  # to nobody: these tests spend nothing
+
+
+def on_signet(folder: Path, binary: Path) -> Bitcoind:
+    """A bitcoind on another network, alone; not started."""
+    flags = ("-regtest=0", "-signet=1", "-connect=0")
+    node = Bitcoind(folder, zmq=False, extra=flags, binary=binary)
+    node.cookie = folder / "signet" / ".cookie"
+    return node
 
 
 @dataclass
@@ -120,7 +130,7 @@ def state_of(folder: Path) -> dict[str, str]:
     """Kind, mode and content's hash of everything below a folder, lock files left out."""
     found = {}
     for path in sorted(folder.rglob("*")):
-        if path.name in LOCKS:
+        if path.name.endswith(LOCKS):
             continue
         content = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "a folder"
         found[str(path.relative_to(folder))] = f"{path.stat().st_mode:o} {content}"
