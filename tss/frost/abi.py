@@ -3,13 +3,13 @@
 A call releases the interpreter lock; the library is thread-safe. Layouts are those of native/src/lib.rs.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from tss.frost._native import ffi, lib
 from tss.frost.errors import MEMBER, EncodingFault, from_code
 
-VERSION: Final = 1
+VERSION: Final = 2
 
 if lib.holdfast_frost_abi_version() != VERSION:
     raise ImportError("tss.frost._native was built from other sources: run `make setup`")
@@ -69,6 +69,11 @@ def packed(entries: Mapping[int, bytes | bytearray]) -> bytearray:
         laid[at + 6 : at + 6 + len(data)] = data
         at += 6 + len(data)
     return laid
+
+
+def listed(members: Iterable[int]) -> bytes:
+    """Lay out member numbers, ascending: u16 each."""
+    return b"".join(number(member).to_bytes(2, "big") for member in sorted(members))
 
 
 def wipe(buffer: bytearray) -> None:

@@ -1,7 +1,7 @@
 //! A member's long-lived key share, its nonces, and the one way to sign with them.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use frost_core::{Group, compute_lagrange_coefficient};
 use frost_secp256k1_tr::keys::{KeyPackage, PublicKeyPackage, SigningShare, VerifyingShare};
@@ -48,6 +48,11 @@ impl Key {
             return Err(Fault::new(HOLDFAST_FROST_SHARE, text).by([me]));
         }
         Ok(Self { threshold, package, public, nonces: Mutex::new(BTreeMap::new()) })
+    }
+
+    /// Threshold, secret and public side.
+    pub(crate) fn parts(&self) -> (u16, &KeyPackage, &PublicKeyPackage) {
+        (self.threshold, &self.package, &self.public)
     }
 
     fn import(me: u16, secret: &[u8], public: &[u8]) -> Result<Self, Fault> {
@@ -118,7 +123,7 @@ impl Key {
 }
 
 /// Refuses verifying shares that are not points of one polynomial of degree t - 1 whose value at 0 is the key.
-fn check_polynomial(threshold: u16, public: &PublicKeyPackage) -> Result<(), Fault> {
+pub(crate) fn check_polynomial(threshold: u16, public: &PublicKeyPackage) -> Result<(), Fault> {
     let shares = public.verifying_shares();
     let base: BTreeSet<Identifier> = shares.keys().copied().take(usize::from(threshold)).collect();
     let at = |x: Option<Identifier>| {
@@ -152,6 +157,16 @@ pub(crate) unsafe fn hand_out(
         *place(handle)? = KEYS.insert(key)?;
     }
     Ok(())
+}
+
+/// The key behind a handle, alive while the caller works.
+pub(crate) fn find(handle: u64) -> Result<Arc<Key>, Fault> {
+    KEYS.get(handle)
+}
+
+/// Registers a key.
+pub(crate) fn keep(key: Key) -> Result<u64, Fault> {
+    KEYS.insert(key)
 }
 
 /// Makes a member's key again from the decrypted transcript of its DKG.

@@ -1,6 +1,7 @@
 //! FROST(secp256k1, SHA-256) with Taproot parity, behind a C interface that never hands out a nonce.
 //!
-//! The arithmetic is ZcashFoundation's `frost-secp256k1-tr` 3.0.0, unchanged. This crate adds what its
+//! The arithmetic is ZcashFoundation's `frost-secp256k1-tr` 3.0.0, but for commitments at small places
+//! (`polynomial.rs`), which part3 and the refresh evaluate much faster. This crate adds what its
 //! caller, a Python process, cannot give: secrets that live behind handles, nonces that are gone at first
 //! use, one canonical byte form for every input, and errors that name the culprit.
 //!
@@ -17,6 +18,8 @@
 //! | what | bytes |
 //! |---|---|
 //! | R1 package | t commitments of 33, proof of knowledge 64 |
+//! | refresh package | t - 1 commitments of 33 |
+//! | members | member u16, strictly ascending, one after the other |
 //! | map | repeated: member u16, length u32, bytes; members strictly ascending |
 //! | path | `00` internal key, `01` key path, `02` and a 32-byte script root |
 //! | public | `01`, t u16, group key 33, count u16, then count times (member u16, verifying share 33) |
@@ -25,13 +28,18 @@
 //! # Safety of every entry
 //! Pointers must be valid for their lengths during the call, and outputs must not overlap inputs.
 
+#[cfg(test)]
+mod agreement;
 mod dkg;
 pub mod error;
 mod guard;
 mod key;
 mod memory;
+mod polynomial;
 mod public;
+mod refresh;
 mod registry;
+mod repair;
 mod rng;
 mod session;
 mod wire;
@@ -40,6 +48,8 @@ pub use dkg::*;
 pub use error::HoldfastFrostError;
 pub use key::*;
 pub use public::*;
+pub use refresh::*;
+pub use repair::*;
 #[cfg(feature = "test-seed")]
 pub use rng::seed;
 pub use session::*;
@@ -49,5 +59,5 @@ pub use session::*;
 /// Returns: the version.
 #[unsafe(no_mangle)]
 pub extern "C" fn holdfast_frost_abi_version() -> u32 {
-    1
+    2
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use frost_secp256k1_tr::keys::{PublicKeyPackage, Tweak};
 
-use crate::dkg::{count_r1, own_number, proof_holds, read_r1, share_holds, wrong_proof};
+use crate::dkg::{count_r1, dealt_group, own_number, proof_holds, read_r1, share_holds, wrong_proof};
 use crate::error::*;
 use crate::guard::{guarded, input, output, place};
 use crate::wire::{self, Path};
@@ -80,9 +80,8 @@ pub unsafe extern "C" fn holdfast_frost_public_derive(
         guarded(error, || {
             let r1 = input(r1, r1_len)?;
             let packages = read_r1(r1, count_r1(r1)?, threshold)?;
-            let commitments = packages.iter().map(|(id, package)| (*id, package.commitment())).collect();
             // The crate's post_dkg adds this tweak too: P = lift_x(A) + H_TapTweak(x(A))·G.
-            let derived = PublicKeyPackage::from_dkg_commitments(&commitments)?.tweak::<&[u8]>(None);
+            let derived = dealt_group(threshold, &packages).tweak::<&[u8]>(None);
             let bytes = wire::write_public(threshold, &derived)?;
             output(public, public_len, bytes.len())?.copy_from_slice(&bytes);
             Ok(())

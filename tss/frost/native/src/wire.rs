@@ -12,6 +12,7 @@ use frost_secp256k1_tr::{
 };
 
 use crate::error::*;
+use crate::polynomial::Point;
 
 pub(crate) type Suite = Secp256K1Sha256TR;
 /// A number below the group order. (Not called `Scalar`: the header generator takes namesakes for one type.)
@@ -157,6 +158,33 @@ pub(crate) fn complete<T>(what: &str, entries: &BTreeMap<u16, T>, members: u16) 
         .by(missing))
 }
 
+/// Refuses a map that does not hold exactly these members.
+pub(crate) fn exactly<T>(what: &str, entries: &BTreeMap<u16, T>, members: &[u16]) -> Result<(), Fault> {
+    let strangers: Vec<u16> = entries.keys().copied().filter(|member| !members.contains(member)).collect();
+    if !strangers.is_empty() {
+        let text = format!("{what} come from members who do not take part: leave them out");
+        return Err(Fault::new(HOLDFAST_FROST_STRANGER, text).by(strangers));
+    }
+    let missing: Vec<u16> = members.iter().copied().filter(|member| !entries.contains_key(member)).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(Fault::new(HOLDFAST_FROST_TOO_FEW, format!("{what} of some members are missing: wait for them"))
+        .by(missing))
+}
+
+/// Member numbers, strictly ascending.
+pub(crate) fn members(bytes: &[u8]) -> Result<Vec<u16>, Fault> {
+    let mut reader = Reader { what: "a list of members", rest: bytes };
+    let mut members = Vec::with_capacity(bytes.len() / 2);
+    let mut previous = 0;
+    while !reader.rest.is_empty() {
+        previous = reader.member(previous)?;
+        members.push(previous);
+    }
+    Ok(members)
+}
+
 /// Decodes each sender's bytes; when some fail, the first reason and all culprits.
 pub(crate) fn decode_each<T>(
     entries: &BTreeMap<u16, &[u8]>,
@@ -215,6 +243,40 @@ pub(crate) fn write_r1(package: &round1::Package) -> Result<Vec<u8>, Fault> {
     let mut bytes = package.commitment().serialize_whole()?;
     bytes.extend(package.proof_of_knowledge().serialize()?);
     Ok(bytes)
+}
+
+pub(crate) fn refresh_bytes(threshold: u16) -> usize {
+    POINT * usize::from(threshold - 1)
+}
+
+/// The commitments of a polynomial whose constant term is zero, which is left out.
+pub(crate) fn refresh_package(
+    threshold: u16,
+    bytes: &[u8],
+) -> Result<VerifiableSecretSharingCommitment, Fault> {
+    const WHAT: &str = "a refresh package";
+    if bytes.len() != refresh_bytes(threshold) || bytes.is_empty() {
+        return Err(length(WHAT, bytes.len(), refresh_bytes(threshold)));
+    }
+    let commitment = VerifiableSecretSharingCommitment::deserialize(bytes.chunks_exact(POINT))
+        .map_err(|_| element(WHAT))?;
+    canonical(WHAT, bytes, &commitment.serialize_whole()?)?;
+    Ok(commitment)
+}
+
+/// Points one after the other.
+pub(crate) fn points(what: &str, bytes: &[u8]) -> Result<Vec<Point>, Fault> {
+    bytes.chunks(POINT).map(|raw| point(what, raw)).collect()
+}
+
+fn point(what: &str, raw: &[u8]) -> Result<Point, Fault> {
+    let share = VerifyingShare::deserialize(raw).map_err(|_| element(what))?;
+    canonical(what, raw, &share.serialize()?)?;
+    Ok(share.to_element())
+}
+
+pub(crate) fn write_point(point: Point) -> Result<Vec<u8>, Fault> {
+    Ok(VerifyingShare::new(point).serialize()?)
 }
 
 /// One signer's pair of nonce commitments: hiding 33, binding 33.
