@@ -132,8 +132,8 @@ class OfficeNode:
         )
         peers.handle(PROPOSE, self.ceremony.on_propose)
 
-    async def follow(self, signed: SignedActivation) -> Active:
-        """What `Node` does once the record is known."""
+    async def follow(self, signed: SignedActivation, *, sign: bool = True) -> Active:
+        """What `Node` does once the record is known; an observer's does not `sign`."""
         node, peers = self.seat.node, self.seat.peers
         assert node is not None
         assert peers is not None
@@ -147,7 +147,7 @@ class OfficeNode:
             self.store,
             POLICY,
             self.office.committee.committee.threshold,
-            Signer(node, peers, peers.index, len(self.office.nodes)),
+            Signer(node, peers, peers.index, len(self.office.nodes)) if sign else None,
             self.office.time,
             lambda: None,
             self.look_again,
