@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import msgspec
 from aiohttp import web
 
+from tss import rehearsal_api
 from tss.key_proof import TEST, message_for_test, payload_for_test
 from tss.node import DkgFailed, KeyInfo, SessionInfo, SigningFailed, TssNode
 
@@ -44,6 +45,7 @@ def routes(tss: TssNode) -> list[web.RouteDef]:
         web.get("/v1/tss/peers", _told(api.peers)),
         web.post("/v1/tss/dkg", _told(api.dkg)),
         web.post("/v1/tss/sign-test", _told(api.sign_test)),
+        *rehearsal_api.routes(tss),
     ]
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from tss.envelope import Envelope, ReplayWindow
+from tss.frost.errors import FrostError
 
 LIFE_MS = 600_000
 _PER_MEMBER = 64  # remembered, over or not
@@ -59,5 +60,5 @@ class Guests:
 def _holds(rule: Rule, body: bytes) -> bool:
     try:
         return rule(body)
-    except ValueError:
+    except (ValueError, FrostError):
         return False

@@ -21,6 +21,7 @@ from typing import Any, Self
 import structlog
 
 from tss.approvals import Approvals
+from tss.backup import stored_chains
 from tss.dkg.committee import SignedCommittee
 from tss.dkg.faults import DkgFault
 from tss.dkg.transcript import RecoveryData
@@ -33,6 +34,7 @@ from tss.identity import HostIdentity
 from tss.key_proof import HELD, HeldKey, KeyProof, KeyTopics, held_request
 from tss.keyring import KeyFault, KeyInfo, Keyring
 from tss.peers import PeerError, Peers
+from tss.rehearsal import RehearsalTopics
 from tss.signing.approval import ApprovalPort
 from tss.signing_member import SigningMember
 from tss.signing_runner import SessionInfo, SigningFailed, SigningRunner
@@ -72,12 +74,13 @@ class TssNode:
         self._runner = SigningRunner(
             engine, identity, self.committee, peers, *shared, share_timeout=share_timeout
         )
+        self.rehearsals = RehearsalTopics(store, lambda: stored_chains(store), clock)
         self._topics = KeyTopics(identity.index, keyring, store)
         self._dkg_member = DkgMember(engine, sealer, identity, self.committee, keyring, store, clock)
         self._relay = DkgRelay(
             engine, sealer, self.committee, peers, keyring, self._topics, store, clock, self._runner.prove
         )
-        for part in (self._member, self._topics, self._dkg_member):
+        for part in (self._member, self._topics, self._dkg_member, self.rehearsals):
             part.register(peers)
         self._catching_up: asyncio.Task[None] | None = None
 

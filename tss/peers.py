@@ -102,7 +102,7 @@ class Peers:
 
     async def start(self, host: str, port: int) -> None:
         """Listen, and keep asking every member whether it is there."""
-        self._open_sessions()
+        self._open_sessions(self._others)
         app = web.Application(client_max_size=MAX_BODY + OVERHEAD)
         app.router.add_post("/peer/v1/{topic}", self._serve)
         self._runner = web.AppRunner(app, access_log=None, keepalive_timeout=90, shutdown_timeout=1)
@@ -110,13 +110,14 @@ class Peers:
         await web.TCPSite(self._runner, host, port, ssl_context=self._pins.server).start()
         self._tasks = [asyncio.create_task(self._keep_pinging(peer)) for peer in self._peers.values()]
 
-    def dial(self) -> None:
-        """Call only, as a restore or a rehearsal does: the port stays the running node's."""
-        self._open_sessions()
+    def dial(self, members: Iterable[int]) -> None:
+        """Call these members only, and listen to nobody, as a restore or a rehearsal does."""
+        self._open_sessions(members)
         self._tasks = [asyncio.create_task(self._keep_pinging(peer)) for peer in self._peers.values()]
 
-    def _open_sessions(self) -> None:
-        for i, member in self._others.items():
+    def _open_sessions(self, members: Iterable[int]) -> None:
+        for i in members:
+            member = self._others[i]
             connector = aiohttp.TCPConnector(
                 ssl=aiohttp.Fingerprint(member.tls_fingerprint), limit=32, keepalive_timeout=60
             )

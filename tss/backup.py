@@ -1,0 +1,221 @@
+"""Makes the public half of a backup from a folder, and a folder from both halves; remembers when that was done.
+
+The other half is the host key as words (`tss/words.py`). A restored node is a new start: it draws its own boot id,
+so no commitment of the lost one can be signed with, and it never had the lost one's nonces.
+"""
+
+import json
+import secrets
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from tss.dkg.committee import SignedCommittee
+from tss.files import write_atomically
+from tss.frost import bip340
+from tss.frost.engine import Engine
+from tss.hardening import LockedSecret
+from tss.identity import HostIdentity, TlsFiles, certificate_fingerprint, install, write_tls
+from tss.keyring import Keyring
+from tss.recovery import RecoveryChain, RecoveryFault, RecoveryFile, open_tls, seal_tls
+from tss.store import KeyRow, Store
+from tss.vault import Cost, HpkeSealer, ShareVault
+
+DOCUMENTS: Final = ("committee.json", "config.toml", "genesis.json")
+STANDING_FILE: Final = "backup.json"
+REHEARSE_EVERY: Final = 90 * 86400.0
+
+
+async def chains_of(folder: Path) -> tuple[RecoveryChain, ...]:
+    """The keys of a folder's signer.db; () when there is none yet."""
+    path = folder / "signer.db"
+    if not path.exists():
+        return ()
+    store = Store(path, time.time)
+    try:
+        return await stored_chains(store)
+    finally:
+        await store.close()
+
+
+async def stored_chains(store: Store) -> tuple[RecoveryChain, ...]:
+    """Every key of a store with its chain, oldest first."""
+    return tuple(
+        RecoveryChain(
+            row.sid, row.purpose, row.epoch, row.state, row.public, (row.recovery,), row.proof, row.at
+        )
+        for row in await store.keys()
+    )
+
+
+def make(
+    folder: Path, identity: HostIdentity, network: str, chains: Sequence[RecoveryChain], now: float
+) -> RecoveryFile:
+    """The recovery file of a folder, signed by its host key."""
+    fingerprint = identity.tls.fingerprint
+    key = identity.tls.key.read_bytes()
+    return RecoveryFile(
+        identity.name,
+        identity.host_key,
+        identity.peer_url,
+        network,
+        int(now),
+        identity.tls.certificate.read_text("ascii"),
+        seal_tls(identity, key, fingerprint, secrets.token_bytes(12)),
+        {name: (folder / name).read_text("utf-8") for name in DOCUMENTS if (folder / name).exists()},
+        tuple(chains),
+    ).signed(identity)
+
+
+def check_words(secret: bytearray, recovery: RecoveryFile) -> None:
+    """RecoveryFault when the words are another member's than the file."""
+    if not bip340.valid_secret(secret) or bip340.public_key(secret) != recovery.host_key:
+        raise RecoveryFault(
+            f"these words are not {recovery.name}'s host key: take the words and the file of one backup"
+        )
+
+
+async def build(
+    folder: Path,
+    secret: bytearray,
+    recovery: RecoveryFile,
+    committee: SignedCommittee,
+    chains: Sequence[RecoveryChain],
+    seal: tuple[bytearray, Cost] | None,
+) -> HostIdentity:
+    """Make a node's folder: identity, documents, signer.db with its keys, every share from its transcript.
+
+    `folder` must not exist. Wipes secret and passphrase. `seal` is passphrase and cost, None leaves the host key
+    open. Raises RecoveryFault, IdentityFault (no seat), DkgFault (a chain that is not sound).
+    """
+    check_words(secret, recovery)
+    _restore_tls(_private_folder(folder), secret, recovery)
+    passphrase, cost = seal if seal is not None else (None, None)
+    identity = install(folder, recovery.name, recovery.peer_url, secret, passphrase, cost)
+    seated = identity.seated(committee.committee)
+    for name, text in recovery.documents.items():
+        if name in DOCUMENTS:
+            write_atomically(folder / name, text.encode(), 0o644)
+    write_atomically(folder / "committee.json", committee.to_json().encode(), 0o644)
+    await _restore_keys(folder, seated, chains)
+    return seated
+
+
+def _private_folder(folder: Path) -> Path:
+    keys = folder / "keys"
+    folder.mkdir(mode=0o700)
+    keys.mkdir(mode=0o700)
+    return keys
+
+
+def _restore_tls(keys: Path, secret: bytearray, recovery: RecoveryFile) -> None:
+    write_atomically(keys / "tls.crt", recovery.tls_certificate.encode(), 0o644)
+    tls = TlsFiles(keys / "tls.key", keys / "tls.crt", keys / "peers")
+    bare = HostIdentity(
+        recovery.name, recovery.host_key, tls, recovery.peer_url, 0, LockedSecret(bytearray(secret))
+    )
+    try:
+        key = open_tls(bare, recovery.tls_key, certificate_fingerprint(keys / "tls.crt"))
+    finally:
+        bare.forget()
+    write_tls(keys, key, recovery.tls_certificate.encode())
+
+
+async def _restore_keys(folder: Path, identity: HostIdentity, chains: Sequence[RecoveryChain]) -> None:
+    store = Store(folder / "signer.db", time.time)
+    try:
+        for chain in chains:
+            recovery, later = chain.links[0], chain.links[1:]
+            if later:
+                raise RecoveryFault("this release cannot restore refreshed keys yet: use a later one")
+            row = KeyRow(
+                chain.sid,
+                chain.purpose,
+                chain.epoch,
+                chain.state,
+                chain.public,
+                recovery,
+                chain.proof,
+                chain.at,
+            )
+            await store.insert_key(row)
+        keyring = Keyring(store, ShareVault(folder / "keys", identity), Engine(), HpkeSealer(), identity)
+        await keyring.load()
+        try:
+            _check_restored(keyring, chains)
+        finally:
+            keyring.close()
+    finally:
+        await store.close()
+
+
+def _check_restored(keyring: Keyring, chains: Sequence[RecoveryChain]) -> None:
+    for chain in chains:
+        key = keyring.get(chain.sid)
+        if key is None or key.share.public.encode() != chain.public:
+            raise RecoveryFault(
+                f"the {chain.purpose} key of epoch {chain.epoch} does not come out of its own recovery data: "
+                "take another member's file with --chains"
+            )
+
+
+# When it was last done
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Whether this node could come back: one line for backup and one for rehearsal, each with its next move."""
+
+    backup_ok: bool
+    backup: str
+    rehearsal_ok: bool
+    rehearsal: str
+    rehearsed_at: float | None
+
+
+def note(folder: Path, what: str, heads: Mapping[str, str], now: float, **more: object) -> None:
+    """Remember a backup or a rehearsal, with the chain heads (hex by session id) it covered."""
+    known = _noted(folder)
+    known[what] = {"at": int(now), "keys": dict(heads), **more}
+    write_atomically(folder / STANDING_FILE, (json.dumps(known, indent=1) + "\n").encode(), 0o600)
+
+
+def heads_of(chains: Sequence[RecoveryChain]) -> dict[str, str]:
+    """Chain heads by session id, hex."""
+    return {chain.sid.hex(): chain.head.hex() for chain in chains}
+
+
+def standing(
+    folder: Path, heads: Mapping[str, str], now: float, *, clock: Callable[[float], str] = str
+) -> Standing:
+    """How a folder stands against the keys it holds now; `clock` writes a Unix time."""
+    known = _noted(folder)
+    made, tried = known.get("backup", {}), known.get("rehearsal", {})
+    new = {sid for sid, head in heads.items() if made.get("keys", {}).get(sid) != head}
+    backup_ok, backup = bool(made) and not new, "every key is in the backup of " + clock(made.get("at", 0))
+    if not made:
+        backup = f"never made: run `holdfast node backup --dir {folder} -o FILE`"
+    elif new:
+        backup = (
+            f"{len(new)} keys changed since the backup of {clock(made['at'])}: run `holdfast node backup "
+            f"--dir {folder} -o FILE --no-words`"
+        )
+    at = float(tried["at"]) if tried else None
+    how = f"run `holdfast node rehearse --dir {folder} --recovery FILE`"
+    if at is None:
+        return Standing(backup_ok, backup, rehearsal_ok=False, rehearsal=f"never: {how}", rehearsed_at=None)
+    days = int((now - at) // 86400)
+    words = "" if tried.get("words") else ", without the words"
+    text, ok = f"last on {clock(at)}, {days} days ago{words}", now - at <= REHEARSE_EVERY
+    return Standing(backup_ok, backup, ok, text if ok else f"{text}: {how}", at)
+
+
+def _noted(folder: Path) -> dict[str, Any]:
+    try:
+        known = json.loads((folder / STANDING_FILE).read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    sound = isinstance(known, dict) and all(isinstance(v, dict) and "at" in v for v in known.values())
+    return known if sound else {}

@@ -1,0 +1,235 @@
+"""Proving that a backup works, beside the running node: the restored share signs a test with the others.
+
+The running node announces the rehearsal's boot id to every member; only those that heard are called. They let
+that boot ask for test signatures and for the heads of their recovery chains, and for nothing else, and they write
+it down. The rehearsal has an engine and a signer.db of its own in a folder that is thrown away.
+"""
+
+import asyncio
+import shutil
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from tss.dkg.committee import SignedCommittee
+from tss.dkg.signed import is_slug
+from tss.frost.codec import DecodeError, Reader, Writer
+from tss.frost.engine import verify
+from tss.identity import HostIdentity
+from tss.key_proof import TEST, message_for_test, payload_for_test
+from tss.keyring import SERVING
+from tss.peers import PeerError, Peers, Refuse
+from tss.recovery import RecoveryChain
+from tss.signing.messages import SharesRequest
+from tss.signing_member import REQUEST, SHARES, Ask
+from tss.store import Store
+
+if TYPE_CHECKING:
+    from tss.node import TssNode
+
+ANNOUNCE: Final = "tss.rehearsal"
+HEADS: Final = "tss.recovery.heads"
+
+_BOOT_ID: Final = 16
+_MAX_HEADS: Final = 1024
+_SECONDS: Final = 20.0
+_TRIES: Final = 5
+
+
+class RehearsalFailed(Exception):
+    """The backup did not prove itself; the sentence says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What a member says of one key's chain: how many links, and the hash that names them."""
+
+    sid: bytes
+    purpose: str
+    epoch: int
+    links: int
+    head: bytes
+
+
+class RehearsalTopics:
+    """A running node's side: it lets announced rehearsals of the others in, and announces its own."""
+
+    def __init__(
+        self,
+        store: Store,
+        chains: Callable[[], Awaitable[Sequence[RecoveryChain]]],
+        clock: Callable[[], float],
+    ) -> None:
+        self._store, self._chains, self._clock = store, chains, clock
+        self._peers: Peers | None = None
+
+    def register(self, peers: Peers) -> None:
+        """Answer ANNOUNCE and HEADS, and say what guests may ask."""
+        self._peers = peers
+        peers.handle(ANNOUNCE, self._announced)
+        peers.handle(HEADS, self._heads)
+        peers.guests.allow(HEADS, lambda body: not body)
+        peers.guests.allow(REQUEST, lambda body: Ask.decode(body).purpose == TEST)
+        peers.guests.allow(SHARES, lambda body: SharesRequest.decode(body).purpose == TEST)
+
+    async def announce(self, boot_id: bytes) -> dict[int, bytes | PeerError]:
+        """Tell all others that this boot id is a rehearsal of ours; who answered b"" lets it in."""
+        assert self._peers is not None, "registered first"
+        await self._note("rehearsal", f"ours begins, boot {boot_id.hex()}")
+        return await self._peers.gather(ANNOUNCE, boot_id, timeout=5)
+
+    async def ended(self, boot_id: bytes, said: str) -> None:
+        """Write down how our rehearsal went."""
+        await self._note("rehearsal", f"ours ended, boot {boot_id.hex()}: {said}")
+
+    async def _note(self, kind: str, detail: str) -> None:
+        async with self._store.transaction() as db:
+            await self._store.audit(db, kind, detail)
+
+    async def _announced(self, member: int, body: bytes) -> bytes:
+        assert self._peers is not None, "registered first"
+        if len(body) != _BOOT_ID:
+            raise Refuse("malformed", "an announcement is a boot id of 16 bytes")
+        self._peers.guests.announce(member, body, int(self._clock() * 1000))
+        await self._note("rehearsal", f"{self._peers.name(member)} announced boot {body.hex()}")
+        return b""
+
+    async def _heads(self, _member: int, body: bytes) -> bytes:
+        if body:
+            raise Refuse("malformed", "this question has no body")
+        return encode_heads(await self._chains())
+
+
+def encode_heads(chains: Sequence[RecoveryChain]) -> bytes:
+    """u16 count, then per key: sid 32, purpose, u32 epoch, u16 links, head 32."""
+    writer = Writer().u16(len(chains))
+    for chain in chains:
+        writer.raw(chain.sid, 32).text(chain.purpose, 32).u32(chain.epoch).u16(len(chain.links))
+        writer.raw(chain.head, 32)
+    return writer.done()
+
+
+def decode_heads(data: bytes) -> list[Head]:
+    """DecodeError for anything but what `encode_heads` writes."""
+    reader = Reader(data, 2 + _MAX_HEADS * 128)
+    count = reader.between(reader.u16(), 0, _MAX_HEADS, "the number of keys")
+    heads = [
+        Head(reader.raw(32), reader.text(32), reader.u32(), reader.u16(), reader.raw(32))
+        for _ in range(count)
+    ]
+    reader.finish()
+    if not all(is_slug(head.purpose) for head in heads):
+        raise DecodeError("a purpose is 1 to 32 of a-z, 0-9 and -")
+    return heads
+
+
+async def ask_heads(peers: Peers, members: Sequence[int]) -> dict[str, list[Head]]:
+    """By name what each member that answers says of its chains."""
+    found: dict[str, list[Head]] = {}
+    for member, answer in (await peers.gather(HEADS, b"", timeout=5, members=members)).items():
+        if isinstance(answer, bytes):
+            try:
+                found[peers.name(member)] = decode_heads(answer)
+            except DecodeError:
+                continue
+    return found
+
+
+def older_than(chains: Sequence[RecoveryChain], heads: dict[str, list[Head]]) -> str | None:
+    """Why these chains must not be restored: a member holds a longer one, or a key they do not know."""
+    own = {chain.sid: chain for chain in chains}
+    for name, theirs in heads.items():
+        for head in theirs:
+            chain = own.get(head.sid)
+            what = f"the {head.purpose} key of epoch {head.epoch}"
+            if chain is None:
+                return f"{name} holds {what}, which this recovery file does not know: it was made later"
+            if head.links > len(chain.links):
+                return (
+                    f"{name} holds {head.links} certificates of {what}, this recovery file {len(chain.links)}: "
+                    "the share was refreshed since, and the old one is good for nothing"
+                )
+            if head.links == len(chain.links) and head.head != chain.head:
+                return f"{name} holds another history of {what} than this recovery file"
+    return None
+
+
+async def until_some_heard(peers: Peers, members: Sequence[int], needed: int, seconds: float) -> list[int]:
+    """Wait until `needed` of these members answered, or the time is over; who did."""
+    deadline = time.monotonic() + seconds
+    while True:
+        up = [member for member in members if peers.seen[member].down is None]
+        if len(up) >= needed or time.monotonic() > deadline:
+            return up
+        await asyncio.sleep(0.05)
+
+
+Announce = Callable[[bytes], Awaitable[Sequence[int]]]
+
+
+async def rehearse(
+    folder: Path,
+    committee: SignedCommittee,
+    identity: HostIdentity,
+    chains: Sequence[RecoveryChain],
+    announce: Announce,
+) -> dict[str, bytes]:
+    """Sign one test per serving key from a restored `folder`; signatures by purpose. The folder is removed.
+
+    `announce` has the running node tell the others, and gives who heard. RehearsalFailed says what went wrong.
+    """
+    from tss.node import TssNode
+
+    peers = Peers(committee.committee, identity.index, identity.tls, identity, ping_every=0.5)
+    try:
+        heard = list(await announce(peers.boot_id))
+        needed = committee.committee.threshold - 1
+        peers.dial(heard)
+        up = await until_some_heard(peers, heard, needed, _SECONDS)
+        if len(up) < needed:
+            raise RehearsalFailed(
+                f"{len(up)} of the {needed} others needed answer the rehearsal: try again when they are up"
+            )
+        reason = older_than(chains, await ask_heads(peers, up))
+        if reason is not None:
+            raise RehearsalFailed(f"{reason}: make a new backup with `holdfast node backup`")
+        node = await TssNode.open(folder, committee, identity, peers)
+        try:
+            return {purpose: await _prove(node, purpose) for purpose in _serving(chains)}
+        finally:
+            await node.close()
+    finally:
+        await peers.close()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _serving(chains: Sequence[RecoveryChain]) -> list[str]:
+    purposes = sorted({chain.purpose for chain in chains if chain.state in SERVING})
+    if not purposes:
+        raise RehearsalFailed(
+            "the recovery file holds no serving key: make keys, then a backup, then rehearse"
+        )
+    return purposes
+
+
+async def _prove(node: "TssNode", purpose: str) -> bytes:
+    """One test signature that holds our restored share; others may be quicker, so it is asked for a few times."""
+    from tss.signing_runner import SigningFailed
+
+    public = node.public(purpose)
+    assert public is not None, "a serving key was restored"
+    for attempt in range(_TRIES):
+        payload = payload_for_test(purpose, b"rehearsal %d " % attempt + node.boot_id.hex().encode())
+        try:
+            (signature,) = await node.sign(TEST, payload)
+        except SigningFailed as failed:
+            raise RehearsalFailed(
+                f"the others did not sign with the restored {purpose} share: {failed}"
+            ) from failed
+        if not verify(public.x_only, message_for_test(payload), signature):
+            raise RehearsalFailed(f"the test signature under the {purpose} key is not valid: report this")
+        if node.identity.index in node.sessions()[0].members:
+            return signature
+    raise RehearsalFailed(f"the restored {purpose} share was never among the quickest: try again")
