@@ -246,11 +246,14 @@ class Office:
             if node.active is not None and (not which or i in which):
                 await node.round()
 
-    async def until(self, condition: Callable[[], Any], what: str, *which: int, turns: int = 200) -> None:
-        """Turns until something holds; sessions run between them."""
+    async def until(
+        self, condition: Callable[[], Any], what: str, *which: int, turns: int = 200, passing: float = 0
+    ) -> None:
+        """Turns until something holds; sessions run between them, and so many seconds pass at each."""
         for _ in range(turns):
             if condition():
                 return
+            self.now += passing
             await self.round(*which)
             await asyncio.sleep(0.01)  # a session's messages travel
         raise AssertionError(f"{turns} turns in vain for {what}")

@@ -134,7 +134,7 @@ async def test_an_observer_learns_deposits_from_manifests_and_tells_what_operato
         watcher = it.nodes[2]
         await watcher.down()
         outpoint = await it.deposit()
-        await it.until(lambda: it.spender(it.views()[0].treasury.tip), "a sweep", 0, 1)
+        await it.until(lambda: it.spender(it.views()[0].treasury.tip), "a sweep", 0, 1, passing=1)
         it.mine(PARAMS.k)
         for _ in range(12):
             it.now += 5
