@@ -13,7 +13,8 @@ from anchor.btc.ids import OutPoint
 from anchor.problem import Problem, answer
 from anchor.rollup.activation import ActivationRefused
 from bridge.api import VERSION, health_of
-from bridge.api_wire import ConfirmTip, Consent, GenesisCoins, NodeStatus
+from bridge.api_wire import CheckView, ConfirmTip, Consent, GenesisCoins, NodeStatus
+from bridge.care import care_of
 from bridge.ceremony import Ceremony, CeremonyFault
 from bridge.node import Node
 from tss.keyring import KeyFault
@@ -69,7 +70,7 @@ class AdminApi:
                 rollup_final=node.follower.final,
                 status=health.status,
                 paused=health.paused,
-                checks=health.checks,
+                checks=[*health.checks, *(CheckView(c.name, c.ok, c.text) for c in await care_of(node))],
                 alarms=health.alarms,
             )
         )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from anchor.cli_tools import FOLDER, JSON, Failed, lines, show, table
+from bridge.cli_backup import PASSPHRASE, backup, passphrase_command, rehearse, restore
 
 if TYPE_CHECKING:
     from bridge.config import Config
@@ -16,17 +17,16 @@ if TYPE_CHECKING:
 PORT = click.IntRange(1, 65535)
 ADMIN_PORT = click.IntRange(0, 65535)
 DATABASES: tuple[Literal["node"], Literal["signer"]] = ("node", "signer")
-PASSPHRASE = click.option(
-    "--passphrase-fd",
-    type=click.IntRange(0),
-    help="File descriptor to read the passphrase from, e.g. --passphrase-fd 3 3< FILE.",
-)
 NETWORKS = click.Choice(["mainnet", "testnet3", "testnet4", "signet", "regtest"])
 
 
 @click.group()
 def node() -> None:
     """Make, run, upgrade and watch a node."""
+
+
+for _command in (passphrase_command, backup, restore, rehearse):
+    node.add_command(_command)
 
 
 @node.command()

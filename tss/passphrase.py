@@ -69,6 +69,25 @@ def read_descriptor(descriptor: int, limit: int = MAX_BYTES) -> bytearray:
     return _line(given, limit)
 
 
+def read_all(descriptor: int, limit: int) -> bytearray:
+    """Everything up to the end, lines and all; PassphraseFault when it cannot be read or is too long."""
+    given, part = bytearray(), bytearray(limit + 1)
+    try:
+        while len(given) <= limit and (size := os.readv(descriptor, [part])):
+            given += memoryview(part)[:size]
+    except OSError as error:
+        raise PassphraseFault(
+            f"file descriptor {descriptor} cannot be read ({error.strerror}): open it for this command, "
+            f"e.g. {descriptor}< FILE"
+        ) from error
+    finally:
+        wipe(part)
+    if len(given) > limit:
+        wipe(given)
+        raise PassphraseFault(f"more than {limit} bytes came: give the words alone")
+    return given
+
+
 def prompt(text: str) -> bytearray:
     """Ask on the terminal without showing what is typed; PassphraseFault when there is none."""
     try:

@@ -62,7 +62,7 @@ class RehearsalTopics:
         chains: Callable[[], Awaitable[Sequence[RecoveryChain]]],
         clock: Callable[[], float],
     ) -> None:
-        self._store, self._chains, self._clock = store, chains, clock
+        self._store, self.chains, self._clock = store, chains, clock
         self._peers: Peers | None = None
 
     def register(self, peers: Peers) -> None:
@@ -99,7 +99,7 @@ class RehearsalTopics:
     async def _heads(self, _member: int, body: bytes) -> bytes:
         if body:
             raise Refuse("malformed", "this question has no body")
-        return encode_heads(await self._chains())
+        return encode_heads(await self.chains())
 
 
 def encode_heads(chains: Sequence[RecoveryChain]) -> bytes:

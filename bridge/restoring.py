@@ -1,0 +1,110 @@
+"""Brings a node's folder back, for good or for a rehearsal, with the other members' word on what is newest."""
+
+import asyncio
+import os
+import shutil
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from anchor.cli_http import HttpClient
+from anchor.cli_tools import Failed
+from tss import backup as backups
+from tss import rehearsal
+from tss.dkg.committee import SignedCommittee
+from tss.identity import HostIdentity
+from tss.peers import Peers
+from tss.recovery import RecoveryChain, RecoveryFile
+from tss.vault import REGTEST, Cost
+
+_ASK_SECONDS = 6.0
+
+
+async def restore(
+    folder: Path,
+    secret: bytearray,
+    file: RecoveryFile,
+    committee: SignedCommittee,
+    chains: Sequence[RecoveryChain],
+    seal: tuple[bytearray, Cost] | None,
+    *,
+    offline: bool,
+) -> None:
+    """Build the folder beside its place, ask the others, only then put it there; a refusal leaves nothing."""
+    building = folder.with_name(f"{folder.name}.restoring")
+    _clear(building)
+    try:
+        identity = await backups.build(building, secret, file, committee, chains, seal)
+        try:
+            if not offline:
+                await _ask_others(committee, identity, chains)
+        finally:
+            identity.forget()
+        building.rename(folder)
+    except BaseException:
+        _clear(building)
+        raise
+
+
+async def _ask_others(
+    committee: SignedCommittee, identity: HostIdentity, chains: Sequence[RecoveryChain]
+) -> None:
+    """Failed when a member holds newer keys, or when none answers."""
+    peers = Peers(committee.committee, identity.index, identity.tls, identity, ping_every=0.5)
+    others = list(peers.seen)
+    try:
+        peers.dial(others)
+        up = await rehearsal.until_some_heard(peers, others, len(others), _ASK_SECONDS)
+        heads = await rehearsal.ask_heads(peers, up)
+    finally:
+        await peers.close()
+    if not heads:
+        raise Failed(
+            "no other member answers, so nobody can say whether this backup is the newest: try again when one is "
+            "up, or give --offline if you know that it is"
+        )
+    reason = rehearsal.older_than(chains, heads)
+    if reason is not None:
+        raise Failed(f"{reason}: take a newer file, or another member's newest one with --chains FILE")
+
+
+async def rehearse(
+    folder: Path,
+    client: HttpClient,
+    secret: bytearray,
+    file: RecoveryFile,
+    committee: SignedCommittee,
+    chains: Sequence[RecoveryChain],
+) -> dict[str, bytes]:
+    """Signatures by purpose, from a folder that is thrown away; the running node announces and notes it."""
+    place = folder / f"rehearsal-{os.getpid()}"
+    _clear(place)
+    boots: list[str] = []
+
+    async def announce(boot_id: bytes) -> Sequence[int]:
+        boots.append(boot_id.hex())
+        heard = await asyncio.to_thread(client.post, "/v1/tss/rehearsals", {"boot_id": boot_id.hex()})
+        names = [member.name for member in committee.committee.members]
+        return [names.index(name) + 1 for name in heard["announced"] if name in names]
+
+    said = "it failed"
+    try:
+        # Nobody ever opens this seal: the passphrase is drawn here and gone, so the folder is worth nothing.
+        throw_away = (bytearray(os.urandom(32)), REGTEST)
+        identity = await backups.build(place, secret, file, committee, chains, throw_away)
+        try:
+            signatures = await rehearsal.rehearse(place, committee, identity, chains, announce)
+        finally:
+            identity.forget()
+        said = f"the restored share signed under {', '.join(sorted(signatures))}"
+        return signatures
+    finally:
+        _clear(place)
+        for boot_id in boots:
+            ended = {"boot_id": boot_id, "said": said}
+            with suppress(Failed):  # the node has gone: what was proved stays proved
+                await asyncio.to_thread(client.post, "/v1/tss/rehearsals/ended", ended)
+
+
+def _clear(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
