@@ -38,7 +38,10 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Committee(Encoded):
-    """Who signs for one key epoch; a member's index is its position + 1. Raises CommitteeFault if unsound."""
+    """Who signs for one key epoch; a member's index is its position + 1. Raises CommitteeFault if unsound.
+
+    `previous` is the hash of the committee file that this one succeeds, empty in the first.
+    """
 
     KIND: ClassVar[int] = 1
     LIMIT: ClassVar[int] = 64 * 1024
@@ -47,8 +50,11 @@ class Committee(Encoded):
     epoch: int
     threshold: int
     members: tuple[Member, ...]
+    previous: bytes = b""
 
     def __post_init__(self) -> None:
+        if len(self.previous) not in (0, 32):
+            raise CommitteeFault("previous is the 32-byte hash of the committee file before, or left out")
         if not is_slug(self.name) or not is_slug(self.chain):
             raise CommitteeFault("names of committee and chain are 1 to 32 characters of a-z, 0-9 and -")
         if not 0 <= self.epoch < 1 << 32:
@@ -103,12 +109,14 @@ class Committee(Encoded):
         return next((i for i, m in enumerate(self.members, 1) if m.host_key == host_key), None)
 
     def write(self, writer: Writer) -> None:
-        """name, chain, u32 epoch, u16 threshold, u16 n, then each member."""
+        """name, chain, u32 epoch, u16 threshold, u16 n, each member, and previous unless it is empty."""
         writer.text(self.name, 32).text(self.chain, 32).u32(self.epoch).u16(self.threshold)
         writer.u16(len(self.members))
         for member in self.members:
             writer.text(member.name, 32).raw(member.host_key, 32).raw(member.tls_fingerprint, 32)
             writer.text(member.peer_url, MAX_URL)
+        if self.previous:
+            writer.raw(self.previous, 32)
 
     @classmethod
     def read(cls, reader: Reader) -> Self:
@@ -121,7 +129,7 @@ class Committee(Encoded):
                 Member(reader.text(32), reader.raw(32), reader.raw(32), reader.text(MAX_URL))
                 for _ in range(count)
             )
-            return cls(name, chain, epoch, threshold, members)
+            return cls(name, chain, epoch, threshold, members, reader.raw(32) if reader.left else b"")
         except CommitteeFault as fault:
             raise DecodeError(fault.reason) from fault
 
@@ -199,13 +207,15 @@ class SignedCommittee:
             }
             for m, s in zip(c.members, self.signatures, strict=True)
         ]
-        form = {
+        form: dict[str, object] = {
             "chain": c.chain,
             "epoch": c.epoch,
             "members": members,
             "name": c.name,
             "threshold": c.threshold,
         }
+        if c.previous:
+            form["previous"] = c.previous.hex()
         return json.dumps(form, indent=2, sort_keys=True) + "\n"
 
     @classmethod
@@ -217,13 +227,16 @@ class SignedCommittee:
             form = json.loads(text)
         except (ValueError, RecursionError) as error:
             raise CommitteeFault(f"the committee file is no JSON: {error}") from error
-        form = _object(form, {"chain": str, "epoch": int, "members": list, "name": str, "threshold": int})
+        later = isinstance(form, dict) and "previous" in form
+        form = _object(form, {**_FORM, "previous": str} if later else _FORM)
+        previous = _hex(form, "previous", 32) if later else b""
         rows = [_object(row, _MEMBER_FORM) for row in form["members"]]
         members = tuple(
             Member(r["name"], _hex(r, "host_key", 32), _hex(r, "tls_fingerprint", 32), r["peer_url"])
             for r in rows
         )
-        committee = Committee(form["name"], form["chain"], form["epoch"], form["threshold"], members)
+        named = (form["name"], form["chain"], form["epoch"], form["threshold"])
+        committee = Committee(*named, members, previous)
         signatures = tuple(
             None if r["signature"] is None else _hex(r, "signature", SIGNATURE_SIZE) for r in rows
         )
@@ -238,6 +251,14 @@ class SignedCommittee:
                 (index,),
             )
 
+
+_FORM: Mapping[str, type | tuple[type, ...]] = {
+    "chain": str,
+    "epoch": int,
+    "members": list,
+    "name": str,
+    "threshold": int,
+}
 
 _MEMBER_FORM: Mapping[str, type | tuple[type, ...]] = {
     "host_key": str,

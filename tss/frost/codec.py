@@ -113,6 +113,11 @@ class Reader:
             raise DecodeError(f"a flag is 0 or 1, not {value}")
         return value == 1
 
+    @property
+    def left(self) -> int:
+        """How many bytes are still to be taken."""
+        return len(self._data) - self._at
+
     def between(self, value: int, low: int, high: int, what: str) -> int:
         """Pass `value` on when low ≤ value ≤ high."""
         if not low <= value <= high:

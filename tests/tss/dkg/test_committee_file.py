@@ -114,3 +114,18 @@ def test_truncated_committee_bytes_are_refused():
             Committee.decode(encoded[:size])
     with pytest.raises(DecodeError):
         Committee.decode(encoded + b"\0")
+
+
+def test_a_file_names_the_one_it_succeeds_and_its_hash_shows_it():
+    first = signed()[0].committee
+    later = replace(first, epoch=first.epoch + 1, previous=first.hash)
+    assert Committee.decode(later.encode()) == later
+    assert SignedCommittee.from_json(SignedCommittee.unsigned(later).to_json()).committee == later
+    assert later.hash != replace(later, previous=bytes(32)).hash != replace(later, previous=b"").hash
+    assert "previous" not in signed()[0].to_json(), "the first file has none"
+    with pytest.raises(CommitteeFault, match="32-byte hash"):
+        replace(first, previous=b"short")
+    text = SignedCommittee.unsigned(later).to_json()
+    for bad in (later.previous.hex()[:-2], later.previous.hex().upper(), ""):
+        with pytest.raises(CommitteeFault):
+            SignedCommittee.from_json(text.replace(later.previous.hex(), bad))
