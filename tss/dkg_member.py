@@ -1,7 +1,8 @@
 """A member's answers while a key is generated: rounds in memory, the outcome in the store.
 
-What a relay sends is checked by the pure steps of `tss/dkg`. A round's state lives in memory only: a member
-that is killed lets that attempt fail, and a new one starts from nothing. After the certificate the recovery
+What a relay sends is checked by the pure steps of `tss/dkg`. Until R2 a round's state lives in memory only: a
+member that is killed lets that attempt fail, and a new one starts from nothing. Before R2 leaves, what is needed to
+go on is stored, and a member that is killed later answers the relay's next call. After the certificate the recovery
 data is enough, so any member may bring it at any time.
 """
 
@@ -9,18 +10,21 @@ import asyncio
 import secrets
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import structlog
 
 from tss.dkg import participant
 from tss.dkg.committee import Committee
-from tss.dkg.faults import DkgFault
-from tss.dkg.messages import R1Set, R2Set, Roster, RosterEntry
+from tss.dkg.faults import DkgFault, ViewsDiffer
+from tss.dkg.messages import R3, Complaint, R1Set, R2Set, Roster, RosterEntry
 from tss.dkg.participant import State1, State2
 from tss.dkg.ports import Identity, Sealer
 from tss.dkg.signed import read_purpose
-from tss.dkg.transcript import RecoveryData
+from tss.dkg.transcript import Halfway, RecoveryData, Transcript
+from tss.dkg_views import Views
+from tss.evidence import collect
+from tss.evidence_gossip import EvidenceBook
 from tss.frost.codec import DecodeError, Reader, Writer
 from tss.frost.engine import Engine
 from tss.frost.errors import FrostError
@@ -46,14 +50,15 @@ class _Attempt:
 
     entry: RosterEntry
     relay: int
-    boot_id: bytes
+    boot_id: bytes  # the relay's; empty until it calls after our restart
     begun: float = field(default_factory=time.monotonic)
     roster: Roster | None = None
     first: State1 | None = None
     second: State2 | None = None
+    said: tuple[bytes, R3 | Complaint] | None = None  # hash of all R2, and our answer to them: one for ever
 
     def close(self) -> None:
-        if self.first is not None:
+        if self.first is not None and self.first.secret is not None:
             self.first.secret.close()
 
 
@@ -69,16 +74,20 @@ class DkgMember:
         keyring: Keyring,
         store: Store,
         clock: Callable[[], float],
+        book: EvidenceBook,
     ) -> None:
         self._engine, self._sealer, self._identity = engine, sealer, identity
         self._committee, self._keyring, self._store, self._clock = committee, keyring, store, clock
+        self._book, self.views = book, Views(committee, book)
         self._attempts: dict[str, _Attempt] = {}
+        self._ending = asyncio.Lock()
         self._peers: Peers | None = None
         self._log = structlog.get_logger("tss.dkg")
 
     def register(self, peers: Peers) -> None:
         """Answer the topics of a DKG."""
         self._peers = peers
+        self.views.register(peers)
         for topic, answer in (
             (OFFER, self._offer),
             (ROUND1, self._round1),
@@ -88,6 +97,44 @@ class DkgMember:
             (FAIL, self._fail),
         ):
             peers.handle(topic, _named(answer))
+
+    async def load(self) -> None:
+        """Take up what a restart left: go on where R2 is out, give up where it is not."""
+        for row in await self._store.begun_attempts(self._committee.epoch):
+            ours = row.relay == self._identity.index  # a relay's own rounds died with it
+            if row.state == "open" or (row.state == "sent" and ours):
+                reason = f"this node was restarted {'while it drove this' if ours else 'before it sent R2'}"
+                await self._store.save_attempt(replace(row, state="failed", reason=reason))
+                continue
+            fresh = not ours and self._clock() - row.at < _ATTEMPT_SECONDS
+            if fresh and not self._keyring.of(row.purpose, row.epoch):
+                self._resume(row)
+
+    def _resume(self, row: AttemptRow) -> None:
+        try:
+            if row.state == "sent":
+                halfway = Halfway.decode(row.transcript)
+                said = None
+            else:
+                transcript = Transcript.decode(row.transcript)
+                own = transcript.r2s.of(self._identity.index)
+                halfway, said = Halfway(transcript.roster, transcript.r1s, own), self._said(transcript)
+            second = participant.resume(self._sealer, self._identity, self._committee, halfway)
+        except (DecodeError, DkgFault, FrostError) as error:
+            self._log.warning("a key generation cannot go on", purpose=row.purpose, why=str(error))
+            return
+        entry = halfway.roster.entries[self._identity.index - 1]
+        attempt = _Attempt(entry, row.relay, b"", roster=halfway.roster, first=second.first, second=second)
+        attempt.said = said
+        self._attempts[row.purpose] = attempt
+        self.views.saw(halfway.roster.sid, halfway.r1s)
+        self._log.info("key generation goes on", purpose=row.purpose, attempt=row.attempt, state=row.state)
+
+    def _said(self, transcript: Transcript) -> tuple[bytes, R3]:
+        """The R3 that was stored as said: the same T, signed again."""
+        public = self._engine.dkg_public(transcript.r1s.packages, self._committee.threshold)
+        r3 = R3(transcript.roster.sid, self._identity.index, transcript.hash(public))
+        return transcript.r2s.hash, r3.signed(self._identity)
 
     async def _offer(self, relay: int, body: bytes) -> bytes:
         purpose, epoch, attempt = read_offer_request(body)
@@ -120,7 +167,7 @@ class DkgMember:
         """Whether its relay is still there, in the same boot, and not too slow."""
         late = time.monotonic() - attempt.begun > _ATTEMPT_SECONDS
         seen = None if self._peers is None else self._peers.seen.get(attempt.relay)
-        there = seen is None or (seen.down is None and seen.boot_id == attempt.boot_id)
+        there = seen is None or (seen.down is None and attempt.boot_id in (b"", seen.boot_id))
         return there and not late
 
     def _boot_of(self, relay: int) -> bytes:
@@ -145,28 +192,58 @@ class DkgMember:
     async def _round2(self, relay: int, body: bytes) -> bytes:
         attempt, rest = self._find(relay, body)
         r1s = R1Set.decode(rest)
-        if attempt.first is None or attempt.second is not None:
+        if attempt.first is None:
             raise Refuse("order", "this round is over: start a new attempt")
-        attempt.second, r2 = await asyncio.to_thread(
-            participant.step2, self._engine, self._sealer, attempt.first, r1s
-        )
+        if attempt.second is not None:  # asked again, perhaps after a restart: the same R2, never another
+            if attempt.second.r1s.hash != r1s.hash:
+                raise Refuse("order", "we sent R2 for other R1 than these: start a new attempt")
+            return attempt.second.r2.encode()
+        self.views.saw(body[:32], r1s)
+        try:
+            second, r2 = await asyncio.to_thread(
+                participant.step2, self._engine, self._sealer, attempt.first, r1s
+            )
+        except DkgFault as fault:
+            await self._book.report(collect.of_fault(self._committee, attempt.first.roster, fault))
+            raise
+        attempt.second = second
+        # Before R2 leaves it is durable: whoever saw it finds us again after a restart.
+        await self._note(attempt, "sent", "", Halfway(attempt.first.roster, r1s, r2).encode())
         return r2.encode()
 
     async def _round3(self, relay: int, body: bytes) -> bytes:
         attempt, rest = self._find(relay, body)
         r2s = R2Set.decode(rest)
-        if attempt.second is None or attempt.roster is None:
+        if attempt.second is None:
             raise Refuse("order", "round 2 comes first: start a new attempt")
-        second, attempt.second = attempt.second, None
-        done = await asyncio.to_thread(participant.step3, self._engine, self._sealer, second, r2s)
-        if not isinstance(done, tuple):
+        if attempt.said is not None:
+            if attempt.said[0] != r2s.hash:
+                raise Refuse("order", "we ended round 3 on other R2 than these: start a new attempt")
+            return attempt.said[1].encode()
+        self.views.saw(body[:32], attempt.second.r1s, r2s)
+        async with self._ending:  # two calls at once must not end in two answers
+            if attempt.said is None:
+                attempt.said = r2s.hash, await self._end(attempt, attempt.second, r2s)
+        return attempt.said[1].encode()
+
+    async def _end(self, attempt: _Attempt, second: State2, r2s: R2Set) -> R3 | Complaint:
+        try:
+            done = await asyncio.to_thread(participant.step3, self._engine, self._sealer, second, r2s)
+        except DkgFault as fault:
+            await self._book.report(collect.of_fault(self._committee, second.first.roster, fault))
+            if isinstance(fault, ViewsDiffer):
+                await self.views.compare(second.first.roster.sid)
+            raise
+        if isinstance(done, Complaint):
             await self._note(attempt, "failed", f"we complained about members {done.accused}")
-            return done.encode()
+            transcript = Transcript(self._committee, second.first.roster, second.r1s, r2s)
+            await self._book.report(collect.complaint(transcript, done))
+            return done
         state, r3 = done
         # Before R3 leaves the transcript is durable: with it and the host key a late certificate is a key.
         await self._note(attempt, "signed", "", state.transcript.encode())
         state.key.close()
-        return r3.encode()
+        return r3
 
     async def _accept(self, _relay: int, body: bytes) -> bytes:
         recovery = RecoveryData.decode(body)
@@ -184,13 +261,14 @@ class DkgMember:
         del self._attempts[purpose]
         attempt.close()
         row = None if attempt.roster is None else await self._store.attempt(attempt.roster.sid)
-        if row is not None and row.state == "open":  # what we signed may still become a key
+        if row is not None and row.state in ("open", "sent"):  # what we signed may still become a key
             await self._note(attempt, "failed", reason)
         return b""
 
     def _find(self, relay: int, body: bytes) -> tuple[_Attempt, bytes]:
         for attempt in self._attempts.values():
             if attempt.roster is not None and attempt.roster.sid == body[:32] and attempt.relay == relay:
+                attempt.boot_id = attempt.boot_id or self._boot_of(relay)
                 return attempt, body[32:]
         raise Refuse("unknown-attempt", "we are in no such attempt of yours: start a new one")
 

@@ -5,6 +5,7 @@ returns the key that is there when all is done. A failed attempt leaves every se
 """
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
@@ -13,12 +14,15 @@ import structlog
 from tss import dkg_member
 from tss.dkg import relay
 from tss.dkg.committee import Committee
-from tss.dkg.faults import DkgFault
+from tss.dkg.faults import BadProof, BadShare, DkgFault, Equivocation, ViewsDiffer
 from tss.dkg.judge import judge
 from tss.dkg.messages import R3, R1Set, R2Set, Roster
 from tss.dkg.ports import Sealer
 from tss.dkg.signed import is_slug
 from tss.dkg.transcript import RecoveryData, Transcript
+from tss.dkg_views import Views
+from tss.evidence import collect
+from tss.evidence_gossip import EvidenceBook
 from tss.frost.codec import DecodeError
 from tss.frost.engine import Engine
 from tss.frost.errors import FrostError
@@ -29,6 +33,8 @@ from tss.signing_runner import SigningFailed
 from tss.store import Store
 
 _ROUND_SECONDS = 30.0
+_RESTART_SECONDS = 20.0  # how long a round waits for a member that went away in it
+_PAUSE_SECONDS = 0.2
 _PURPOSES = "treasury, anchor, mint"
 
 
@@ -59,10 +65,12 @@ class DkgRelay:
         store: Store,
         clock: Callable[[], float],
         prove: Prove,
+        views: Views,
+        book: EvidenceBook,
     ) -> None:
         self._engine, self._sealer, self._committee, self._peers = engine, sealer, committee, peers
         self._keyring, self._topics, self._store, self._clock = keyring, topics, store, clock
-        self._prove = prove
+        self._prove, self._views, self._book = prove, views, book
         self._one_at_a_time = asyncio.Lock()
         self._log = structlog.get_logger("tss.dkg")
 
@@ -77,9 +85,6 @@ class DkgRelay:
                 try:
                     recovery = await self._generate(purpose)
                 except DkgFault as fault:
-                    for culprit in fault.culprits:
-                        for evidence in fault.evidence:
-                            await self._store.add_evidence(culprit, f"dkg-{fault.code}", evidence)
                     raise DkgFailed(fault.code, fault.reason, fault.culprits) from fault
                 key = await self._keyring.accept(self._committee, recovery, self._clock())
             return (await self._finish(key)).info
@@ -111,24 +116,63 @@ class DkgRelay:
                 dkg_member.OFFER, dkg_member.offer_request(purpose, epoch, number), "to begin"
             )
             roster = relay.roster(committee, purpose, epoch, number, offers)
-            answers = await self._round(dkg_member.ROUND1, roster.encode(), "in round 1")
-            r1s = relay.bundle_r1(committee, roster, answers)
-            answers = await self._round(dkg_member.ROUND2, roster.sid + r1s.encode(), "in round 2")
-            r2s = relay.bundle_r2(committee, roster, r1s, answers)
-            answers = await self._round(dkg_member.ROUND3, roster.sid + r2s.encode(), "in round 3")
-            return self._certified(roster, r1s, r2s, answers)
+            return await self._rounds(roster)
         except (DkgFault, DkgFailed) as fault:
             await self._ask_all(dkg_member.FAIL, dkg_member.failure(purpose, str(fault)), timeout=2)
             raise
 
-    def _certified(self, roster: Roster, r1s: R1Set, r2s: R2Set, answers: dict[int, bytes]) -> RecoveryData:
+    async def _rounds(self, roster: Roster) -> RecoveryData:
+        committee, r1s = self._committee, None
+        try:
+            answers = await self._round(dkg_member.ROUND1, roster.encode(), "in round 1")
+            r1s = relay.bundle_r1(committee, roster, answers)
+            body = roster.sid + r1s.encode()
+            answers = await self._round(dkg_member.ROUND2, body, "in round 2", patient=True)
+            r2s = relay.bundle_r2(committee, roster, r1s, answers)
+            body = roster.sid + r2s.encode()
+            answers = await self._round(dkg_member.ROUND3, body, "in round 3", patient=True)
+            return await self._certified(roster, r1s, r2s, answers)
+        except ViewsDiffer as fault:
+            raise await self._explained(roster, fault) from fault
+        except DkgFault as fault:
+            await self._book.report(collect.of_fault(committee, roster, fault))
+            raise
+        except DkgFailed as failed:
+            if failed.code == ViewsDiffer.code:
+                raise await self._explained(roster, ViewsDiffer(failed.reason, failed.culprits)) from failed
+            if failed.code == BadProof.code and r1s is not None:
+                # Those who refused are not those who are guilty.
+                pieces = [collect.bad_proof(committee, roster, r1) for r1 in r1s.messages]
+                guilty = {evidence.culprit for evidence in await self._book.report(pieces)}
+                raise DkgFailed(failed.code, failed.reason, tuple(guilty)) from failed
+            raise
+
+    async def _explained(self, roster: Roster, fault: ViewsDiffer) -> DkgFault:
+        """Members saw different messages: whoever signed two is the culprit, when one can be found."""
+        proven = await self._views.compare(roster.sid)
+        if not proven:
+            return fault
+        culprits = {evidence.culprit for evidence in proven}
+        return Equivocation(
+            f"{self._committee.names_of(culprits)} signed two different messages for one round: start a new "
+            "attempt only when that is explained; `holdfast tss evidence` shows the proof",
+            culprits,
+        )
+
+    async def _certified(
+        self, roster: Roster, r1s: R1Set, r2s: R2Set, answers: dict[int, bytes]
+    ) -> RecoveryData:
         transcript = Transcript(self._committee, roster, r1s, r2s)
         own = answers[self._peers.index]
         t = R3.decode(own).transcript if own[:1] == bytes([R3.KIND]) else bytes(32)
         outcome = relay.certificate(self._committee, roster, t, answers)
-        if isinstance(outcome, tuple):
-            raise judge(self._engine, self._sealer, transcript, outcome[0]).fault()
-        return RecoveryData(transcript, outcome)
+        if not isinstance(outcome, tuple):
+            return RecoveryData(transcript, outcome)
+        for complaint in outcome:
+            await self._book.report(collect.complaint(transcript, complaint))
+        judged = [judge(self._engine, self._sealer, transcript, complaint) for complaint in outcome]
+        reason = "; ".join(dict.fromkeys(judgement.reason for judgement in judged))
+        raise BadShare(reason, [culprit for judgement in judged for culprit in judgement.culprits])
 
     async def _finish(self, key: Key) -> Key:
         """Bring the certified key to all, collect their acks, and prove it by a signature of all."""
@@ -171,8 +215,18 @@ class DkgRelay:
                 self._log.warning("proof not delivered", member=self._peers.name(member), why=answer.reason)
         return refused
 
-    async def _round(self, topic: str, body: bytes, when: str) -> dict[int, bytes]:
-        return self._all_or_fail(await self._ask_all(topic, body), when)
+    async def _round(self, topic: str, body: bytes, when: str, *, patient: bool = False) -> dict[int, bytes]:
+        """All answers; `patient` waits a while for members that are being restarted: they go on after R2."""
+        answers = await self._ask_all(topic, body)
+        until = time.monotonic() + _RESTART_SECONDS
+        while patient and (down := _away(answers)) and time.monotonic() < until:
+            try:
+                await self._peers.until_heard(down, until - time.monotonic())
+            except TimeoutError:
+                break
+            answers |= await self._peers.gather(topic, body, timeout=_ROUND_SECONDS, members=down)
+            await asyncio.sleep(_PAUSE_SECONDS)
+        return self._all_or_fail(answers, when)
 
     async def _ask_all(
         self, topic: str, body: bytes, *, timeout: float = _ROUND_SECONDS
@@ -207,3 +261,9 @@ class DkgRelay:
             f"{self._committee.names_of(set(errors))} is back",
             tuple(errors),
         )
+
+
+def _away(answers: dict[int, bytes | PeerError]) -> list[int]:
+    """Who is down, when that is all that is missing."""
+    errors = {member: answer for member, answer in answers.items() if isinstance(answer, PeerError)}
+    return list(errors) if all(isinstance(error, PeerDown) for error in errors.values()) else []

@@ -27,6 +27,8 @@ from tss.dkg.faults import DkgFault
 from tss.dkg.transcript import RecoveryData
 from tss.dkg_member import DkgMember
 from tss.dkg_relay import DkgFailed, DkgRelay
+from tss.evidence_gossip import EvidenceBook, EvidenceCounts
+from tss.evidence_store import EvidenceRow, EvidenceStore
 from tss.files import FolderLock
 from tss.frost.engine import Engine, GroupPublic
 from tss.frost.errors import FrostError
@@ -69,18 +71,31 @@ class TssNode:
         self.peers = peers
         self._lock, self._store, self._keyring, self._clock, self._log = lock, store, keyring, clock, log
         self._approvals = Approvals(keyring, store)
-        shared = (keyring, self._approvals, store, clock)
+        self._book = EvidenceBook(engine, sealer, self.committee, identity.index, EvidenceStore(store, clock))
+        shared = (keyring, self._approvals, store, self._book, clock)
         self._member = SigningMember(engine, identity, self.committee, peers.boot_id, *shared)
         self._runner = SigningRunner(
             engine, identity, self.committee, peers, *shared, share_timeout=share_timeout
         )
         self.rehearsals = RehearsalTopics(store, lambda: stored_chains(store), clock)
         self._topics = KeyTopics(identity.index, keyring, store)
-        self._dkg_member = DkgMember(engine, sealer, identity, self.committee, keyring, store, clock)
-        self._relay = DkgRelay(
-            engine, sealer, self.committee, peers, keyring, self._topics, store, clock, self._runner.prove
+        self._dkg_member = DkgMember(
+            engine, sealer, identity, self.committee, keyring, store, clock, self._book
         )
-        for part in (self._member, self._topics, self._dkg_member, self.rehearsals):
+        self._relay = DkgRelay(
+            engine,
+            sealer,
+            self.committee,
+            peers,
+            keyring,
+            self._topics,
+            store,
+            clock,
+            self._runner.prove,
+            self._dkg_member.views,
+            self._book,
+        )
+        for part in (self._member, self._topics, self._dkg_member, self._book, self.rehearsals):
             part.register(peers)
         self._catching_up: asyncio.Task[None] | None = None
 
@@ -109,16 +124,21 @@ class TssNode:
             keyring = Keyring(store, ShareVault(folder / "keys", seated), engine, sealer, seated)
             await store.record_boot(peers.boot_id)
             await keyring.load()
+            log = log if log is not None else structlog.get_logger("tss")
+            node = cls(
+                lock, committee, seated, peers, store, keyring, engine, sealer, clock, share_timeout, log
+            )
+            await node._dkg_member.load()
         except BaseException:
             if store is not None:
                 await store.close()
             lock.release()
             raise
-        log = log if log is not None else structlog.get_logger("tss")
-        return cls(lock, committee, seated, peers, store, keyring, engine, sealer, clock, share_timeout, log)
+        return node
 
     async def start(self) -> None:
         """Begin to ask the others for what this node missed while it was away."""
+        self._book.start()
         self._catching_up = asyncio.create_task(self._catch_up())
 
     async def close(self) -> None:
@@ -127,6 +147,7 @@ class TssNode:
             self._catching_up.cancel()
             with suppress(asyncio.CancelledError):
                 await self._catching_up
+        await self._book.close()
         await self._runner.close()
         self._keyring.close()
         await self._store.close()
@@ -173,9 +194,14 @@ class TssNode:
         """A request as it was first seen here, whole, so that this node can lead it."""
         return await self._store.request(request_id)
 
-    async def evidence(self) -> list[tuple[int, str, bytes]]:
-        """(member, kind, encoded evidence) of every fault seen."""
-        return await self._store.evidence()
+    async def evidence(self) -> list[EvidenceRow]:
+        """Every proven fault that this node knows of, oldest first."""
+        return await self._book.all()
+
+    @property
+    def evidence_counts(self) -> EvidenceCounts:
+        """What became of the evidence that reached this node since its start."""
+        return self._book.counts
 
     def host_sign(self, message32: bytes) -> bytes:
         """BIP340 under the host key, 64 bytes; only ever over the caller's own tagged hash."""

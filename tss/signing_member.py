@@ -15,6 +15,8 @@ from tss.approvals import Approvals
 from tss.dkg.committee import Committee
 from tss.dkg.ports import Identity
 from tss.dkg.signed import read_purpose
+from tss.evidence import collect
+from tss.evidence_gossip import EvidenceBook
 from tss.frost.codec import DecodeError, Reader, Writer
 from tss.frost.engine import Engine
 from tss.frost.errors import FrostError
@@ -78,10 +80,12 @@ class SigningMember:
         keyring: Keyring,
         approvals: Approvals,
         store: Store,
+        book: EvidenceBook,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._engine, self._identity, self._committee, self._boot_id = engine, identity, committee, boot_id
         self._keyring, self._approvals, self._store, self._clock = keyring, approvals, store, clock
+        self._book = book
         self._signers: dict[bytes, _Signer] = {}
         self._log = structlog.get_logger("tss.sign")
 
@@ -109,7 +113,7 @@ class SigningMember:
             self._log.info("request refused", purpose=ask.purpose, by=member, reason=approval.reason)
             no = Refuse(signer.REFUSED, approval.reason, approval.retryable)
             return signer.refusal(self._identity, ask.commit, no).encode()
-        return self._issue(key, one, member, granted.count).encode()
+        return self._issue(key, one, member, granted.count, ask.commit.era).encode()
 
     async def _shares(self, member: int, body: bytes) -> bytes:
         try:
@@ -138,7 +142,7 @@ class SigningMember:
         except FrostError as error:
             return await self._refuse(key, request, Refuse("engine", str(error)), approval)
         verdict = self._verdict(key, "release", request.purpose, request.payload, approval)
-        row = SessionRow(request.session, request.request, request.encode())
+        row = SessionRow(request.session, request.request, request.order.encode())
         seen = RequestRow(row.request_id, request.purpose, request.payload, request.sender, self._clock())
         try:
             rows = signer.rows(request, plan, shares)
@@ -157,17 +161,18 @@ class SigningMember:
             verdict = self._verdict(key, "release", request.purpose, request.payload, approval)
             await self._store.record_verdict(verdict)
         if refuse.evidence is not None:
-            await self._store.add_evidence(refuse.evidence.culprit, refuse.code, refuse.evidence.encode())
+            found = collect.signing(self._engine, self._committee, key.info.public, refuse.evidence)
+            await self._book.report([] if found is None else [found])
         self._log.info("shares refused", purpose=request.purpose, by=request.sender, reason=refuse.reason)
         return signer.refusal(self._identity, request, refuse).encode()
 
     def _answer(self, key: Key, one: _Signer, request: SharesRequest, shares: Sequence[bytes]) -> Shares:
-        following = self._issue(key, one, request.sender, request.want)
+        following = self._issue(key, one, request.sender, request.want, request.era)
         return signer.answer(self._identity, request, shares, following)
 
-    def _issue(self, key: Key, one: _Signer, owner: int, count: int) -> Commitments:
+    def _issue(self, key: Key, one: _Signer, owner: int, count: int, era: bytes) -> Commitments:
         fresh = self._engine.commit(key.share, count) if count else []
-        one.state, message, dropped = signer.issue(self._identity, one.context, one.state, owner, fresh)
+        one.state, message, dropped = signer.issue(self._identity, one.context, one.state, owner, fresh, era)
         if dropped:
             self._engine.drop_nonces(key.share, dropped)
         return message

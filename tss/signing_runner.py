@@ -5,6 +5,7 @@ late answer still counts. Several coordinators at once are safe; so is asking tw
 """
 
 import asyncio
+import secrets
 import time
 from collections import deque
 from collections.abc import Callable
@@ -17,6 +18,8 @@ from tss.approvals import Approvals
 from tss.dkg.committee import Committee
 from tss.dkg.ports import Identity
 from tss.dkg.signed import is_slug
+from tss.evidence import collect
+from tss.evidence_gossip import EvidenceBook
 from tss.frost.codec import DecodeError
 from tss.frost.engine import Engine
 from tss.frost.path import INTERNAL
@@ -26,7 +29,15 @@ from tss.peers import PeerDown, PeerError, Peers
 from tss.signing import effects, events
 from tss.signing.approval import Approved, Refused
 from tss.signing.coordinator import Coordinator
-from tss.signing.messages import MAX_PAYLOAD, Refusal, Shares, SharesRequest, read_answer, read_offer
+from tss.signing.messages import (
+    ERA_SIZE,
+    MAX_PAYLOAD,
+    Refusal,
+    Shares,
+    SharesRequest,
+    read_answer,
+    read_offer,
+)
 from tss.signing.pool import Pool
 from tss.signing.slots import request_id
 from tss.signing.states import Task
@@ -90,12 +101,14 @@ class SigningRunner:
         keyring: Keyring,
         approvals: Approvals,
         store: Store,
+        book: EvidenceBook,
         clock: Callable[[], float] = time.time,
         *,
         share_timeout: float = 2.0,
     ) -> None:
         self._engine, self._identity, self._committee, self._peers = engine, identity, committee, peers
         self._keyring, self._approvals, self._store, self._clock = keyring, approvals, store, clock
+        self._book = book
         self._share_timeout = share_timeout
         self._turns = asyncio.Semaphore(_AT_ONCE)
         self._pools: dict[bytes, Pool] = {}
@@ -205,6 +218,12 @@ class SigningRunner:
             spare=_SPARE,
         )
 
+    def _pool(self, key: Key) -> Pool:
+        name = key.info.public.share_set
+        if name not in self._pools:
+            self._pools[name] = Pool(secrets.token_bytes(ERA_SIZE))
+        return self._pools[name]
+
     def _preferred(self, request: bytes) -> list[int]:
         """Who is up first, near ones before far ones; equals take turns from request to request."""
 
@@ -216,7 +235,7 @@ class SigningRunner:
         return sorted(self._peers.seen, key=rank)
 
     async def _drive(self, key: Key, task: Task, share_timeout: float) -> tuple[list[bytes], SharesRequest]:
-        pool = self._pools.setdefault(key.info.public.share_set, Pool())
+        pool = self._pool(key)
         for member, info in self._peers.seen.items():
             if info.boot_id:
                 pool.saw_boot(member, info.boot_id)
@@ -255,7 +274,9 @@ class SigningRunner:
                     self._send(run, member, SHARES, order.encode())
             case effects.Blame(member, reason, evidence):
                 self._log.warning("a member did wrong", member=self._peers.name(member), reason=reason)
-                await self._store.add_evidence(member, reason, evidence.encode() if evidence else b"")
+                if evidence is not None:  # garbage that only we saw proves nothing to others
+                    found = collect.signing(self._engine, self._committee, task.public, evidence)
+                    await self._book.report([] if found is None else [found])
             case effects.Failed(code, reason, retryable):
                 kind = _TooSlow if run.slow and retryable else SigningFailed
                 raise kind(code, reason, retryable=retryable)

@@ -4,7 +4,6 @@ SQLite with WAL, `BEGIN IMMEDIATE` on every transaction (the driver's default lo
 `synchronous=FULL` (a share that left must be remembered after a power cut).
 """
 
-import hashlib
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -47,7 +46,10 @@ class KeyRow:
 
 @dataclass(frozen=True, slots=True)
 class AttemptRow:
-    """A DKG attempt; `state` is open, signed or failed; `transcript` the roster, once signed the whole."""
+    """A DKG attempt; `state` is open, sent, signed or failed.
+
+    `transcript` holds the roster while open, Halfway once R2 is out, the whole Transcript once R3 is signed.
+    """
 
     sid: bytes
     purpose: str
@@ -62,7 +64,7 @@ class AttemptRow:
 
 @dataclass(frozen=True, slots=True)
 class SessionRow:
-    """A session that is about to be answered: id, request id, and the coordinator's encoded SharesRequest."""
+    """A session that is about to be answered: id, request id, and the coordinator's encoded Order."""
 
     session: bytes
     request_id: bytes
@@ -107,88 +109,94 @@ class Store:
 
     async def record_boot(self, boot_id: bytes) -> int:
         """Note a start, which voids every earlier boot's commitments; its number, 1 for the first ever."""
-        async with self._transaction() as db:
+        async with self.transaction() as db:
             done = await db.execute(
                 sa.insert(tables.boots)
                 .values(boot_id=boot_id, at=self._clock())
                 .returning(tables.boots.c.number)
             )
             number: int = done.scalar_one()
-            await self._audit(db, "boot", boot_id.hex())
+            await self.audit(db, "boot", boot_id.hex())
         return number
 
     async def save_attempt(self, row: AttemptRow) -> None:
         """Insert or update a DKG attempt."""
         values = _values(row)
-        async with self._transaction() as db:
+        async with self.transaction() as db:
             await db.execute(
                 insert(tables.dkg_attempts)
                 .values(values)
                 .on_conflict_do_update(index_elements=["sid"], set_=values)
             )
             detail = f"{row.purpose} epoch {row.epoch} attempt {row.attempt}: {row.state} {row.reason}"
-            await self._audit(db, "dkg", detail.strip())
+            await self.audit(db, "dkg", detail.strip())
 
     async def attempts(self, purpose: str, epoch: int) -> list[AttemptRow]:
         """The attempts at a key, oldest first."""
         t = tables.dkg_attempts
         wanted = sa.select(t).where(t.c.purpose == purpose, t.c.epoch == epoch).order_by(t.c.at, t.c.attempt)
-        return [AttemptRow(*row) for row in await self._rows(wanted)]
+        return [AttemptRow(*row) for row in await self.rows(wanted)]
 
     async def attempt(self, sid: bytes) -> AttemptRow | None:
         """One attempt."""
-        rows = await self._rows(sa.select(tables.dkg_attempts).where(tables.dkg_attempts.c.sid == sid))
+        rows = await self.rows(sa.select(tables.dkg_attempts).where(tables.dkg_attempts.c.sid == sid))
         return AttemptRow(*rows[0]) if rows else None
 
     async def signed_attempts(self, epoch: int) -> list[AttemptRow]:
         """Attempts whose transcript this node signed: each may have become a key without its hearing of it."""
         t = tables.dkg_attempts
-        rows = await self._rows(sa.select(t).where(t.c.epoch == epoch, t.c.state == "signed"))
+        rows = await self.rows(sa.select(t).where(t.c.epoch == epoch, t.c.state == "signed"))
         return [AttemptRow(*row) for row in rows]
+
+    async def begun_attempts(self, epoch: int) -> list[AttemptRow]:
+        """Attempts that a restart may have cut off, oldest first."""
+        t = tables.dkg_attempts
+        begun = sa.select(t).where(t.c.epoch == epoch, t.c.state.in_(("open", "sent", "signed")))
+        return [AttemptRow(*row) for row in await self.rows(begun.order_by(t.c.at, t.c.attempt))]
 
     async def insert_key(self, row: KeyRow) -> None:
         """Store a certified key; a second time changes nothing."""
-        async with self._transaction() as db:
+        async with self.transaction() as db:
             done = await db.execute(insert(tables.keys).values(_values(row)).on_conflict_do_nothing())
             if done.rowcount:
-                await self._audit(db, "key", f"{row.purpose} epoch {row.epoch} {row.sid.hex()}: {row.state}")
+                await self.audit(db, "key", f"{row.purpose} epoch {row.epoch} {row.sid.hex()}: {row.state}")
 
     async def set_key_state(self, sid: bytes, state: str, proof: bytes | None = None) -> None:
         """Move a key to another state; StoreFault when another key already serves its purpose and epoch."""
         values: dict[str, Any] = {"state": state} if proof is None else {"state": state, "proof": proof}
         try:
-            async with self._transaction() as db:
+            async with self.transaction() as db:
                 await db.execute(sa.update(tables.keys).where(tables.keys.c.sid == sid).values(values))
-                await self._audit(db, "key", f"{sid.hex()}: {state}")
+                await self.audit(db, "key", f"{sid.hex()}: {state}")
         except IntegrityError as error:
             raise StoreFault("another key already serves this purpose and epoch") from error
 
     async def keys(self) -> list[KeyRow]:
         """All keys, oldest first."""
-        return [KeyRow(*row) for row in await self._rows(sa.select(tables.keys).order_by(tables.keys.c.at))]
+        return [KeyRow(*row) for row in await self.rows(sa.select(tables.keys).order_by(tables.keys.c.at))]
 
     async def keep_request(self, row: RequestRow, verdict: VerdictRow) -> None:
         """Store a request whole (the first sight counts) with the verdict on it."""
-        async with self._transaction() as db:
+        async with self.transaction() as db:
             await db.execute(insert(tables.requests).values(_values(row)).on_conflict_do_nothing())
             await self._verdict(db, verdict)
 
     async def request(self, request_id: bytes) -> RequestRow | None:
         """A stored request."""
         t = tables.requests
-        rows = await self._rows(sa.select(t).where(t.c.request_id == request_id))
+        rows = await self.rows(sa.select(t).where(t.c.request_id == request_id))
         return RequestRow(*rows[0]) if rows else None
 
     async def record_verdict(self, verdict: VerdictRow) -> None:
         """Store a verdict alone."""
-        async with self._transaction() as db:
+        async with self.transaction() as db:
             await self._verdict(db, verdict)
 
     async def verdicts(self, request_id: bytes) -> list[VerdictRow]:
         """The verdicts on a request, oldest first."""
         t = tables.verdicts
         wanted = sa.select(t.c.request_id, t.c.phase, t.c.approved, t.c.reason, t.c.verdict)
-        rows = await self._rows(wanted.where(t.c.request_id == request_id).order_by(t.c.number))
+        rows = await self.rows(wanted.where(t.c.request_id == request_id).order_by(t.c.number))
         return [VerdictRow(*row) for row in rows]
 
     async def nonces(self, commitments: Iterable[bytes]) -> dict[bytes, NonceRow]:
@@ -196,7 +204,7 @@ class Store:
         n, s = tables.nonces, tables.sessions
         wanted = sa.select(n.c.commitment, n.c.package_hash, n.c.share, s.c.request)
         wanted = wanted.join(s, s.c.session == n.c.session).where(n.c.commitment.in_(list(commitments)))
-        return {row[0]: NonceRow(*row) for row in await self._rows(wanted)}
+        return {row[0]: NonceRow(*row) for row in await self.rows(wanted)}
 
     async def insert_shares(
         self,
@@ -214,7 +222,7 @@ class Store:
             for r in rows
         ]
         try:
-            async with self._transaction() as db:
+            async with self.transaction() as db:
                 await db.execute(insert(tables.requests).values(_values(request)).on_conflict_do_nothing())
                 await db.execute(sa.insert(tables.sessions).values(_values(session) | {"at": now}))
                 await db.execute(sa.insert(tables.nonces), values)
@@ -230,7 +238,7 @@ class Store:
             "signatures": signatures,
             "at": self._clock(),
         }
-        async with self._transaction() as db:
+        async with self.transaction() as db:
             await db.execute(
                 insert(tables.signatures)
                 .values(values)
@@ -240,24 +248,10 @@ class Store:
     async def signatures(self, request_id: bytes) -> tuple[bytes, bytes] | None:
         """(messages hash, signatures) of a request that this node brought to its end."""
         t = tables.signatures
-        rows = await self._rows(
+        rows = await self.rows(
             sa.select(t.c.messages_hash, t.c.signatures).where(t.c.request_id == request_id)
         )
         return (rows[0][0], rows[0][1]) if rows else None
-
-    async def add_evidence(self, member: int, kind: str, body: bytes) -> None:
-        """Keep proof of a member's fault."""
-        async with self._transaction() as db:
-            await db.execute(
-                sa.insert(tables.evidence).values(member=member, kind=kind, body=body, at=self._clock())
-            )
-            await self._audit(db, "evidence", f"member {member}: {kind} {hashlib.sha256(body).hexdigest()}")
-
-    async def evidence(self) -> list[tuple[int, str, bytes]]:
-        """(member, kind, body), oldest first."""
-        t = tables.evidence
-        rows = await self._rows(sa.select(t.c.member, t.c.kind, t.c.body).order_by(t.c.number))
-        return [(row[0], row[1], row[2]) for row in rows]
 
     async def check_audit(self) -> int:
         """The length of the audit log; StoreFault at the first row that does not follow from the one before."""
@@ -265,7 +259,7 @@ class Store:
         rows = sa.select(t.c.number, t.c.at, t.c.kind, t.c.detail, t.c.previous, t.c.hash).order_by(
             t.c.number
         )
-        for found, at, kind, detail, before, row_hash in await self._rows(rows):
+        for found, at, kind, detail, before, row_hash in await self.rows(rows):
             number += 1
             expected = _audit_hash(number, at, kind, detail, previous)
             if (found, before, row_hash) != (number, previous, expected):
@@ -274,20 +268,23 @@ class Store:
         return number
 
     @asynccontextmanager
-    async def _transaction(self) -> AsyncIterator[AsyncConnection]:
+    async def transaction(self) -> AsyncIterator[AsyncConnection]:
+        """A transaction for the store files beside this one; durable when it ends."""
         async with self._engine.begin() as db:
             yield db
 
-    async def _rows(self, statement: sa.Select[Any]) -> list[tuple[Any, ...]]:
+    async def rows(self, statement: sa.Select[Any]) -> list[tuple[Any, ...]]:
+        """What a query gives."""
         async with self._engine.begin() as db:
             return [tuple(row) for row in await db.execute(statement)]
 
     async def _verdict(self, db: AsyncConnection, verdict: VerdictRow) -> None:
         await db.execute(sa.insert(tables.verdicts).values(_values(verdict) | {"at": self._clock()}))
         if not verdict.approved:
-            await self._audit(db, "refused", f"{verdict.request_id.hex()}: {verdict.reason}")
+            await self.audit(db, "refused", f"{verdict.request_id.hex()}: {verdict.reason}")
 
-    async def _audit(self, db: AsyncConnection, kind: str, detail: str) -> None:
+    async def audit(self, db: AsyncConnection, kind: str, detail: str) -> None:
+        """Append to the hash-chained log, within a transaction."""
         t = tables.audit
         last = (
             await db.execute(sa.select(t.c.number, t.c.hash).order_by(t.c.number.desc()).limit(1))

@@ -13,7 +13,7 @@ dkg_attempts = sa.Table(
     sa.Column("epoch", sa.Integer, nullable=False),
     sa.Column("attempt", sa.Integer, nullable=False),
     sa.Column("relay", sa.Integer, nullable=False),
-    sa.Column("state", sa.Text, nullable=False),  # open | signed | failed
+    sa.Column("state", sa.Text, nullable=False),  # open | sent | signed | failed
     sa.Column("reason", sa.Text, nullable=False),
     sa.Column("transcript", sa.LargeBinary, nullable=False),
     sa.Column("at", sa.Float, nullable=False),
@@ -107,15 +107,54 @@ signatures = sa.Table(
     sa.Column("at", sa.Float, nullable=False),
 )
 
-# Signed proof of what a member did wrong.
+# Signed proof of what a member did wrong, judged before it is stored; `reporter` is the member that told us.
 evidence = sa.Table(
     "evidence",
     metadata,
     sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("id", sa.LargeBinary, nullable=False, unique=True),
     sa.Column("member", sa.Integer, nullable=False),
     sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("reporter", sa.Integer, nullable=False),
     sa.Column("body", sa.LargeBinary, nullable=False),
     sa.Column("at", sa.Float, nullable=False),
+    sa.Index("evidence_by_member", "member", "kind"),
+)
+
+# Boot ids under which the other members were heard: one that comes back after a later one is a clone.
+peer_boots = sa.Table(
+    "peer_boots",
+    metadata,
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("member", sa.Integer, nullable=False),
+    sa.Column("boot_id", sa.LargeBinary, nullable=False),
+    sa.Column("at", sa.Float, nullable=False),
+    sa.UniqueConstraint("member", "boot_id"),
+)
+
+# Signs that two copies of one node run at once, once per pair of boot ids.
+clones = sa.Table(
+    "clones",
+    metadata,
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("member", sa.Integer, nullable=False),
+    sa.Column("left", sa.LargeBinary, nullable=False),
+    sa.Column("present", sa.LargeBinary, nullable=False),
+    sa.Column("at", sa.Float, nullable=False),
+    sa.UniqueConstraint("member", "left", "present"),
+)
+
+# What became of the nonces of each key (by share set) and boot; for the running boot as last saved.
+nonce_counts = sa.Table(
+    "nonce_counts",
+    metadata,
+    sa.Column("share_set", sa.LargeBinary, primary_key=True),
+    sa.Column("boot_id", sa.LargeBinary, primary_key=True),
+    sa.Column("made", sa.Integer, nullable=False),
+    sa.Column("spent", sa.Integer, nullable=False),
+    sa.Column("voided", sa.Integer, nullable=False),
+    sa.Column("refused", sa.Integer, nullable=False),
 )
 
 # What happened, hash-chained: each row's hash covers the row before.

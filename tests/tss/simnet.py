@@ -200,9 +200,11 @@ class SimSigner:
         self.state = signer.SignerState()
         ENGINE.drop_nonces(self.key)
 
-    def issue(self, owner: int, count: int) -> messages.Commitments:
+    def issue(self, owner: int, count: int, era: bytes = messages.NO_ERA) -> messages.Commitments:
         fresh = ENGINE.commit(self.key, count) if count else []
-        self.state, message, dropped = signer.issue(self.identity, self.context, self.state, owner, fresh)
+        self.state, message, dropped = signer.issue(
+            self.identity, self.context, self.state, owner, fresh, era
+        )
         if dropped:
             ENGINE.drop_nonces(self.key, dropped)
         return message
@@ -212,7 +214,7 @@ class SimSigner:
         granted = signer.grant(self.context, ask)
         if isinstance(granted, signer.Refuse):
             return signer.refusal(self.identity, ask, granted).encode()
-        offer = self.issue(ask.sender, granted.count)
+        offer = self.issue(ask.sender, granted.count, ask.era)
         return self.mangle_offer(offer) if self.mangle_offer else offer.encode()
 
     def row(self, commitment: bytes) -> signer.NonceRow:
@@ -236,11 +238,12 @@ class SimSigner:
             case signer.Release(plan, state):
                 self.state = state
                 shares = tuple(ENGINE.sign(self.key, step.handle, step.package) for step in plan)
-                self.requests[request.session] = body
+                self.requests[request.session] = request.order.encode()
                 for row in signer.rows(request, decision, shares):
                     assert row.commitment not in self.rows, "a nonce would be used twice"
                     self.rows[row.commitment] = row
-        made = signer.answer(self.identity, request, shares, self.issue(request.sender, request.want))
+        following = self.issue(request.sender, request.want, request.era)
+        made = signer.answer(self.identity, request, shares, following)
         return self.mangle_shares(made) if self.mangle_shares else made.encode()
 
 
@@ -369,7 +372,7 @@ class SimCommittee:
         signers = {
             who.index: SimSigner(who, dkg.committee, keys[who.index], approve) for who in dkg.identities
         }
-        return cls(dkg.committee, dkg.identities, signers, {who.index: Pool() for who in dkg.identities})
+        return cls(dkg.committee, dkg.identities, signers, {i: Pool() for i in signers})
 
     def task(self, payload: bytes = b"pay", *, coordinator: int = 1, **changes: object) -> Task:
         approved = approve("test", payload)

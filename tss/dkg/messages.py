@@ -3,7 +3,7 @@
 Sizes at n = t = 128: R1 4.4 kB, R2 10.4 kB, recovery data 2 MB. DESIGN section 4.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Self, TypeVar
 
@@ -164,7 +164,7 @@ class R1Set(Encoded):
     @property
     def hash(self) -> bytes:
         """The hash of all R1, signatures left out; every R2 repeats it."""
-        return tagged_hash("holdfast/dkg/all-r1/v1", *(message.digest for message in self.messages))
+        return r1_set_hash(message.digest for message in self.messages)
 
     @property
     def packages(self) -> dict[int, bytes]:
@@ -228,7 +228,7 @@ class R2Set(Encoded):
     @property
     def hash(self) -> bytes:
         """The hash of all R2, signatures left out."""
-        return tagged_hash("holdfast/dkg/all-r2/v1", *(message.digest for message in self.messages))
+        return r2_set_hash(message.digest for message in self.messages)
 
     def of(self, index: int) -> R2:
         """The message of one member."""
@@ -332,6 +332,16 @@ class Ack(SignedMessage):
     def read(cls, reader: Reader) -> Self:
         """Take what `write` appended."""
         return cls(reader.raw(32), read_member(reader), reader.raw(32))
+
+
+def r1_set_hash(digests: Iterable[bytes]) -> bytes:
+    """The hash of all R1 from their digests alone, in order of index."""
+    return tagged_hash("holdfast/dkg/all-r1/v1", *digests)
+
+
+def r2_set_hash(digests: Iterable[bytes]) -> bytes:
+    """The hash of all R2 from their digests alone, in order of index."""
+    return tagged_hash("holdfast/dkg/all-r2/v1", *digests)
 
 
 def _write_all(writer: Writer, messages: Sequence[SignedMessage]) -> None:

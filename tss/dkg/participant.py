@@ -10,7 +10,7 @@ from tss.dkg.committee import Committee
 from tss.dkg.faults import BadProof, RestoreFault, WrongSession
 from tss.dkg.messages import R1, R2, R3, Ack, Complaint, R1Set, R2Set, Roster, RosterEntry
 from tss.dkg.ports import Identity, SealBroken, Sealer
-from tss.dkg.transcript import Certificate, RecoveryData, Transcript
+from tss.dkg.transcript import Certificate, Halfway, RecoveryData, Transcript
 from tss.frost.codec import Writer
 from tss.frost.engine import DkgSecret, Engine, GroupPublic, KeyShare
 from tss.frost.errors import EncodingFault, FrostError, ProofFault, ShareFault
@@ -21,13 +21,13 @@ SHARE_SIZE = 32
 
 @dataclass(frozen=True, slots=True)
 class State1:
-    """R1 is out; waiting for all R1."""
+    """R1 is out; waiting for all R1. `secret` is None after a restart: then R2 is out already."""
 
     identity: Identity = field(repr=False)
     committee: Committee = field(repr=False)
     roster: Roster = field(repr=False)
     r1: R1
-    secret: DkgSecret = field(repr=False)
+    secret: DkgSecret | None = field(repr=False)
     seed: bytes = field(repr=False)
 
 
@@ -101,6 +101,7 @@ def step2(engine: Engine, sealer: Sealer, state: State1, r1s: R1Set) -> tuple[St
     me = state.identity.index
     if r1s.of(me).digest != state.r1.digest:
         raise WrongSession("the relay's set does not hold the R1 we sent: start again with another relay")
+    assert state.secret is not None, "step2 comes once, before any restart"
     check_packages(engine, state.committee, r1s)
     shares = engine.dkg_part2(state.secret, r1s.packages)
     try:
@@ -129,7 +130,7 @@ def step3(engine: Engine, sealer: Sealer, state: State2, r2s: R2Set) -> tuple[St
     key = None
     try:
         if not bad:
-            key = engine.dkg_part3(first.secret, state.r1s.packages, _fixed(shares))
+            key = _make_key(engine, first, state.r1s, _fixed(shares))
     except (ShareFault, EncodingFault):
         bad = {i for i, share in shares.items() if not share_fits(engine, state.r1s.of(i), me, share)}
     finally:
@@ -140,6 +141,22 @@ def step3(engine: Engine, sealer: Sealer, state: State2, r2s: R2Set) -> tuple[St
     assert key.public == engine.dkg_public(state.r1s.packages, first.committee.threshold), "own key differs"
     r3 = R3(first.roster.sid, me, transcript.hash(key.public)).signed(first.identity)
     return State3(first.identity, transcript, key, r3), r3
+
+
+def resume(sealer: Sealer, identity: Identity, committee: Committee, halfway: Halfway) -> State2:
+    """Take up a session after a restart, from what was stored before R2 left and the host secret.
+
+    The polynomial is gone and not needed: all its shares are sealed in R2. Raises RestoreFault, DkgFault.
+    """
+    _check_identity(identity, committee)
+    halfway.roster.check(committee)
+    halfway.r1s.check(committee, halfway.roster)
+    own = halfway.r1s.of(identity.index)
+    seed = identity.derive(SESSION_TAG, halfway.roster.sid, own.salt)
+    if sealer.derive(seed)[1] != own.encryption_key:
+        raise RestoreFault("this host secret did not make the session's R1: start a new attempt")
+    first = State1(identity, committee, halfway.roster, own, None, seed)
+    return State2(first, halfway.r1s, halfway.r2)
 
 
 def finalize(state: State3, certificate: Certificate) -> RecoveryData:
@@ -238,6 +255,12 @@ def share_fits(engine: Engine, r1: R1, receiver: int, share: bytearray) -> bool:
         return engine.dkg_share_ok(r1.package, receiver, bytes(share))
     except FrostError:
         return False
+
+
+def _make_key(engine: Engine, first: State1, r1s: R1Set, shares: dict[int, bytes]) -> KeyShare:
+    if first.secret is not None:
+        return engine.dkg_part3(first.secret, r1s.packages, shares)
+    return engine.restore(first.identity.index, r1s.packages, shares, first.committee.threshold)
 
 
 def _seal(

@@ -5,7 +5,7 @@ from typing import ClassVar, Self
 
 from tss.dkg.committee import Committee
 from tss.dkg.faults import ViewsDiffer, WrongSession
-from tss.dkg.messages import MAX_RECOVERY, R3, R1Set, R2Set, Roster
+from tss.dkg.messages import MAX_RECOVERY, R2, R3, R1Set, R2Set, Roster
 from tss.dkg.signed import MAX_MEMBERS, SIGNATURE_SIZE, Encoded
 from tss.frost.codec import Reader, Writer
 from tss.frost.engine import Engine, GroupPublic
@@ -40,9 +40,7 @@ class Transcript(Encoded):
 
     def hash(self, public: GroupPublic) -> bytes:
         """T: session, all R1, all R2, group key and verifying shares; what R3 and the certificate sign."""
-        return tagged_hash(
-            "holdfast/dkg/transcript/v1", self.roster.sid, self.r1s.hash, self.r2s.hash, public.encode()
-        )
+        return transcript_hash(self.roster.sid, self.r1s.hash, self.r2s.hash, public.encode())
 
     def check(self) -> Self:
         """Itself when every message is signed, complete and of one session, and all saw the same R1."""
@@ -57,6 +55,31 @@ class Transcript(Encoded):
                 "holds, two differing R1 of one member prove who equivocated"
             )
         return self
+
+
+@dataclass(frozen=True, slots=True)
+class Halfway(Encoded):
+    """What a member stores before its R2 leaves: with the host secret it goes on after a restart."""
+
+    KIND: ClassVar[int] = 14
+    LIMIT: ClassVar[int] = MAX_RECOVERY
+    roster: Roster
+    r1s: R1Set
+    r2: R2
+
+    def write(self, writer: Writer) -> None:
+        """roster, all R1, the own R2, each with its u32 length."""
+        writer.var(self.roster.encode(), Roster.LIMIT).var(self.r1s.encode(), R1Set.LIMIT)
+        writer.var(self.r2.encode(), R2.LIMIT + SIGNATURE_SIZE)
+
+    @classmethod
+    def read(cls, reader: Reader) -> Self:
+        """Take what `write` appended; checked when it is resumed."""
+        return cls(
+            Roster.decode(reader.var(Roster.LIMIT)),
+            R1Set.decode(reader.var(R1Set.LIMIT)),
+            R2.decode(reader.var(R2.LIMIT + SIGNATURE_SIZE)),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,3 +151,8 @@ class RecoveryData(Encoded):
         public = engine.dkg_public(transcript.r1s.packages, transcript.committee.threshold)
         self.certificate.check(transcript.committee, transcript.roster.sid, transcript.hash(public))
         return public
+
+
+def transcript_hash(sid: bytes, r1_hash: bytes, r2_hash: bytes, public: bytes) -> bytes:
+    """T from its parts; `public` is an encoded GroupPublic."""
+    return tagged_hash("holdfast/dkg/transcript/v1", sid, r1_hash, r2_hash, public)

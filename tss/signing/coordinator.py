@@ -16,7 +16,7 @@ from tss.frost.errors import EncodingFault
 from tss.frost.package import SigningPackage
 from tss.signing import effects, events
 from tss.signing.effects import Blame, Done, Effect, Failed, Ignored
-from tss.signing.faults import Evidence, Kind
+from tss.signing.faults import Finding, Kind
 from tss.signing.messages import NO_SESSION, Commitments, CommitRequest, SharesRequest, cut
 from tss.signing.pool import Added, Late, Pool
 from tss.signing.signer import UNKNOWN_COMMITMENT
@@ -33,7 +33,7 @@ class Coordinator:
         self._pool = pool
         self._open: dict[bytes, OpenSession] = {}
         self._out: dict[int, Out] = {}
-        self._asked: set[int] = set()
+        self._asked: dict[int, bytes] = {}  # with the pool's era
         self._stale: dict[int, int] = {}
         self._strikes: dict[int, int] = {}
         self._ended = False
@@ -54,6 +54,7 @@ class Coordinator:
 
     def start(self) -> tuple[Effect, ...]:
         """Open a session at once when the pool holds enough, else ask for commitments."""
+        self._pool.turn()
         return tuple(self._advance())
 
     def step(self, event: events.Event) -> tuple[Effect, ...]:
@@ -78,8 +79,7 @@ class Coordinator:
     def _ready(self, offer: Commitments) -> list[Effect]:
         if not self._authentic(offer):
             return [Ignored("commitments for another key, or not signed by their sender")]
-        self._asked.discard(offer.sender)
-        made = self._take_in(offer)
+        made = self._take_in(offer, self._asked.pop(offer.sender, None))
         if not self._blamed(offer.sender) and self._pool.count(offer.sender) < self._task.need:
             self._voided(offer.sender, "sent too few commitments")
         return made
@@ -93,10 +93,10 @@ class Coordinator:
             return [Ignored("shares that were already taken")]
         made: list[Effect] = []
         if self._authentic(answer.following):
-            made += self._take_in(answer.following)
+            made += self._take_in(answer.following, one.request.era)
         if not self._holds(one, member, answer.shares):
-            proof = (one.request.encode(), answer.encode())
-            evidence = Evidence(Kind.BAD_SHARE, member, "signed a share that does not verify", proof)
+            proof = (one.request.order, answer)
+            evidence = Finding(Kind.BAD_SHARE, member, "signed a share that does not verify", proof)
             return made + self._blame(member, "sent a bad share", evidence)
         one.shares[member] = answer.shares
         if not one.pending:
@@ -109,7 +109,7 @@ class Coordinator:
             return [Ignored("a refusal for another key, or not signed by its sender")]
         one = self._open.get(refusal.session)
         if refusal.session == NO_SESSION and member in self._asked:
-            self._asked.discard(member)
+            self._asked.pop(member, None)
         elif one is None or member not in one.pending:
             return [Ignored("a refusal of no session of this request")]
         else:
@@ -122,7 +122,7 @@ class Coordinator:
         return []
 
     def _silent(self, member: int, why: str) -> list[Effect]:
-        self._asked.discard(member)
+        self._asked.pop(member, None)
         if member in self._out:
             return [Ignored("the member was out already")]
         self._strikes[member] = self._strikes.get(member, 0) + 1
@@ -164,13 +164,15 @@ class Coordinator:
         return member not in self._asked and self._pool.count(member) < self._task.need
 
     def _ask(self, member: int) -> effects.AskCommitments:
-        self._asked.add(member)
+        self._asked[member] = self._pool.era
         count = self._task.target - self._pool.count(member)
-        message = CommitRequest(self._task.public.share_set, self._task.coordinator, count)
+        task = self._task
+        message = CommitRequest(task.public.share_set, task.coordinator, count, self._pool.era)
         return effects.AskCommitments(member, count, message)
 
     def _open_session(self, members: list[int]) -> list[Effect]:
         task = self._task
+        era = self._pool.era
         taken = {member: self._pool.take(member, task.need) for member in sorted(members)}
         packages = tuple(
             SigningPackage(message, {member: taken[member][i] for member in taken}, path)
@@ -184,20 +186,20 @@ class Coordinator:
                 raise  # our own bug: all but the commitments is ours
             return [effect for member in fault.culprits for effect in self._unsound(member, taken[member])]
         key = task.public.share_set
-        request = SharesRequest(key, task.coordinator, task.purpose, task.payload, packages, want)
+        request = SharesRequest(key, task.coordinator, task.purpose, task.payload, packages, want, era)
         self._open[request.session] = OpenSession(request, checkers)
         return [effects.OpenSession(request.session, tuple(taken), request)]
 
     def _unsound(self, member: int, commitments: tuple[bytes, ...]) -> list[Effect]:
         offers = [self._pool.offer_of(member, commitment) for commitment in commitments]
-        proof = tuple(dict.fromkeys(offer.encode() for offer in offers if offer is not None))
+        proof = tuple(offer for offer in offers if offer is not None)
         reason = "offered a commitment that is no pair of points"
-        evidence = Evidence(Kind.BAD_COMMITMENT, member, reason, proof[:1]) if proof else None
+        evidence = Finding(Kind.BAD_COMMITMENT, member, reason, proof[:1]) if proof else None
         return self._blame(member, reason, evidence)
 
-    def _take_in(self, offer: Commitments) -> list[Effect]:
+    def _take_in(self, offer: Commitments, era: bytes | None) -> list[Effect]:
         """Add to the pool; who answers is back, unless it did wrong."""
-        match self._pool.add(offer):
+        match self._pool.add(offer, era):
             case Added(restarted=restarted):
                 if restarted:
                     self._restarted(offer.sender)
@@ -205,7 +207,7 @@ class Coordinator:
                 return []
             case Late(reason):
                 return [Ignored(reason)]
-            case Evidence() as evidence:
+            case Finding() as evidence:
                 return self._blame(offer.sender, evidence.reason, evidence)
 
     def _restarted(self, member: int) -> None:
@@ -226,8 +228,8 @@ class Coordinator:
         out = self._out.get(member)
         return out is not None and not out.down
 
-    def _blame(self, member: int, reason: str, evidence: Evidence | None) -> list[Effect]:
-        self._asked.discard(member)
+    def _blame(self, member: int, reason: str, evidence: Finding | None) -> list[Effect]:
+        self._asked.pop(member, None)
         self._pool.void(member)
         self._out[member] = Out(reason, down=False, retryable=False)
         for one in self._open.values():

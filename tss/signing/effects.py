@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from tss.signing.faults import Evidence
+from tss.signing.faults import Finding
 from tss.signing.messages import CommitRequest, SharesRequest
 
 
@@ -47,7 +47,7 @@ class Blame:
 
     member: int
     reason: str
-    evidence: Evidence | None = field(repr=False)
+    evidence: Finding | None = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)

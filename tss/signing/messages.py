@@ -4,6 +4,7 @@
 nothing about another.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
@@ -23,11 +24,13 @@ MAX_PAYLOAD = 1024 * 1024 + 16 * 1024  # a batch of 1 MiB with its head
 MAX_PACKAGE = 128 + MAX_MEMBERS * (2 + COMMITMENT_SIZE)
 MAX_REASON = 1024
 NO_SESSION = bytes(32)
+ERA_SIZE = 16
+NO_ERA = bytes(ERA_SIZE)
 
 
 @dataclass(frozen=True, slots=True)
 class CommitRequest(SignedMessage):
-    """A coordinator asks a member for `count` fresh commitments."""
+    """A coordinator asks a member for `count` fresh commitments, for use in `era` of its pool only."""
 
     KIND: ClassVar[int] = 32
     LIMIT: ClassVar[int] = 256
@@ -35,17 +38,19 @@ class CommitRequest(SignedMessage):
     key: bytes
     sender: int
     count: int
+    era: bytes = NO_ERA
     signature: bytes = UNSIGNED
 
     def write(self, writer: Writer) -> None:
-        """Key, u16 sender, u16 count."""
-        writer.raw(self.key, KEY_SIZE).u16(self.sender).u16(self.count)
+        """Key, u16 sender, u16 count, era 16."""
+        writer.raw(self.key, KEY_SIZE).u16(self.sender).u16(self.count).raw(self.era, ERA_SIZE)
 
     @classmethod
     def read(cls, reader: Reader) -> Self:
         """Take what `write` appended."""
         key, sender = reader.raw(KEY_SIZE), read_member(reader)
-        return cls(key, sender, reader.between(reader.u16(), 1, MAX_COMMITMENTS, "a count of commitments"))
+        count = reader.between(reader.u16(), 1, MAX_COMMITMENTS, "a count of commitments")
+        return cls(key, sender, count, reader.raw(ERA_SIZE))
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +85,11 @@ class Commitments(SignedMessage):
 
 @dataclass(frozen=True, slots=True)
 class SharesRequest(SignedMessage):
-    """A coordinator opens a session: the whole request, one package per message, `want` next commitments."""
+    """A coordinator opens a session: the whole request, one package per message, `want` next commitments.
+
+    `era` is that of the pool which the commitments came from. The signature covers all of it through the session
+    id, so that it can be shown without the payload (`order`).
+    """
 
     KIND: ClassVar[int] = 34
     LIMIT: ClassVar[int] = 1024 + MAX_PAYLOAD + MAX_MESSAGES * (4 + MAX_PACKAGE)
@@ -91,7 +100,18 @@ class SharesRequest(SignedMessage):
     payload: bytes
     packages: tuple[SigningPackage, ...]
     want: int
+    era: bytes = NO_ERA
     signature: bytes = UNSIGNED
+
+    @property
+    def digest(self) -> bytes:
+        """What is signed: sender, era, session id and `want`."""
+        return order_digest(self.sender, self.era, self.session, self.want)
+
+    @property
+    def order(self) -> "Order":
+        """The same without the payload, as a signer keeps it."""
+        return Order(self.key, self.sender, self.request, self.packages, self.want, self.era, self.signature)
 
     @property
     def request(self) -> bytes:
@@ -101,8 +121,7 @@ class SharesRequest(SignedMessage):
     @property
     def session(self) -> bytes:
         """The session id: binds key, request and every package (message, commitments, path)."""
-        hashes = (package.hash for package in self.packages)
-        return tagged_hash("holdfast/session/v1", self.key, self.request, *hashes)
+        return session_id(self.key, self.request, (package.hash for package in self.packages))
 
     @property
     def members(self) -> tuple[int, ...]:
@@ -110,24 +129,59 @@ class SharesRequest(SignedMessage):
         return tuple(self.packages[0].commitments)
 
     def write(self, writer: Writer) -> None:
-        """Key, u16 sender, purpose, payload, u16 count, packages, u16 want."""
+        """Key, u16 sender, purpose, payload, u16 count, packages, u16 want, era 16."""
         writer.raw(self.key, KEY_SIZE).u16(self.sender).text(self.purpose, 32)
-        writer.var(self.payload, MAX_PAYLOAD).u16(len(self.packages))
-        for package in self.packages:
-            writer.var(package.encode(), MAX_PACKAGE)
-        writer.u16(self.want)
+        writer.var(self.payload, MAX_PAYLOAD)
+        _write_packages(writer, self.packages)
+        writer.u16(self.want).raw(self.era, ERA_SIZE)
 
     @classmethod
     def read(cls, reader: Reader) -> Self:
         """Take what `write` appended; all packages are for the same members."""
         key, sender, purpose = reader.raw(KEY_SIZE), read_member(reader), read_purpose(reader)
-        payload = reader.var(MAX_PAYLOAD)
-        count = reader.between(reader.u16(), 1, MAX_MESSAGES, "the number of packages")
-        packages = tuple(SigningPackage.decode(reader.var(MAX_PACKAGE)) for _ in range(count))
-        if any(tuple(p.commitments) != tuple(packages[0].commitments) for p in packages):
-            raise DecodeError("the packages of one session are for different members")
+        payload, packages = reader.var(MAX_PAYLOAD), _read_packages(reader)
         want = reader.between(reader.u16(), 0, MAX_COMMITMENTS, "a count of commitments")
-        return cls(key, sender, purpose, payload, packages, want)
+        return cls(key, sender, purpose, payload, packages, want, reader.raw(ERA_SIZE))
+
+
+@dataclass(frozen=True, slots=True)
+class Order(SignedMessage):
+    """A SharesRequest without its payload: all that its signature covers, and what a signer keeps of it."""
+
+    KIND: ClassVar[int] = 38
+    LIMIT: ClassVar[int] = 512 + MAX_MESSAGES * (4 + MAX_PACKAGE)
+    TAG: ClassVar[str] = SharesRequest.TAG
+    key: bytes
+    sender: int
+    request: bytes
+    packages: tuple[SigningPackage, ...]
+    want: int
+    era: bytes = NO_ERA
+    signature: bytes = UNSIGNED
+
+    @property
+    def digest(self) -> bytes:
+        """What is signed, as in SharesRequest."""
+        return order_digest(self.sender, self.era, self.session, self.want)
+
+    @property
+    def session(self) -> bytes:
+        """The session id, as in SharesRequest."""
+        return session_id(self.key, self.request, (package.hash for package in self.packages))
+
+    def write(self, writer: Writer) -> None:
+        """Key, u16 sender, request id, u16 count, packages, u16 want, era 16."""
+        writer.raw(self.key, KEY_SIZE).u16(self.sender).raw(self.request, 32)
+        _write_packages(writer, self.packages)
+        writer.u16(self.want).raw(self.era, ERA_SIZE)
+
+    @classmethod
+    def read(cls, reader: Reader) -> Self:
+        """Take what `write` appended."""
+        key, sender, request = reader.raw(KEY_SIZE), read_member(reader), reader.raw(32)
+        packages = _read_packages(reader)
+        want = reader.between(reader.u16(), 0, MAX_COMMITMENTS, "a count of commitments")
+        return cls(key, sender, request, packages, want, reader.raw(ERA_SIZE))
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,3 +286,29 @@ def read_offer(data: bytes) -> Commitments | Refusal:
 def cut(reason: str) -> str:
     """A reason short enough to travel."""
     return reason.encode()[:MAX_REASON].decode(errors="ignore")
+
+
+def session_id(key: bytes, request: bytes, package_hashes: Iterable[bytes]) -> bytes:
+    """The 32-byte id of a session: key with its shares, request id, hash of each package in order."""
+    return tagged_hash("holdfast/session/v1", key, request, *package_hashes)
+
+
+def order_digest(sender: int, era: bytes, session: bytes, want: int) -> bytes:
+    """What a coordinator signs when it opens a session."""
+    return tagged_hash(
+        SharesRequest.TAG, Writer().u16(sender).raw(era, ERA_SIZE).raw(session, 32).u16(want).done()
+    )
+
+
+def _write_packages(writer: Writer, packages: tuple[SigningPackage, ...]) -> None:
+    writer.u16(len(packages))
+    for package in packages:
+        writer.var(package.encode(), MAX_PACKAGE)
+
+
+def _read_packages(reader: Reader) -> tuple[SigningPackage, ...]:
+    count = reader.between(reader.u16(), 1, MAX_MESSAGES, "the number of packages")
+    packages = tuple(SigningPackage.decode(reader.var(MAX_PACKAGE)) for _ in range(count))
+    if any(tuple(p.commitments) != tuple(packages[0].commitments) for p in packages):
+        raise DecodeError("the packages of one session are for different members")
+    return packages

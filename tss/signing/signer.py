@@ -14,12 +14,14 @@ from tss.dkg.faults import BadSignature
 from tss.dkg.ports import Identity
 from tss.frost.package import SigningPackage
 from tss.signing.approval import Approved, Refused
-from tss.signing.faults import Evidence, Kind
+from tss.signing.faults import Finding, Kind
 from tss.signing.messages import (
     MAX_COMMITMENTS,
+    NO_ERA,
     NO_SESSION,
     Commitments,
     CommitRequest,
+    Order,
     Refusal,
     Shares,
     SharesRequest,
@@ -46,10 +48,11 @@ class SignerContext:
 
 @dataclass(frozen=True, slots=True)
 class Issued:
-    """An unused nonce: the engine's handle, and the only coordinator that may use it."""
+    """An unused nonce: the engine's handle, the only coordinator that may use it, and the era it asked for."""
 
     handle: bytes
     owner: int
+    era: bytes = NO_ERA
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +71,8 @@ class SignerState:
 class NonceRow:
     """One spent nonce as stored: commitment UNIQUE.
 
-    The shell stores the encoded SharesRequest once, by `session`, and fills `request` in when it looks a row
-    up: with it a reuse can be proved to strangers.
+    The shell stores the encoded Order once, by `session`, and fills `request` in when it looks a row up: with it
+    a reuse can be proved to strangers.
     """
 
     commitment: bytes
@@ -110,7 +113,7 @@ class Refuse:
     code: str
     reason: str
     retryable: bool = False
-    evidence: Evidence | None = None
+    evidence: Finding | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,8 +140,9 @@ def issue(
     state: SignerState,
     owner: int,
     fresh: Sequence[tuple[bytes, bytes]],
+    era: bytes = NO_ERA,
 ) -> tuple[SignerState, Commitments, tuple[bytes, ...]]:
-    """Give fresh (handle, commitment) pairs of the engine to one coordinator.
+    """Give fresh (handle, commitment) pairs of the engine to one coordinator, for the era that it named.
 
     Returns the new state, the signed message, and handles that the engine is to drop: a coordinator that
     hoards more than MAX_OUTSTANDING loses its oldest.
@@ -146,7 +150,7 @@ def issue(
     issued = dict(state.issued)
     for handle, commitment in fresh:
         assert commitment not in issued, "the engine made the same nonce twice"
-        issued[commitment] = Issued(handle, owner)
+        issued[commitment] = Issued(handle, owner, era)
     own = [commitment for commitment, nonce in issued.items() if nonce.owner == owner]
     excess = own[: max(0, len(own) - MAX_OUTSTANDING)]
     dropped = tuple(issued.pop(commitment).handle for commitment in excess)
@@ -190,7 +194,7 @@ def decide(
         return Refuse(
             "partly-spent", "some of the commitments are spent already: ask for new ones", retryable=True
         )
-    return _release(state, request, commitments)
+    return _release(context, state, request, commitments)
 
 
 def rows(request: SharesRequest, release: Release, shares: Sequence[bytes]) -> tuple[NonceRow, ...]:
@@ -251,19 +255,21 @@ def _reused(context: SignerContext, request: SharesRequest, spent: Mapping[bytes
     name = context.committee.name_of(request.sender)
     if len(set(commitments)) != len(commitments):
         reason = f"{name} put one commitment into two packages of one session"
-        proof = Evidence(Kind.NONCE_REUSE, request.sender, reason, (request.encode(),))
+        proof = Finding(Kind.NONCE_REUSE, request.sender, reason, (request.order,))
         return Refuse("nonce-reuse", reason, evidence=proof)
     for package, commitment in zip(request.packages, commitments, strict=True):
         row = spent.get(commitment)
         if row is not None and row.package_hash != package.hash:
             reason = f"{name} asked for a second signature with a commitment that is spent"
-            earlier = (row.request,) if row.request else ()
-            proof = Evidence(Kind.NONCE_REUSE, request.sender, reason, (request.encode(), *earlier))
+            earlier = (Order.decode(row.request),) if row.request else ()
+            proof = Finding(Kind.NONCE_REUSE, request.sender, reason, (request.order, *earlier))
             return Refuse("nonce-reuse", reason, evidence=proof)
     return None
 
 
-def _release(state: SignerState, request: SharesRequest, commitments: tuple[bytes, ...]) -> Release | Refuse:
+def _release(
+    context: SignerContext, state: SignerState, request: SharesRequest, commitments: tuple[bytes, ...]
+) -> Release | Refuse:
     issued = dict(state.issued)
     plan: list[Signing] = []
     for package, commitment in zip(request.packages, commitments, strict=True):
@@ -273,5 +279,9 @@ def _release(state: SignerState, request: SharesRequest, commitments: tuple[byte
             return Refuse(UNKNOWN_COMMITMENT, reason, retryable=True)
         if nonce.owner != request.sender:
             return Refuse("foreign-commitment", "the commitment was given to another coordinator")
+        if nonce.era != request.era:
+            name = context.committee.name_of(request.sender)
+            reason = f"the commitment was given to an earlier pool of {name}: ask for new ones"
+            return Refuse(UNKNOWN_COMMITMENT, reason, retryable=True)
         plan.append(Signing(nonce.handle, commitment, package))
     return Release(tuple(plan), SignerState(state.sequence, MappingProxyType(issued)))

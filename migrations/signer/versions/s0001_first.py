@@ -17,6 +17,7 @@ def upgrade() -> None:
     _keys()
     _signing()
     _records()
+    _watch()
 
 
 def _keys() -> None:
@@ -109,11 +110,15 @@ def _records() -> None:
     op.create_table(
         "evidence",
         sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),
+        sa.Column("id", sa.LargeBinary, nullable=False, unique=True),
         sa.Column("member", sa.Integer, nullable=False),
         sa.Column("kind", sa.Text, nullable=False),
+        sa.Column("reason", sa.Text, nullable=False),
+        sa.Column("reporter", sa.Integer, nullable=False),
         sa.Column("body", sa.LargeBinary, nullable=False),
         sa.Column("at", sa.Float, nullable=False),
     )
+    op.create_index("evidence_by_member", "evidence", ["member", "kind"])
     op.create_table(
         "audit",
         sa.Column("number", sa.Integer, primary_key=True),
@@ -122,6 +127,35 @@ def _records() -> None:
         sa.Column("detail", sa.Text, nullable=False),
         sa.Column("previous", sa.LargeBinary, nullable=False),
         sa.Column("hash", sa.LargeBinary, nullable=False),
+    )
+
+
+def _watch() -> None:
+    op.create_table(
+        "peer_boots",
+        sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),
+        sa.Column("member", sa.Integer, nullable=False),
+        sa.Column("boot_id", sa.LargeBinary, nullable=False),
+        sa.Column("at", sa.Float, nullable=False),
+        sa.UniqueConstraint("member", "boot_id"),
+    )
+    op.create_table(
+        "clones",
+        sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),
+        sa.Column("member", sa.Integer, nullable=False),
+        sa.Column("left", sa.LargeBinary, nullable=False),
+        sa.Column("present", sa.LargeBinary, nullable=False),
+        sa.Column("at", sa.Float, nullable=False),
+        sa.UniqueConstraint("member", "left", "present"),
+    )
+    op.create_table(
+        "nonce_counts",
+        sa.Column("share_set", sa.LargeBinary, primary_key=True),
+        sa.Column("boot_id", sa.LargeBinary, primary_key=True),
+        sa.Column("made", sa.Integer, nullable=False),
+        sa.Column("spent", sa.Integer, nullable=False),
+        sa.Column("voided", sa.Integer, nullable=False),
+        sa.Column("refused", sa.Integer, nullable=False),
     )
 
 

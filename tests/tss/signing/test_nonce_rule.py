@@ -4,12 +4,13 @@ from dataclasses import replace
 
 import pytest
 
+from tests.tss.evidence.judging import proven
 from tests.tss.simnet import ENGINE, approve
 from tss.frost.errors import NonceSpent
 from tss.frost.hashing import tagged_hash
 from tss.frost.package import SigningPackage
 from tss.frost.path import INTERNAL, KEY_ONLY, key_with_root
-from tss.signing import faults, messages, signer
+from tss.signing import messages, signer
 from tss.signing.approval import Approved, Refused
 from tss.signing.messages import SharesRequest
 
@@ -69,9 +70,9 @@ def test_a_spent_commitment_in_another_package_is_refused_and_kept_as_evidence(t
     assert (refused.code, refused.retryable) == ("nonce-reuse", False)
     assert refused.evidence.culprit == COORDINATOR
     public = one.key.public
-    assert faults.judge(ENGINE, public, three.committee, refused.evidence), "any stranger convicts alice"
+    assert proven(three.committee, public, refused.evidence), "any stranger convicts alice"
     half = replace(refused.evidence, messages=refused.evidence.messages[:1])
-    assert not faults.judge(ENGINE, public, three.committee, half), "one request alone proves nothing"
+    assert not proven(three.committee, public, half), "one request alone proves nothing"
 
 
 def test_the_same_message_under_another_path_is_nonce_reuse(three, session):
@@ -95,7 +96,7 @@ def test_one_commitment_twice_in_one_session_is_refused_with_evidence(three, ses
     one, request = session
     refused = one.decide(build(three, commitments_of(request), order=(0, 0, 1)))
     assert refused.code == "nonce-reuse"
-    assert faults.judge(ENGINE, one.key.public, three.committee, refused.evidence)
+    assert proven(three.committee, one.key.public, refused.evidence)
 
 
 def test_other_peoples_commitments_changed_make_another_package(three, session):

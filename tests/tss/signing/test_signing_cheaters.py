@@ -4,19 +4,18 @@ from dataclasses import replace
 
 import pytest
 
-from tests.tss.simnet import ENGINE, Net
-from tss.signing import events, faults, messages
+from tests.tss.evidence.judging import proven
+from tests.tss.simnet import Net
+from tss.signing import events, messages
 from tss.signing.effects import Blame, Done, Failed, Ignored
-from tss.signing.faults import Evidence, Kind
+from tss.signing.faults import Finding, Kind
 from tss.signing.pool import Added, Late, Pool
 
 CHEATER = 2
 
 
-def convicts(committee, evidence):
-    decoded = Evidence.decode(evidence.encode())
-    assert decoded == evidence
-    return faults.judge(ENGINE, committee.signers[1].key.public, committee.committee, decoded)
+def convicts(committee, finding):
+    return proven(committee.committee, committee.signers[1].key.public, finding)
 
 
 def spoil(committee, change):
@@ -53,7 +52,7 @@ def test_honest_shares_convict_nobody(five):
     following = five.signers[member].issue(1, 0)
     answer = messages.Shares(request.key, member, request.session, shares, following)
     answer = answer.signed(five.identities[member - 1])
-    honest = Evidence(Kind.BAD_SHARE, member, "slander", (request.encode(), answer.encode()))
+    honest = Finding(Kind.BAD_SHARE, member, "slander", (request.order, answer))
     assert not convicts(five, honest)
     assert not convicts(five, replace(honest, culprit=CHEATER + 2))
 
@@ -66,7 +65,7 @@ def test_a_forged_package_cannot_convict_an_honest_member(five):
     answer = messages.Shares(request.key, member, request.session, shares, five.signers[member].issue(1, 0))
     answer = answer.signed(five.identities[member - 1])
     forged = replace(request, packages=request.packages[::-1])
-    slander = Evidence(Kind.BAD_SHARE, member, "slander", (forged.encode(), answer.encode()))
+    slander = Finding(Kind.BAD_SHARE, member, "slander", (forged.order, answer))
     assert not convicts(five, slander), "the member signed the session id of other packages"
 
 
@@ -139,7 +138,7 @@ def test_an_honest_offer_repeated_by_the_network_is_merely_late(three):
     pool.add(offer)
     assert isinstance(pool.add(offer), Late)
     assert pool.count(CHEATER) == 2
-    once = Evidence(Kind.REPLAYED_COMMITMENT, CHEATER, "slander", (offer.encode(), offer.encode()))
+    once = Finding(Kind.REPLAYED_COMMITMENT, CHEATER, "slander", (offer, offer))
     assert not convicts(three, once)
 
 
@@ -170,7 +169,7 @@ def test_commitments_that_are_no_points_are_blamed(five):
     assert blame.evidence.kind is Kind.BAD_COMMITMENT
     assert convicts(five, blame.evidence)
     assert isinstance(shell.ended, Done)
-    good = Evidence(Kind.BAD_COMMITMENT, 3, "slander", (five.signers[3].issue(1, 2).encode(),))
+    good = Finding(Kind.BAD_COMMITMENT, 3, "slander", (five.signers[3].issue(1, 2),))
     assert not convicts(five, good)
 
 

@@ -1,5 +1,6 @@
 """Every wire form of signing has one encoding; truncation and flipped bits are refused."""
 
+from dataclasses import replace
 from random import Random
 
 import pytest
@@ -9,10 +10,10 @@ from tss.dkg.faults import BadSignature
 from tss.frost.codec import DecodeError
 from tss.signing import messages, signer
 from tss.signing.approval import Refused
-from tss.signing.faults import Evidence, Kind
 from tss.signing.messages import (
     Commitments,
     CommitRequest,
+    Order,
     Refusal,
     Shares,
     SharesRequest,
@@ -21,7 +22,7 @@ from tss.signing.messages import (
     read_offer,
 )
 
-KINDS = [CommitRequest, Commitments, SharesRequest, Shares, Refusal, Verdict]
+KINDS = [CommitRequest, Commitments, SharesRequest, Order, Shares, Refusal, Verdict]
 
 
 @pytest.fixture
@@ -34,6 +35,7 @@ def forms(three):
         CommitRequest(request.key, 1, 3).signed(three.identities[0]),
         one.issue(1, 3),
         request,
+        request.order,
         messages.Shares.decode(one.handle_shares(request.encode())),
         signer.refusal(one.identity, request, refuse),
         signer.verdict(one.identity, request.key, "test", b"pay", approve("test", b"pay")),
@@ -91,12 +93,14 @@ def test_the_largest_request_fits_a_peers_body():
     assert SharesRequest.LIMIT < 4 * 1024 * 1024 - 64 * 1024
 
 
-def test_evidence_is_canonical_and_never_crashes_its_judge(three, forms):
-    evidence = Evidence(Kind.NONCE_REUSE, 1, "why", (forms[SharesRequest].encode(),))
-    assert Evidence.decode(evidence.encode()) == evidence
-    for size in range(len(evidence.encode())):
-        with pytest.raises(DecodeError):
-            Evidence.decode(evidence.encode()[:size])
+def test_an_order_is_signed_by_the_requests_own_signature(three, forms):
+    request = forms[SharesRequest]
+    assert request.order.digest == request.digest
+    assert request.order.session == request.session
+    request.order.check(three.committee)
+    changed = replace(request, payload=b"other").order
+    with pytest.raises(BadSignature):
+        changed.check(three.committee)
 
 
 def test_a_long_reason_is_cut_to_travel():
