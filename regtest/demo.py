@@ -197,6 +197,8 @@ def play(scene: Scene) -> int:
             print(f"\n  Step {number} failed: {error}", flush=True)
             if not isinstance(error, DoesNotHold):
                 traceback.print_exc(file=sys.stdout)
+            for name, trouble in scene.troubles():
+                print(f"  {name}: {trouble}")
             return 1
     return 3 if missing else 0
 

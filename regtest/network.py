@@ -144,12 +144,16 @@ class Network:
 
     def wait_in_mempools(self, txid: str, nodes: Iterable[int] | None = None, *, seconds: float = 30) -> None:
         """Wait until the nodes (all that run, by default) hold the transaction unconfirmed."""
-        chosen = [self.nodes[i] for i in nodes] if nodes is not None else [n for n in self.nodes if n.running]
-        wait_until(
-            lambda: all(txid in node.rpc().getrawmempool() for node in chosen),
-            f"{txid} to spread",
-            seconds=seconds,
-        )
+        lacking = list(nodes) if nodes is not None else [i for i, n in enumerate(self.nodes) if n.running]
+
+        def spread() -> bool:
+            lacking[:] = [i for i in lacking if txid not in self.nodes[i].rpc().getrawmempool()]
+            return not lacking
+
+        try:
+            wait_until(spread, f"{txid} to spread", seconds=seconds)
+        except TimeoutError as error:
+            raise TimeoutError(f"{error} Without it: bitcoind {', '.join(map(str, lacking))}.") from error
 
     # Blocks and coins
 

@@ -99,6 +99,17 @@ class Scene:
         """One certified block."""
         return next(self.blocks(height - 1))
 
+    def troubles(self) -> Iterator[tuple[str, str]]:
+        """What running nodes call wrong in their health, by name; for whoever looks into a failure."""
+        for node in self.world.nodes:
+            if node.awake:
+                try:
+                    checks = node.get("/v1/health")["checks"]
+                except http.HttpFault as fault:
+                    yield node.name, str(fault)
+                    continue
+                yield from ((node.name, check["text"]) for check in checks if not check["ok"])
+
     # Waiting
 
     def until(self, done: Callable[[], bool], what: str, *, seconds: float = 30) -> None:

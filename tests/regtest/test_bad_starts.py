@@ -1,6 +1,7 @@
 """An operator's node over what is wrong: one sentence, exit status 2, and nothing that was stored has changed."""
 
 import os
+import re
 import shutil
 import socket
 import sqlite3
@@ -8,14 +9,14 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from anchor import rollup_keys
 from anchor.btc.network import SIGNET
 from regtest.bitcoind import Bitcoind
-from regtest.command import attempt
-from regtest.operators import start_all
+from regtest.operators import Node, start_all
 from regtest.ports import Port
 from regtest.waiting import wait_until
 from tests.regtest.grounds import (
@@ -33,6 +34,7 @@ from tests.regtest.grounds import (
     signed_by_all,
     with_a_key,
 )
+from tests.regtest.quick_commands import attempt
 from tss import identity
 from tss.dkg.committee import SignedCommittee
 
@@ -78,13 +80,19 @@ def made(bitcoind: Bitcoind, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         yield found
 
 
+@pytest.fixture(scope="module")
+def stopped(made: Ground) -> Path:
+    """A copy of alice's folder as she left it, that no later test runs on."""
+    return copied(made.operators[0].folder, made.folder / "stopped", lambda _: None)
+
+
 @pytest.fixture
-def starts(made: Ground, tmp_path: Path) -> Callable[..., dict[str, Refused]]:
+def starts(stopped: Path, tmp_path: Path) -> Callable[..., dict[str, Refused]]:
     """Run alice's node over changed copies of her folder, each named and on ports of its own."""
     free = set_config(peer__port=0, public__port=0)
 
     def over(folder: Path, change: Change) -> Refused:
-        copied(made.operators[0].folder, folder, free)
+        copied(stopped, folder, free)
         change(folder)
         return refusal(folder, "node", "run", "--dir", folder)
 
@@ -308,15 +316,14 @@ def test_a_busy_port_is_refused_by_its_name(starts) -> None:
         )
 
 
-def test_a_database_that_is_not_of_this_release_or_damaged_is_refused(starts, made: Ground) -> None:
+def test_a_database_that_is_not_of_this_release_or_damaged_is_refused(starts, stopped: Path) -> None:
     newer = "UPDATE alembic_version SET version_num = 'x9999'"
-    alice = made.operators[0].folder
     found = starts(
         {
             "newer node.db": sql("node.db", newer),
             "newer signer.db": sql("signer.db", newer),
             "no revision": sql("node.db", "DELETE FROM alembic_version"),
-            "swapped": copy(alice / "signer.db", "node.db"),
+            "swapped": copy(stopped / "signer.db", "node.db"),
             "garbage": write("signer.db", os.urandom(8192)),
             "cut": cut("node.db", 3 * 4096),
             "hole": sql("signer.db", "DROP TABLE boots"),
@@ -350,74 +357,84 @@ def test_headers_of_another_chain_are_refused(starts) -> None:
     found["no file"].check("main.bin cannot be used", "Is a directory")
 
 
-def test_an_upgrade_refuses_what_a_start_refuses(made: Ground, tmp_path: Path) -> None:
+def test_an_upgrade_refuses_what_a_start_refuses(stopped: Path, tmp_path: Path) -> None:
     newer = sql("signer.db", "UPDATE alembic_version SET version_num = 'x9999'")
-    folder = copied(made.operators[0].folder, tmp_path / "newer", newer)
+    folder = copied(stopped, tmp_path / "newer", newer)
     refusal(folder, "node", "upgrade", "--dir", folder).check("newer than this release", status=1)
 
 
-def test_what_can_be_made_again_is_and_bitcoind_may_come_and_go(made: Ground, bitcoind: Bitcoind) -> None:
-    alice, bob = made.operators
-    share = alice.folder / "keys" / "anchor-1.share"
+@pytest.fixture(scope="module")
+def up(made: Ground, stopped: Path) -> Ground:
+    """Both nodes, started over damage that costs nothing: what it was is read or made again. Not stopped here."""
+    assert stopped.exists(), "the others copy that folder, not this one"
+    alice, bob = (node.folder for node in made.operators)
+    share = alice / "keys" / "anchor-1.share"
     share.write_bytes(b"damaged")
     share.chmod(0o644)
-    (bob.folder / "keys" / "peers" / "alice.crt").write_text("no certificate")
-    cut("headers/main.bin", 3 * 80 + 7)(alice.folder)
-    with (bob.folder / "headers" / "main.bin").open("ab") as headers:
+    cut("headers/main.bin", 3 * 80 + 7)(alice)
+    (alice / "node.db-wal").write_bytes(os.urandom(5000))
+    (bob / "keys" / "peers" / "alice.crt").write_text("no certificate")
+    with (bob / "headers" / "main.bin").open("ab") as headers:
         headers.write(b"x" * 80)
-    (alice.folder / "node.db-wal").write_bytes(os.urandom(5000))
     start_all(made.operators)
-    assert share.stat().st_mode & 0o777 == 0o600
+    return made
+
+
+def check_of(node: Node, name: str) -> dict[str, Any]:
+    """One line of a node's health."""
+    return next(c for c in node.get("/v1/health")["checks"] if c["name"] == name)
+
+
+def test_what_can_be_made_again_is(up: Ground, bitcoind: Bitcoind) -> None:
+    alice = up.operators[0]
+    assert (alice.folder / "keys" / "anchor-1.share").stat().st_mode & 0o777 == 0o600
     assert "share restored" in alice.process.log.read_text()
-    best = bitcoind.rpc().getbestblockhash()
-    for node in made.operators:
-        assert node.get("/v1/headers")["tip_hash"] == best
+    for node in up.operators:
+        best = bitcoind.rpc().getbestblockhash()
+        wait_until(
+            lambda node=node, best=best: node.get("/v1/headers")["tip_hash"] == best, "the tip", seconds=20
+        )
 
-    running = refusal(made.folder / "bitcoin", "node", "run", "--dir", alice.folder)
-    running.check(f"in use by process {alice.process.pid}", "stop that one first")
-    running = refusal(made.folder / "bitcoin", "node", "upgrade", "--dir", alice.folder)
-    running.check(f"in use by process {alice.process.pid}", status=1)
 
-    def check_of(name: str) -> dict[str, object]:
-        return next(c for c in alice.get("/v1/health")["checks"] if c["name"] == name)
+def test_a_second_process_on_a_folder_is_refused_by_the_firsts_number(up: Ground, tmp_path: Path) -> None:
+    alice = up.operators[0]
+    first = rf"in use by process {alice.process.pid}: stop that one first"
+    refusal(tmp_path, "node", "run", "--dir", alice.folder).check(first)
+    refusal(tmp_path, "node", "upgrade", "--dir", alice.folder).check(first, status=1)
+    assert alice.get("/v1/info")["name"] == "alice"
 
+
+def test_a_bitcoind_that_goes_away_is_told_in_health_and_followed_again(
+    up: Ground, bitcoind: Bitcoind
+) -> None:
+    alice = up.operators[0]
     bitcoind.stop()
-    wait_until(lambda: not check_of("bitcoind")["ok"], "alice to miss her bitcoind", seconds=20)
-    assert "does not answer" in check_of("bitcoind")["text"]
+    wait_until(lambda: not check_of(alice, "bitcoind")["ok"], "alice to miss her bitcoind", seconds=20)
+    assert re.search("does not answer .*start it", check_of(alice, "bitcoind")["text"])
     assert alice.get("/v1/info")["name"] == "alice"
     bitcoind.start()
     (block,) = bitcoind.rpc().generatetoaddress(1, BURNT)
     wait_until(lambda: alice.get("/v1/headers")["tip_hash"] == block, "alice to follow again", seconds=30)
-    assert check_of("bitcoind")["ok"]
+    assert check_of(alice, "bitcoind")["ok"]
     assert "Traceback" not in alice.process.log.read_text()
-    for node in made.operators:
-        node.process.ask_to_stop()
-    for node in made.operators:
-        node.process.stop()
 
 
-def test_operators_with_different_committee_files_tell_each_other_both_words(made: Ground, tmp_path) -> None:
-    alice, bob = made.operators
-    mine = [identity.load(node.folder) for node in made.operators]
-    other = signed_by_all(mine, name="other")
+def test_operators_with_different_committee_files_tell_each_other_both_words(up: Ground) -> None:
+    alice, bob = up.operators
+    other = signed_by_all([identity.load(node.folder) for node in up.operators], name="other")
+    bob.process.stop()
     for name in ("node.db", "signer.db"):
         (bob.folder / name).unlink()
-    papers(other, made)(bob.folder)
-    start_all(made.operators)
-    for node, words in ((alice, made.committee.committee.words), (bob, other.committee.words)):
-        wait_until(
-            lambda node=node: "committee file differs" in str(node.get("/v1/health")["checks"]),
-            f"{node.name} to tell in health",
-            seconds=20,
-        )
-        peer = bob if node is alice else alice
-        check = next(c for c in node.get("/v1/health")["checks"] if c["name"] == "committee")
-        assert not check["ok"]
-        assert f"differs from {peer.name}'s: compare words, yours {words}" in check["text"]
-    made_a_key = attempt("tss", "dkg", "--dir", alice.folder, "--purpose", "mint")
-    assert made_a_key.status == 1
-    for words in (made.committee.committee.words, other.committee.words):
-        assert words in made_a_key.err
-    for node in made.operators:
-        node.process.ask_to_stop()
-        assert "Traceback" not in node.process.log.read_text()
+    papers(other, up)(bob.folder)
+    start_all([bob])
+    mine, theirs = up.committee.committee.words, other.committee.words
+    for node, peer, words in ((alice, "bob", mine), (bob, "alice", theirs)):
+        differs = f"differs from {peer}'s: compare words, yours {words}"
+        told = lambda node=node, differs=differs: differs in check_of(node, "committee")["text"]  # noqa: E731
+        wait_until(told, f"{node.name} to tell in health", seconds=20)
+        assert not check_of(node, "committee")["ok"]
+    refused = attempt("tss", "dkg", "--dir", alice.folder, "--purpose", "mint")
+    assert refused.status == 1
+    assert mine in refused.err
+    assert theirs in refused.err
+    assert not any("Traceback" in node.process.log.read_text() for node in up.operators)

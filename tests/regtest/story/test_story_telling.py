@@ -1,6 +1,7 @@
 """How the story is told: what held is counted, what did not ends it, what is missing is named."""
 
 import io
+from types import SimpleNamespace
 
 import pytest
 
@@ -45,7 +46,7 @@ def test_the_table_names_steps_and_memory(tell):
 
 def played(monkeypatch, tell, *steps):
     monkeypatch.setattr(demo, "STEPS", steps)
-    return demo.play(Scene(None, tell))  # these steps look at no world
+    return demo.play(Scene(SimpleNamespace(nodes=[]), tell))  # these steps look at no world
 
 
 def test_a_story_in_which_all_holds_ends_with_0(monkeypatch, tell):
