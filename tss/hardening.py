@@ -15,7 +15,6 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
-from weakref import finalize
 
 _PR_GET_DUMPABLE: Final = 3
 _PR_SET_DUMPABLE: Final = 4
@@ -83,7 +82,7 @@ def look() -> Hardening:
 class LockedSecret:
     """A secret on a page of its own: locked in memory, left out of dumps, zero in every forked child."""
 
-    __slots__ = ("__weakref__", "_close", "_page", "_size")
+    __slots__ = ("_page", "_size")
 
     def __init__(self, secret: bytearray) -> None:
         """Take the bytes over: `secret` is wiped."""
@@ -91,15 +90,14 @@ class LockedSecret:
         self._page, self._size = _private_page(), len(secret)
         self._page[: self._size] = secret
         secret[:] = bytes(len(secret))
-        self._close = finalize(self, _wiped, self._page)
 
     def view(self) -> memoryview:
         """The bytes in place, read-only; all zero in a forked child and after `close`."""
         return memoryview(self._page)[: self._size].toreadonly()
 
     def close(self) -> None:
-        """Wipe it now."""
-        self._close()
+        """Wipe it now. Without it the page goes back to the kernel, which clears it, when nobody looks any more."""
+        self._page[:] = bytes(mmap.PAGESIZE)
 
     def __repr__(self) -> str:
         return f"LockedSecret({self._size} bytes, redacted)"
@@ -121,10 +119,6 @@ def _private_page() -> mmap.mmap:
             except OSError:  # an older kernel: the page is then as safe as any other
                 continue
     return page
-
-
-def _wiped(page: mmap.mmap) -> None:
-    page[:] = bytes(mmap.PAGESIZE)
 
 
 def _may_lock_all() -> bool:
