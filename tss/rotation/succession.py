@@ -1,0 +1,59 @@
+"""A key's last states, and what the next epoch's committee file must say.
+
+A new epoch has a new committee file, which names the file it succeeds, and new keys made by it. tss makes the new
+keys, retires the old ones, and wipes their shares in the end; what moves the coins from the old key to the new one
+is a transaction, which the bridge builds and the approval port approves. tss knows nothing of it.
+"""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+from tss.dkg.committee import Committee
+from tss.dkg.faults import CommitteeFault, DkgFault
+
+NEXT: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
+    {
+        "acked": frozenset({"verified", "failed"}),
+        "verified": frozenset({"active", "retiring"}),
+        "active": frozenset({"retiring"}),
+        "retiring": frozenset({"active", "retired"}),
+        "retired": frozenset(),
+        "failed": frozenset(),
+    }
+)
+
+
+class NotRetired(DkgFault):
+    """A key cannot be moved to that state; the sentence says what comes first."""
+
+    code = "key-state"
+
+
+def check_move(purpose: str, epoch: int, state: str, wanted: str) -> None:
+    """NotRetired when a key in `state` may not become `wanted`."""
+    if wanted not in NEXT.get(state, frozenset()):
+        reachable = ", ".join(sorted(NEXT.get(state, frozenset()))) or "no other state"
+        raise NotRetired(
+            f"the {purpose} key of epoch {epoch} is {state}: from there it can become {reachable}"
+        )
+
+
+def check_successor(old: Committee, new: Committee) -> None:
+    """CommitteeFault unless `new` names `old` as its predecessor and continues its epoch, chain and name."""
+    if new.previous != old.hash:
+        raise CommitteeFault(
+            f"this committee file does not succeed ours ({old.words}): propose it with "
+            "`holdfast tss rotate propose`"
+        )
+    if (new.name, new.chain, new.epoch) != (old.name, old.chain, old.epoch + 1):
+        raise CommitteeFault(
+            f"the committee file after {old.name} on {old.chain}, epoch {old.epoch}, is {old.name} on {old.chain}, "
+            f"epoch {old.epoch + 1}; this one is {new.name} on {new.chain}, epoch {new.epoch}"
+        )
+    kept = [member for member in old.members if new.index_of(member.host_key) is not None]
+    if len(kept) < old.threshold:
+        raise CommitteeFault(
+            f"only {len(kept)} of the old members stay and the old keys need {old.threshold} to sign the move: "
+            f"keep {old.threshold} of them in this file and leave them out of the next one"
+        )
