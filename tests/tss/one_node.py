@@ -7,16 +7,18 @@ from pathlib import Path
 
 from aiohttp import web
 
-from tss import identity
+from tss import hardening, identity, passphrase
 from tss.api import routes
 from tss.dkg.committee import SignedCommittee
 from tss.node import TssNode
 from tss.peers import Peers
 
 
-async def main(folder: Path) -> None:
+async def main(folder: Path, descriptor: int | None) -> None:
+    if descriptor is not None:
+        hardening.harden()
     committee = SignedCommittee.from_json((folder / "committee.json").read_text())
-    me = identity.load(folder).seated(committee.committee)
+    me = identity.load(folder, passphrase.source(descriptor)).seated(committee.committee)
     peers = Peers(committee.committee, me.index, me.tls, me, ping_every=0.5)
     node = await TssNode.open(folder, committee, me, peers)
     await peers.start("127.0.0.1", int(me.peer_url.rsplit(":", 1)[1]))
@@ -32,4 +34,4 @@ async def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(Path(sys.argv[1])))
+    asyncio.run(main(Path(sys.argv[1]), int(sys.argv[2]) if sys.argv[2:] else None))
