@@ -59,6 +59,7 @@ requests = sa.Table(
     sa.Column("payload", sa.LargeBinary, nullable=False),
     sa.Column("coordinator", sa.Integer, nullable=False),
     sa.Column("at", sa.Float, nullable=False),
+    sa.Index("requests_by_coordinator", "coordinator", "at"),
 )
 
 # Every yes and no, with its reason, signed by the host key.
@@ -167,4 +168,33 @@ audit = sa.Table(
     sa.Column("detail", sa.Text, nullable=False),
     sa.Column("previous", sa.LargeBinary, nullable=False),
     sa.Column("hash", sa.LargeBinary, nullable=False),
+)
+
+# One row per refresh or repair that this node knows of; `body` is the roster while open, the transcript once we
+# assented, the whole link once it is certified; `public` the group it makes, `proof` the test signature under it.
+rotations = sa.Table(
+    "rotations",
+    metadata,
+    sa.Column("sid", sa.LargeBinary, primary_key=True),
+    sa.Column("key_sid", sa.LargeBinary, nullable=False),
+    sa.Column("work", sa.Text, nullable=False),  # refresh | repair
+    sa.Column("base", sa.LargeBinary, nullable=False),
+    sa.Column("attempt", sa.Integer, nullable=False),
+    sa.Column("relay", sa.Integer, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),  # open | signed | acked | proved | failed
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("body", sa.LargeBinary, nullable=False),
+    sa.Column("public", sa.LargeBinary, nullable=False),
+    sa.Column("proof", sa.LargeBinary, nullable=False),
+    sa.Column("at", sa.Float, nullable=False),
+    sa.Index("rotations_by_key", "key_sid", "base"),
+)
+
+# Whom this node's operator agreed to remove from one share set: member numbers, ascending, with commas.
+removals = sa.Table(
+    "removals",
+    metadata,
+    sa.Column("base", sa.LargeBinary, primary_key=True),
+    sa.Column("members", sa.Text, primary_key=True),
+    sa.Column("at", sa.Float, nullable=False),
 )

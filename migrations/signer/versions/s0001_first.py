@@ -18,6 +18,7 @@ def upgrade() -> None:
     _signing()
     _records()
     _watch()
+    _rotation()
 
 
 def _keys() -> None:
@@ -70,6 +71,7 @@ def _signing() -> None:
         sa.Column("coordinator", sa.Integer, nullable=False),
         sa.Column("at", sa.Float, nullable=False),
     )
+    op.create_index("requests_by_coordinator", "requests", ["coordinator", "at"])
     op.create_table(
         "verdicts",
         sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),
@@ -156,6 +158,31 @@ def _watch() -> None:
         sa.Column("spent", sa.Integer, nullable=False),
         sa.Column("voided", sa.Integer, nullable=False),
         sa.Column("refused", sa.Integer, nullable=False),
+    )
+
+
+def _rotation() -> None:
+    op.create_table(
+        "rotations",
+        sa.Column("sid", sa.LargeBinary, primary_key=True),
+        sa.Column("key_sid", sa.LargeBinary, nullable=False),
+        sa.Column("work", sa.Text, nullable=False),
+        sa.Column("base", sa.LargeBinary, nullable=False),
+        sa.Column("attempt", sa.Integer, nullable=False),
+        sa.Column("relay", sa.Integer, nullable=False),
+        sa.Column("state", sa.Text, nullable=False),
+        sa.Column("reason", sa.Text, nullable=False),
+        sa.Column("body", sa.LargeBinary, nullable=False),
+        sa.Column("public", sa.LargeBinary, nullable=False),
+        sa.Column("proof", sa.LargeBinary, nullable=False),
+        sa.Column("at", sa.Float, nullable=False),
+    )
+    op.create_index("rotations_by_key", "rotations", ["key_sid", "base"])
+    op.create_table(
+        "removals",
+        sa.Column("base", sa.LargeBinary, primary_key=True),
+        sa.Column("members", sa.Text, primary_key=True),
+        sa.Column("at", sa.Float, nullable=False),
     )
 
 
