@@ -6,13 +6,13 @@ to time and fetch what they miss.
 """
 
 import asyncio
-import time
 from collections.abc import Coroutine, Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import structlog
 
+from tss.allowance import Allowance, Recent
 from tss.dkg.committee import Committee
 from tss.dkg.ports import Sealer
 from tss.evidence.form import Evidence
@@ -46,21 +46,6 @@ class EvidenceCounts:
     too_many: int = 0
 
 
-@dataclass(slots=True)
-class _Allowance:
-    """How many pieces a member may still bring in this minute."""
-
-    left: int = _PER_MINUTE
-    since: float = field(default_factory=time.monotonic)
-
-    def take(self) -> bool:
-        now = time.monotonic()
-        if now - self.since > 60:
-            self.left, self.since = _PER_MINUTE, now
-        self.left -= 1
-        return self.left >= 0
-
-
 class EvidenceBook:
     """Judges, keeps and spreads evidence."""
 
@@ -77,9 +62,9 @@ class EvidenceBook:
         self._engine, self._sealer, self._committee, self._index = engine, sealer, committee, index
         self._store, self._compare_every = store, compare_every
         self._peers: Peers | None = None
-        self._allowances: dict[int, _Allowance] = {}
+        self._allowances: dict[int, Allowance] = {}
         self._judging = asyncio.Semaphore(1)
-        self._aside: dict[bytes, None] = {}
+        self._aside = Recent(_MAX_IDS)  # not to be fetched again
         self._tasks: set[asyncio.Task[None]] = set()
         self._log = structlog.get_logger("tss.evidence")
         self.counts = EvidenceCounts()
@@ -153,22 +138,16 @@ class EvidenceBook:
         if await self._store.get(evidence.id) is not None:
             self.counts.known += 1
             return b""
-        if not self._allowances.setdefault(member, _Allowance()).take():
+        if not self._allowances.setdefault(member, Allowance(_PER_MINUTE)).take():
             self.counts.too_many += 1
             raise Refuse("too-many", f"at most {_PER_MINUTE} pieces of evidence a minute: send it later")
         kept, judgement = await self._take(evidence, member)
         if kept is None or kept is Kept.FULL:
-            self._set_aside(evidence.id)
+            self._aside.add(evidence.id)
         if not judgement.proven:
             self._log.info("evidence does not convict", by=member, why=judgement.reason)
             raise Refuse("unproven", judgement.reason)
         return b""
-
-    def _set_aside(self, one: bytes) -> None:
-        """Remember what is not to be fetched again."""
-        self._aside[one] = None
-        if len(self._aside) > _MAX_IDS:
-            del self._aside[next(iter(self._aside))]
 
     def _read(self, body: bytes) -> Evidence:
         try:

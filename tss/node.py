@@ -32,9 +32,11 @@ from tss.evidence_store import EvidenceRow, EvidenceStore
 from tss.files import FolderLock
 from tss.frost.engine import Engine, GroupPublic
 from tss.frost.errors import FrostError
+from tss.handover import Handover, UnknownRequest
 from tss.identity import HostIdentity
 from tss.key_proof import HELD, HeldKey, KeyProof, KeyTopics, held_request
 from tss.keyring import KeyFault, KeyInfo, Keyring
+from tss.nonce_store import BootCounts, NonceBook
 from tss.peers import PeerError, Peers
 from tss.rehearsal import RehearsalTopics
 from tss.signing.approval import ApprovalPort
@@ -43,7 +45,7 @@ from tss.signing_runner import SessionInfo, SigningFailed, SigningRunner
 from tss.store import RequestRow, Store
 from tss.vault import HpkeSealer, ShareVault
 
-__all__ = ["DkgFailed", "KeyFault", "KeyInfo", "SessionInfo", "SigningFailed", "TssNode"]
+__all__ = ["DkgFailed", "KeyFault", "KeyInfo", "SessionInfo", "SigningFailed", "TssNode", "UnknownRequest"]
 
 _CATCH_UP_SECONDS = 2.0
 
@@ -72,11 +74,15 @@ class TssNode:
         self._lock, self._store, self._keyring, self._clock, self._log = lock, store, keyring, clock, log
         self._approvals = Approvals(keyring, store)
         self._book = EvidenceBook(engine, sealer, self.committee, identity.index, EvidenceStore(store, clock))
-        shared = (keyring, self._approvals, store, self._book, clock)
-        self._member = SigningMember(engine, identity, self.committee, peers.boot_id, *shared)
-        self._runner = SigningRunner(
-            engine, identity, self.committee, peers, *shared, share_timeout=share_timeout
+        shared = (keyring, self._approvals, store, self._book)
+        self._nonces = NonceBook(store, peers.boot_id)
+        self._member = SigningMember(
+            engine, identity, self.committee, peers.boot_id, *shared, self._nonces, clock
         )
+        self._runner = SigningRunner(
+            engine, identity, self.committee, peers, *shared, clock, share_timeout=share_timeout
+        )
+        self._handover = Handover(keyring, self._approvals, store, peers, self._runner.sign, clock)
         self.rehearsals = RehearsalTopics(store, lambda: stored_chains(store), clock)
         self._topics = KeyTopics(identity.index, keyring, store)
         self._dkg_member = DkgMember(
@@ -95,7 +101,14 @@ class TssNode:
             self._dkg_member.views,
             self._book,
         )
-        for part in (self._member, self._topics, self._dkg_member, self._book, self.rehearsals):
+        for part in (
+            self._member,
+            self._handover,
+            self._topics,
+            self._dkg_member,
+            self._book,
+            self.rehearsals,
+        ):
             part.register(peers)
         self._catching_up: asyncio.Task[None] | None = None
 
@@ -128,6 +141,7 @@ class TssNode:
             node = cls(
                 lock, committee, seated, peers, store, keyring, engine, sealer, clock, share_timeout, log
             )
+            await node._nonces.load()
             await node._dkg_member.load()
         except BaseException:
             if store is not None:
@@ -149,6 +163,7 @@ class TssNode:
                 await self._catching_up
         await self._book.close()
         await self._runner.close()
+        await self._nonces.save()
         self._keyring.close()
         await self._store.close()
         self._lock.release()
@@ -194,9 +209,24 @@ class TssNode:
         """A request as it was first seen here, whole, so that this node can lead it."""
         return await self._store.request(request_id)
 
+    async def requests(self) -> list[RequestRow]:
+        """Requests of the last day that were not brought to their end here, newest first, payloads left out."""
+        return await self._handover.pending()
+
+    async def take_over(self, request_id: bytes, *, timeout: float = 30) -> list[bytes]:
+        """Lead a request that another member began, or get its signatures where they are there already.
+
+        Raises UnknownRequest, and SigningFailed as `sign` does.
+        """
+        return await self._handover.take_over(request_id, timeout)
+
     async def evidence(self) -> list[EvidenceRow]:
         """Every proven fault that this node knows of, oldest first."""
         return await self._book.all()
+
+    async def nonces(self) -> list[BootCounts]:
+        """What became of the nonces of each key in each boot, newest boot first."""
+        return await self._nonces.all()
 
     @property
     def evidence_counts(self) -> EvidenceCounts:

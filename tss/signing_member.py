@@ -1,4 +1,7 @@
-"""A signer's answers: asks the approval port twice, keeps every verdict, and lets no share out unrecorded.
+"""A signer's answers: asks the approval port twice, keeps its verdicts, and lets no share out unrecorded.
+
+The port is asked when the request arrives and again when shares leave. A request that comes with its session, its
+commitments lying in the coordinator's pool, is asked about before signing and after, in one trip.
 
 Per key and boot the pure state machine of `tss/signing/signer.py` says what to do. Between its decision and
 the answer stands one durable transaction: commitment, package hash, share and verdict. No commit, no share.
@@ -11,6 +14,7 @@ from dataclasses import dataclass
 
 import structlog
 
+from tss.allowance import Allowance, Recent
 from tss.approvals import Approvals
 from tss.dkg.committee import Committee
 from tss.dkg.ports import Identity
@@ -21,17 +25,20 @@ from tss.frost.codec import DecodeError, Reader, Writer
 from tss.frost.engine import Engine
 from tss.frost.errors import FrostError
 from tss.keyring import Key, Keyring
+from tss.nonce_store import NonceBook, Spending
 from tss.peers import Peers
 from tss.peers import Refuse as RefuseCall
 from tss.signing import signer
 from tss.signing.approval import Approved, Refused
 from tss.signing.messages import MAX_PAYLOAD, Commitments, CommitRequest, Shares, SharesRequest
 from tss.signing.signer import Refuse, Release, Replay, SignerContext, SignerState
-from tss.signing.slots import request_id
 from tss.store import NonceTaken, RequestRow, SessionRow, Store, VerdictRow
 
 REQUEST = "tss.sign.request"
 SHARES = "tss.sign.shares"
+
+_ASKED = 4096
+_REFUSALS_A_MINUTE = 120  # stored per member; more are answered all the same
 
 
 @dataclass(slots=True)
@@ -81,12 +88,18 @@ class SigningMember:
         approvals: Approvals,
         store: Store,
         book: EvidenceBook,
+        nonces: NonceBook,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._engine, self._identity, self._committee, self._boot_id = engine, identity, committee, boot_id
         self._keyring, self._approvals, self._store, self._clock = keyring, approvals, store, clock
         self._book = book
         self._signers: dict[bytes, _Signer] = {}
+        self._asked = Recent(
+            _ASKED
+        )  # requests that the port approved, durably, before their shares were wanted
+        self._refusals: dict[int, Allowance] = {}
+        self.nonces = nonces
         self._log = structlog.get_logger("tss.sign")
 
     def register(self, peers: Peers) -> None:
@@ -105,15 +118,25 @@ class SigningMember:
         if isinstance(granted, Refuse):
             return signer.refusal(self._identity, ask.commit, granted).encode()
         approval = await self._approvals.ask(key, ask.purpose, ask.payload)
-        row = RequestRow(
-            request_id(ask.purpose, ask.payload), ask.purpose, ask.payload, member, self._clock()
-        )
-        await self._store.keep_request(row, self._verdict(key, "request", ask.purpose, ask.payload, approval))
+        verdict = self._verdict(key, "request", ask.purpose, ask.payload, approval)
+        seen = RequestRow(verdict.request_id, ask.purpose, ask.payload, member, self._clock())
         if isinstance(approval, Refused):
+            await self._remember_no(member, verdict, seen if approval.retryable else None)
             self._log.info("request refused", purpose=ask.purpose, by=member, reason=approval.reason)
             no = Refuse(signer.REFUSED, approval.reason, approval.retryable)
             return signer.refusal(self._identity, ask.commit, no).encode()
+        await self._store.keep_request(seen, verdict)
+        self._asked.add(verdict.request_id)
         return self._issue(key, one, member, granted.count, ask.commit.era).encode()
+
+    async def _remember_no(self, member: int, verdict: VerdictRow, seen: RequestRow | None) -> None:
+        """Keep a refusal, of each member so many a minute; with the request, when a later yes is possible."""
+        if not self._refusals.setdefault(member, Allowance(_REFUSALS_A_MINUTE)).take():
+            return
+        if seen is not None:
+            await self._store.keep_request(seen, verdict)
+        else:
+            await self._store.record_verdict(verdict)
 
     async def _shares(self, member: int, body: bytes) -> bytes:
         try:
@@ -122,7 +145,8 @@ class SigningMember:
             raise RefuseCall("malformed", str(error)) from error
         key, one = self._find(member, request.sender, request.key)
         approval = await self._approvals.ask(key, request.purpose, request.payload)
-        spent = await self._store.nonces(signer.own_commitments(one.context, request))
+        own = signer.own_commitments(one.context, request)
+        spent = await self._store.nonces(own)
         # From here to the new state nothing is awaited: two sessions cannot take one nonce.
         decision = signer.decide(one.context, one.state, request, approval, spent)
         match decision:
@@ -132,34 +156,67 @@ class SigningMember:
                 one.state = decision.state
                 return await self._release(key, one, request, decision, approval)
             case Refuse():
-                return await self._refuse(key, request, decision, approval)
+                self.nonces.add(request.key, refused=len(own))
+                phase = "release" if request.request in self._asked else "request"
+                return await self._refuse(key, request, decision, approval, phase)
 
     async def _release(
         self, key: Key, one: _Signer, request: SharesRequest, plan: Release, approval: Approved | Refused
     ) -> bytes:
+        """Sign, ask once more where the request came only now, store all, and only then let the shares out."""
+        spending, asked = Spending(self.nonces, request.key, len(plan.plan)), None
         try:
             shares = await asyncio.to_thread(self._sign, key, plan)
-        except FrostError as error:
-            return await self._refuse(key, request, Refuse("engine", str(error)), approval)
-        verdict = self._verdict(key, "release", request.purpose, request.payload, approval)
-        row = SessionRow(request.session, request.request, request.order.encode())
-        seen = RequestRow(row.request_id, request.purpose, request.payload, request.sender, self._clock())
-        try:
+            if request.request not in self._asked:
+                asked = self._verdict(key, "request", request.purpose, request.payload, approval)
+                approval = await self._again(key, request, approval)
+            if isinstance(approval, Refused):
+                spending.failed()
+                if asked is not None:
+                    await self._store.record_verdict(asked)
+                no = Refuse(signer.REFUSED, approval.reason, approval.retryable)
+                return await self._refuse(key, request, no, approval)
+            verdict = self._verdict(key, "release", request.purpose, request.payload, approval)
+            row = SessionRow(request.session, request.request, request.order.encode())
+            seen = RequestRow(row.request_id, request.purpose, request.payload, request.sender, self._clock())
             rows = signer.rows(request, plan, shares)
-            await self._store.insert_shares(self._boot_id, row, rows, verdict, seen)
-        except NonceTaken as error:
-            return await self._refuse(key, request, Refuse("nonce-taken", str(error)), approval)
+            await self._store.insert_shares(
+                self._boot_id, row, rows, verdict, seen, asked=asked, also=spending.save
+            )
+        except (FrostError, NonceTaken) as error:
+            spending.failed()
+            code = "engine" if isinstance(error, FrostError) else "nonce-taken"
+            return await self._refuse(key, request, Refuse(code, str(error)), approval)
+        except BaseException:
+            spending.failed()
+            raise
         return self._answer(key, one, request, shares).encode()
+
+    def _seen(self, request: SharesRequest) -> RequestRow:
+        return RequestRow(request.request, request.purpose, request.payload, request.sender, self._clock())
+
+    async def _again(self, key: Key, request: SharesRequest, first: Approved | Refused) -> Approved | Refused:
+        """The port's word now that the shares are made and about to leave; it must not have changed."""
+        second = await self._approvals.ask(key, request.purpose, request.payload)
+        if isinstance(second, Approved) and second != first:
+            return Refused("what is to be signed changed while it was signed: ask again", retryable=True)
+        return second
 
     def _sign(self, key: Key, plan: Release) -> list[bytes]:
         return [self._engine.sign(key.share, signing.handle, signing.package) for signing in plan.plan]
 
     async def _refuse(
-        self, key: Key, request: SharesRequest, refuse: Refuse, approval: Approved | Refused
+        self,
+        key: Key,
+        request: SharesRequest,
+        refuse: Refuse,
+        approval: Approved | Refused,
+        phase: str = "release",
     ) -> bytes:
         if isinstance(approval, Refused):
-            verdict = self._verdict(key, "release", request.purpose, request.payload, approval)
-            await self._store.record_verdict(verdict)
+            verdict = self._verdict(key, phase, request.purpose, request.payload, approval)
+            seen = self._seen(request) if approval.retryable else None
+            await self._remember_no(request.sender, verdict, seen)
         if refuse.evidence is not None:
             found = collect.signing(self._engine, self._committee, key.info.public, refuse.evidence)
             await self._book.report([] if found is None else [found])
@@ -175,6 +232,8 @@ class SigningMember:
         one.state, message, dropped = signer.issue(self._identity, one.context, one.state, owner, fresh, era)
         if dropped:
             self._engine.drop_nonces(key.share, dropped)
+        if fresh or dropped:
+            self.nonces.add(one.context.key, made=len(fresh), voided=len(dropped))
         return message
 
     def _find(self, member: int, sender: int, share_set: bytes) -> tuple[Key, _Signer]:

@@ -4,7 +4,7 @@ SQLite with WAL, `BEGIN IMMEDIATE` on every transaction (the driver's default lo
 `synchronous=FULL` (a share that left must be remembered after a power cut).
 """
 
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,7 @@ from migrations.database import open_database
 from migrations.upgrade import ready
 from tss import tables
 from tss.frost.hashing import tagged_hash
+from tss.request_store import RequestShares
 from tss.signing.signer import NonceRow
 
 
@@ -100,7 +101,7 @@ class Store:
         """Open the database, making it when it is missing; SchemaFault when its schema is not this release's."""
         ready("signer", path)
         path.chmod(0o600)
-        self._clock = clock
+        self._clock, self._shares = clock, RequestShares()
         self._engine = open_database(path, synchronous="FULL")
 
     async def close(self) -> None:
@@ -178,7 +179,7 @@ class Store:
     async def keep_request(self, row: RequestRow, verdict: VerdictRow) -> None:
         """Store a request whole (the first sight counts) with the verdict on it."""
         async with self.transaction() as db:
-            await db.execute(insert(tables.requests).values(_values(row)).on_conflict_do_nothing())
+            await self._keep(db, row)
             await self._verdict(db, verdict)
 
     async def request(self, request_id: bytes) -> RequestRow | None:
@@ -213,8 +214,14 @@ class Store:
         rows: Sequence[NonceRow],
         verdict: VerdictRow,
         request: RequestRow,
+        *,
+        asked: VerdictRow | None = None,
+        also: Callable[[AsyncConnection], Awaitable[None]] | None = None,
     ) -> None:
-        """The transaction before any share leaves: all rows and the verdict, or NonceTaken and nothing."""
+        """The transaction before any share leaves: all rows and the verdict, or NonceTaken and nothing.
+
+        `asked` is the verdict of the request's arrival where it was not stored before; `also` writes along.
+        """
         now = self._clock()
         shared = {"boot_id": boot_id, "session": session.session, "at": now}
         values = [
@@ -223,10 +230,14 @@ class Store:
         ]
         try:
             async with self.transaction() as db:
-                await db.execute(insert(tables.requests).values(_values(request)).on_conflict_do_nothing())
+                await self._keep(db, request)
                 await db.execute(sa.insert(tables.sessions).values(_values(session) | {"at": now}))
                 await db.execute(sa.insert(tables.nonces), values)
-                await self._verdict(db, verdict)
+                for one in (asked, verdict):
+                    if one is not None:
+                        await self._verdict(db, one)
+                if also is not None:
+                    await also(db)
         except IntegrityError as error:
             raise NonceTaken("one of these commitments was signed with before: no share leaves") from error
 
@@ -270,16 +281,31 @@ class Store:
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncConnection]:
         """A transaction for the store files beside this one; durable when it ends."""
-        async with self._engine.begin() as db:
-            yield db
+        try:
+            async with self._engine.begin() as db:
+                yield db
+        except BaseException:
+            self._shares.forget()
+            raise
 
     async def rows(self, statement: sa.Select[Any]) -> list[tuple[Any, ...]]:
         """What a query gives."""
         async with self._engine.begin() as db:
             return [tuple(row) for row in await db.execute(statement)]
 
+    async def _keep(self, db: AsyncConnection, row: RequestRow) -> None:
+        done = await db.execute(insert(tables.requests).values(_values(row)).on_conflict_do_nothing())
+        if done.rowcount:
+            await self._shares.stored(db, row.coordinator, len(row.payload))
+
     async def _verdict(self, db: AsyncConnection, verdict: VerdictRow) -> None:
-        await db.execute(sa.insert(tables.verdicts).values(_values(verdict) | {"at": self._clock()}))
+        """The same answer again is no new row: who asks every second fills nothing."""
+        t = tables.verdicts
+        same = (t.c.request_id == verdict.request_id, t.c.phase == verdict.phase)
+        newest = sa.select(t.c.approved, t.c.reason).where(*same).order_by(t.c.number.desc()).limit(1)
+        if (await db.execute(newest)).first() == (verdict.approved, verdict.reason):
+            return
+        await db.execute(sa.insert(t).values(_values(verdict) | {"at": self._clock()}))
         if not verdict.approved:
             await self.audit(db, "refused", f"{verdict.request_id.hex()}: {verdict.reason}")
 

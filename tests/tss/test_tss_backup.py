@@ -203,13 +203,37 @@ async def test_an_older_chain_than_the_others_hold_is_refused_with_the_reason(tm
         assert not folder.exists()
 
 
-def test_a_refreshed_chain_makes_the_one_before_it_old():
-    head = rehearsal.Head(b"s" * 32, "anchor", 1, 2, b"h" * 32)
-    chain = recovery.RecoveryChain(b"s" * 32, "anchor", 1, "active", b"", (), b"", 0.0)
-    object.__setattr__(chain, "links", (b"",))
-    said = rehearsal.older_than([chain], {"carol": [head]})
-    assert "carol holds 2 certificates of the anchor key of epoch 1, this recovery file 1" in said
-    assert "good for nothing" in said
+async def test_a_newer_chain_that_nobody_signed_counts_for_nothing(tmp_path):
+    async with committee_of(tmp_path, 3, 2) as seats:
+        alice, bob, carol = seats
+        await key_everywhere(seats)
+        chains = await backup.chains_of(bob.folder)
+        one = chains[0]
+        invented = [
+            replace(one, sid=b"x" * 32),
+            replace(one, links=(*one.links, b"refreshed, honestly")),
+            replace(one, links=(*one.links, one.links[0])),
+        ]
+        assert await rehearsal.newer_chains(bob.peers, [1, 3], bob.committee.committee, chains) == []
+        for lie in invented:
+            alice.node.rehearsals.chains = _chains_of(lie)
+            found = await rehearsal.newer_chains(bob.peers, [1, 3], bob.committee.committee, chains)
+            assert found == []
+        await carol.down()
+        alice.peers._handlers[rehearsal.HEADS] = _garbage
+        with pytest.raises(rehearsal.NobodyAnswers):
+            await rehearsal.newer_chains(bob.peers, [1, 3], bob.committee.committee, chains)
+
+
+def _chains_of(*chains):
+    async def stored():
+        return chains
+
+    return stored
+
+
+async def _garbage(_member, _body):
+    return b"garbage"
 
 
 async def test_words_file_and_committee_must_be_of_one_member_and_one_committee(tmp_path):
@@ -329,9 +353,9 @@ def test_standing_says_what_was_done_and_what_to_do_next(tmp_path):
 
 
 def test_heads_round_trip_and_refuse_garbage():
-    chain = recovery.RecoveryChain(b"s" * 32, "anchor", 1, "active", b"", (), b"", time.time())
-    data = rehearsal.encode_heads([chain])
-    assert [h.purpose for h in rehearsal.decode_heads(data)] == ["anchor"]
+    heads = [rehearsal.Head(b"s" * 32, "anchor", 1, 3)]
+    data = rehearsal.encode_heads(heads)
+    assert rehearsal.decode_heads(data) == heads
     for bad in (data[:-1], data + b"\0", b"", b"\xff\xff", data.replace(b"anchor", b"ANCHOR")):
         with pytest.raises(ValueError):
             rehearsal.decode_heads(bad)

@@ -1,0 +1,43 @@
+"""Small memories with a bound: how much a member may still do in this minute, and what was seen lately."""
+
+import time
+from collections.abc import Callable, Iterator
+
+
+class Allowance:
+    """So many times a minute; what is not used is lost."""
+
+    def __init__(self, per_minute: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._per_minute, self._clock = per_minute, clock
+        self._left, self._since = per_minute, clock()
+
+    def take(self) -> bool:
+        """Use one; False when none is left in this minute."""
+        now = self._clock()
+        if now - self._since >= 60:
+            self._left, self._since = self._per_minute, now
+        if self._left <= 0:
+            return False
+        self._left -= 1
+        return True
+
+
+class Recent:
+    """The last so many names."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._names: dict[bytes, None] = {}
+
+    def add(self, name: bytes) -> None:
+        """Remember a name; the oldest is forgotten when there are too many."""
+        self._names.pop(name, None)
+        self._names[name] = None
+        if len(self._names) > self._limit:
+            del self._names[next(iter(self._names))]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._names
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self._names)
