@@ -3,6 +3,7 @@
 Use `Problem` to refuse, `problems` as the outermost middleware, and the readers for what requests carry.
 """
 
+import asyncio
 import re
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
@@ -15,6 +16,7 @@ log = structlog.get_logger("anchor.http")
 
 _T = TypeVar("_T")
 _HEX32 = re.compile(r"[0-9a-fA-F]{64}")
+BODY_SECONDS = 20  # for a whole body: who drips bytes holds a connection no longer
 CONTENT_TYPE = "application/problem+json"
 
 
@@ -75,6 +77,9 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
             raise
         code, title, remedy = _HTTP.get(error.status, ("http_error", error.reason, ""))
         return Problem(error.status, code, title, remedy=remedy).response()
+    except web.RequestPayloadError as error:
+        title, remedy = "the body is cut short or not what its headers say", "send it again, whole"
+        return Problem(400, "bad_body", title, remedy=remedy, detail=str(error)[:200]).response()
     except ConnectionResetError:
         raise
     except Exception:
@@ -95,8 +100,14 @@ def answer(value: Any, status: int = 200) -> web.Response:
 
 
 async def read_json(request: web.Request, kind: type[_T]) -> _T:
-    """Read a JSON body as `kind`; Problem 400 for malformed JSON, a missing field or a wrong type."""
-    body = await request.read()
+    """Read a JSON body as `kind`; Problem 400 for malformed JSON or a wrong field, 408 when it is late."""
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            body = await request.read()
+    except TimeoutError as error:
+        raise Problem(
+            408, "too_slow", "the body took too long", retryable=True, remedy="send it again"
+        ) from error
     try:
         return msgspec.json.decode(body, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:

@@ -17,6 +17,7 @@ from anchor.bitcoind import Bitcoind
 from anchor.btc.codec import CodecError
 from anchor.btc.network import network_by_name
 from anchor.feed import HeaderFeed, RemoteFeed
+from anchor.http_server import Runner
 from anchor.rollup.genesis import Genesis
 from anchor.rollup_api import RollupApi
 from anchor.rollup_client import RollupClient
@@ -80,7 +81,7 @@ async def _sequence(
     try:
         sequencer = Sequencer(genesis, store, feed)
         await sequencer.open()
-        runner = web.AppRunner(RollupApi(sequencer).app(), access_log=None, shutdown_timeout=1)
+        runner = Runner(RollupApi(sequencer).app())
         await runner.setup()
         try:
             ready(await _listen(runner, settings.host, settings.port))

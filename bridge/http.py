@@ -14,6 +14,7 @@ from pathlib import Path
 from aiohttp import web
 
 from anchor import problem
+from anchor.http_server import Runner
 from anchor.problem import Handler, Problem
 from bridge.admin_client import ADMIN_FILE
 from bridge.config import ListenSection
@@ -36,7 +37,7 @@ class Sites:
 
     async def listen(self, app: web.Application, where: ListenSection, name: str) -> str:
         """Serve `app`; return its URL. StartFault when the port is taken."""
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
+        runner = Runner(app)
         self._runners.append(runner)
         await runner.setup()
         try:
