@@ -162,7 +162,8 @@ def problem(
         "status": status,
         "detail": detail,
         "retryable": retryable,
-        "remedy": remedy or ("try again when the members named are back" if retryable else ""),
+        "remedy": remedy
+        or ("mend what this names, then try again" if retryable else "change what this names"),
     }
     data = msgspec.json.encode(body)
     return web.Response(status=status, body=data, content_type="application/problem+json")

@@ -5,6 +5,7 @@ the node answers or refuses by name and goes on; whoever is down fails at once i
 """
 
 import asyncio
+import logging
 import os
 import secrets
 import ssl
@@ -12,6 +13,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Any
 
 import aiohttp
 import structlog
@@ -42,6 +44,7 @@ _PING_TIMEOUT = 2.0
 _BACK_OFF_MAX = 4.0
 _IN_FLIGHT_PER_MEMBER = 64
 _TRIES = 3
+_BODY_SECONDS = 30.0
 _TAKES_NOTHING = frozenset({"committee", "clock", "boot"})  # refusals of every call: such a member is no help
 
 
@@ -105,7 +108,10 @@ class Peers:
         self._open_sessions(self._others)
         app = web.Application(client_max_size=MAX_BODY + OVERHEAD)
         app.router.add_post("/peer/v1/{topic}", self._serve)
-        self._runner = web.AppRunner(app, access_log=None, keepalive_timeout=90, shutdown_timeout=1)
+        # aiohttp's own lines are about bytes that are no HTTP: a member's fault, and a traceback each.
+        noise = logging.Logger("tss.peers.http", logging.CRITICAL)
+        quiet: dict[str, Any] = {"access_log": None, "logger": noise, "auto_decompress": False}
+        self._runner = web.AppRunner(app, keepalive_timeout=90, shutdown_timeout=1, **quiet)
         await self._runner.setup()
         await web.TCPSite(self._runner, host, port, ssl_context=self._pins.server).start()
         self._tasks = [asyncio.create_task(self._keep_pinging(peer)) for peer in self._peers.values()]
@@ -314,9 +320,12 @@ class Peers:
         if peer is None:
             return _plain(403, "your certificate is not in this committee")
         try:
-            envelope = Envelope.decode(await request.read())
+            async with asyncio.timeout(_BODY_SECONDS):
+                envelope = Envelope.decode(await request.read())
         except DecodeError as fault:
             return _plain(400, str(fault))
+        except (web.RequestPayloadError, ConnectionError, TimeoutError):
+            return _plain(400, "the body was cut short")
         except web.HTTPRequestEntityTooLarge:
             return _plain(413, f"the limit is {MAX_BODY} bytes")
         if envelope.kind is not Kind.REQUEST or (envelope.sender, envelope.receiver) != (
