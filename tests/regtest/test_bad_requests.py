@@ -288,6 +288,27 @@ def test_strangers_get_nothing_from_the_peer_port(running: Town, tmp_path: Path)
     running.sign("after strangers")
 
 
+def test_a_member_that_speaks_no_http_harms_nobody(running: Town) -> None:
+    carol, port = client_context(running.ground.identity(2).tls), port_of(running.peer_url(1))
+    ping = b"POST /peer/v1/peer.ping HTTP/1.1\r\nHost: x\r\n"
+    for data in (
+        *GARBAGE.values(),
+        GET + b"\r\n",
+        ping + b"Content-Length: 500\r\n\r\nhalf",
+        ping + b"Content-Encoding: gzip\r\nContent-Length: 4\r\n\r\nhalf",
+        ping + b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\nzz\r\n",
+        ping + b"Content-Length: 5000000\r\n\r\n" + bytes(5_000_000),
+    ):
+        with (
+            contextlib.suppress(ConnectionError, ssl.SSLError, TimeoutError),
+            socket.create_connection(("127.0.0.1", port), timeout=0.3) as line,
+            carol.wrap_socket(line) as tls,
+        ):
+            tls.sendall(data)
+            assert not re.match(rb"HTTP/1.. (2|5)", tls.recv(1000)), data[:80]
+    running.sign("after carol's noise")
+
+
 TOPICS = {
     value
     for module in (ceremony, keeper, registry, dkg_member, key_proof, signing_member)

@@ -6,7 +6,7 @@ import socket
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from regtest.command import HOLDFAST
 from regtest.ports import Port
 from regtest.process import Process
 from regtest.waiting import wait_until
-from tests.regtest.grounds import BURNT, genesis_of, on_signet, refusal, refusals, signed_by_all
+from tests.regtest.grounds import BURNT, Refused, genesis_of, on_signet, refusal, refusals, signed_by_all
 from tss import identity
 
 pytestmark = pytest.mark.regtest
@@ -54,6 +54,10 @@ class Ran:
             "cookie": self.bitcoind.cookie,
         }
         return ("rollup", "validator", "run", *options(words | changes))
+
+
+Words = tuple[object, ...]
+Case = Callable[[Ran], Words]
 
 
 def options(words: dict[str, object]) -> list[object]:
@@ -98,31 +102,53 @@ def ran(bitcoind_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     port.release()
 
 
-def damaged(source: Path, target: Path, change: Callable[[sqlite3.Connection], object]) -> Path:
-    """A changed copy of a database."""
-    shutil.copy2(source, target)
-    with closing(sqlite3.connect(target)) as db, db:
-        change(db)
-    return target
+@pytest.fixture
+def starts(ran: Ran, tmp_path: Path) -> Callable[..., dict[str, Refused]]:
+    """Run commands over copies of the rollup's folder, each named; a case changes its copy and gives the words."""
+
+    def over(name: str, case: Case) -> Refused:
+        mine = replace(ran, folder=tmp_path / name)
+        shutil.copytree(ran.folder, mine.folder)
+        return refusal(mine.folder, *case(mine))
+
+    return lambda cases: refusals({name: partial(over, name, case) for name, case in cases.items()})
 
 
-def test_genesis_and_key_files_that_will_not_do_are_refused(ran: Ran, tmp_path: Path) -> None:
-    text = (ran.folder / "genesis.json").read_text()
-    (tmp_path / "cut.json").write_text(text[:200])
-    (tmp_path / "other.json").write_text(text.replace('"bad-input"', '"other"'))
-    shutil.copy2(ran.folder / "keys.json", tmp_path / "open.json")
-    (tmp_path / "open.json").chmod(0o644)
-    (tmp_path / "bad.json").write_text("{}")
-    (tmp_path / "bad.json").chmod(0o600)
-    rollup_keys.save(tmp_path / "strangers.json", [RollupKey.new()])
-    found = refusals(
+def written(name: str, data: bytes | str, command: Callable[..., Words], mode: int = 0o600) -> Case:
+    """Start over a file with this content."""
+
+    def case(mine: Ran) -> Words:
+        (mine.folder / name).write_bytes(data.encode() if isinstance(data, str) else data)
+        (mine.folder / name).chmod(mode)
+        return command(mine)
+
+    return case
+
+
+def sql(name: str, statement: str, command: Callable[..., Words]) -> Case:
+    """Start over a database in which something was changed."""
+
+    def case(mine: Ran) -> Words:
+        with closing(sqlite3.connect(mine.folder / name)) as db, db:
+            db.execute(statement)
+        return command(mine)
+
+    return case
+
+
+def test_genesis_and_key_files_that_will_not_do_are_refused(ran: Ran, starts) -> None:
+    text, keys = (ran.folder / "genesis.json").read_text(), (ran.folder / "keys.json").read_bytes()
+    other = text.replace('"bad-input"', '"other"')
+    rollup_keys.save(ran.folder.parent / "strangers.json", [RollupKey.new()])
+    strangers = (ran.folder.parent / "strangers.json").read_bytes()
+    found = starts(
         {
-            "cut": partial(refusal, ran.folder, *ran.sequencer(genesis=tmp_path / "cut.json")),
-            "other": partial(refusal, ran.folder, *ran.sequencer(genesis=tmp_path / "other.json")),
-            "other's vote": partial(refusal, ran.folder, *ran.validator(genesis=tmp_path / "other.json")),
-            "open keys": partial(refusal, ran.folder, *ran.validator(keys=tmp_path / "open.json")),
-            "bad keys": partial(refusal, ran.folder, *ran.validator(keys=tmp_path / "bad.json")),
-            "strangers": partial(refusal, ran.folder, *ran.validator(keys=tmp_path / "strangers.json")),
+            "cut": written("genesis.json", text[:200], Ran.sequencer),
+            "other": written("genesis.json", other, Ran.sequencer),
+            "other's vote": written("genesis.json", other, Ran.validator),
+            "open keys": written("keys.json", keys, Ran.validator, 0o644),
+            "bad keys": written("keys.json", "{}", Ran.validator),
+            "strangers": written("keys.json", strangers, Ran.validator),
         }
     )
     found["cut"].check("not a genesis file", status=1)
@@ -133,54 +159,46 @@ def test_genesis_and_key_files_that_will_not_do_are_refused(ran: Ran, tmp_path: 
     found["strangers"].check("is no validator of this genesis", "give this rollup's own", status=1)
 
 
-def test_a_database_that_is_not_of_this_release_role_or_damaged_is_refused(ran: Ran, tmp_path: Path) -> None:
-    ours, theirs = ran.folder / "sequencer.db", ran.folder / "validator.db"
-    newer = damaged(
-        ours, tmp_path / "newer.db", lambda db: db.execute("UPDATE alembic_version SET version_num = 'x'")
+def test_a_database_that_is_not_of_this_release_role_or_damaged_is_refused(ran: Ran, starts) -> None:
+    whole = (ran.folder / "sequencer.db").read_bytes()
+    newer, row = (
+        "UPDATE alembic_version SET version_num = 'x'",
+        "UPDATE blocks SET raw = x'00' WHERE height = 2",
     )
-    row = "UPDATE blocks SET raw = x'00' WHERE height = 2"
-    (tmp_path / "garbage.db").write_bytes(os.urandom(5000))
-    cut = damaged(ours, tmp_path / "cut.db", lambda _: None)
-    os.truncate(cut, cut.stat().st_size // 8192 * 4096)
-    hole = damaged(theirs, tmp_path / "hole.db", lambda db: db.execute("DROP TABLE header_forks"))
-    block = damaged(ours, tmp_path / "block.db", lambda db: db.execute(row))
-    vote = damaged(theirs, tmp_path / "vote.db", lambda db: db.execute(row))
-    headers = {"headers": ran.folder / "validator-headers"}
-    found = refusals(
+    found = starts(
         {
-            "newer": partial(refusal, tmp_path, *ran.sequencer(db=newer)),
-            "garbage": partial(refusal, tmp_path, *ran.validator(db=tmp_path / "garbage.db", **headers)),
-            "cut": partial(refusal, tmp_path, *ran.sequencer(db=cut)),
-            "swapped": partial(refusal, ran.folder, *ran.sequencer(db=theirs)),
-            "hole": partial(refusal, tmp_path, *ran.validator(db=hole, **headers)),
-            "block": partial(refusal, tmp_path, *ran.sequencer(db=block)),
-            "vote": partial(refusal, tmp_path, *ran.validator(db=vote, **headers)),
+            "newer": sql("sequencer.db", newer, Ran.sequencer),
+            "garbage": written("validator.db", os.urandom(5000), Ran.validator),
+            "cut": written("sequencer.db", whole[: len(whole) // 8192 * 4096], Ran.sequencer),
+            "swapped": lambda mine: mine.sequencer(db=mine.folder / "validator.db"),
+            "hole": sql("validator.db", "DROP TABLE header_forks", Ran.validator),
+            "block": sql("sequencer.db", row, Ran.sequencer),
+            "vote": sql("validator.db", row, Ran.validator),
         }
     )
     found["newer"].check("newer than this release", "install the release that wrote it", status=1)
-    found["garbage"].check("garbage.db cannot be read", "restore it from a backup", status=1)
-    found["cut"].check("cut.db cannot be", "malformed", "restore it from a backup", status=1)
+    found["garbage"].check("validator.db cannot be read", "restore it from a backup", status=1)
+    found["cut"].check("sequencer.db cannot be", "malformed", "restore it from a backup", status=1)
     found["swapped"].check("belongs to another rollup or role", status=1)
-    found["hole"].check("hole.db cannot be used", "--resume-above", status=1)
-    found["block"].check("block.db cannot be used", "restore it from a backup", status=1)
-    found["vote"].check("vote.db cannot be used", "--resume-above", status=1)
+    found["hole"].check("validator.db cannot be used", "--resume-above", status=1)
+    found["block"].check("sequencer.db cannot be used", "restore it from a backup", status=1)
+    found["vote"].check("validator.db cannot be used", "--resume-above", status=1)
 
 
 def test_a_bitcoind_that_is_not_the_right_one_is_refused_and_nothing_is_made(
-    ran: Ran, signet: Bitcoind, tmp_path: Path
+    starts, signet: Bitcoind
 ) -> None:
-    fresh, nobody = tmp_path / "fresh.db", Port()
-    (tmp_path / "main.bin").write_bytes(SIGNET.genesis)
+    nobody = Port()
     wrong = {"bitcoind_url": signet.rpc_url, "cookie": signet.cookie}
     away = {"bitcoind_url": f"http://127.0.0.1:{nobody.number}"}
-    found = refusals(
+    found = starts(
         {
-            "wrong chain": partial(refusal, tmp_path, *ran.validator(db=fresh, **wrong)),
-            "unreachable": partial(refusal, tmp_path, *ran.validator(db=fresh, **away)),
-            "wrong cookie": partial(refusal, tmp_path, *ran.validator(db=fresh, cookie=signet.cookie)),
-            "no cookie": partial(refusal, tmp_path, *ran.validator(db=fresh, cookie=tmp_path / "none")),
-            "no zmq": partial(refusal, ran.folder, *ran.validator(zmq="nonsense")),
-            "headers": partial(refusal, ran.folder, *ran.validator(headers=tmp_path)),
+            "wrong chain": lambda mine: mine.validator(db=mine.folder / "fresh.db", **wrong),
+            "unreachable": lambda mine: mine.validator(db=mine.folder / "fresh.db", **away),
+            "wrong cookie": lambda mine: mine.validator(cookie=signet.cookie),
+            "no cookie": lambda mine: mine.validator(cookie=mine.folder / "none"),
+            "no zmq": lambda mine: mine.validator(zmq="nonsense"),
+            "headers": written("validator-headers/main.bin", SIGNET.genesis, Ran.validator),
         }
     )
     nobody.release()

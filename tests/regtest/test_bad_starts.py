@@ -2,11 +2,8 @@
 
 import os
 import re
-import shutil
 import socket
-import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -35,6 +32,7 @@ from tests.regtest.grounds import (
     with_a_key,
 )
 from tests.regtest.quick_commands import attempt
+from tests.regtest.spoiling import copy, cut, edit, folder_instead, gone, mode, sql, write
 from tss import identity
 from tss.dkg.committee import SignedCommittee
 
@@ -100,54 +98,6 @@ def starts(stopped: Path, tmp_path: Path) -> Callable[..., dict[str, Refused]]:
         return refusals({name: partial(over, tmp_path / name, change) for name, change in cases.items()})
 
     return run
-
-
-# What is done to a folder
-
-
-def edit(name: str, old: str, new: str) -> Change:
-    def change(folder: Path) -> None:
-        text = (folder / name).read_text()
-        assert old in text
-        (folder / name).write_text(text.replace(old, new, 1))
-
-    return change
-
-
-def write(name: str, data: bytes | str) -> Change:
-    return lambda folder: (folder / name).write_bytes(data.encode() if isinstance(data, str) else data)
-
-
-def cut(name: str, size: int) -> Change:
-    return lambda folder: os.truncate(folder / name, size)
-
-
-def gone(name: str) -> Change:
-    return lambda folder: (folder / name).unlink()
-
-
-def folder_instead(name: str) -> Change:
-    def change(folder: Path) -> None:
-        (folder / name).unlink()
-        (folder / name).mkdir()
-
-    return change
-
-
-def mode(name: str, bits: int) -> Change:
-    return lambda folder: (folder / name).chmod(bits)
-
-
-def copy(source: Path, name: str) -> Change:
-    return lambda folder: shutil.copy2(source, folder / name)
-
-
-def sql(name: str, statement: str) -> Change:
-    def change(folder: Path) -> None:
-        with closing(sqlite3.connect(folder / name)) as db, db:
-            db.execute(statement)
-
-    return change
 
 
 def papers(committee: SignedCommittee, made: Ground) -> Change:
