@@ -18,23 +18,46 @@ from anchor.inscription.builder import build
 from anchor.inscription.lane import tip_script
 from anchor.inscription.reader import LaneState, Pending
 from anchor.proofs.coverage import Coverage
+from anchor.proofs.ranges import cut
+from anchor.proofs.records import Record
 from regtest.bitcoind import Bitcoind
 from tests.anchor.inscription.batches import TIP, a_range
 from tests.anchor.inscription.whole_key import ANCHOR
-from tests.anchor.proofs.story import an_activation
+from tests.anchor.rollup.rollup_world import GEN, PARAMS, World, an_activation, certified
 
 STATE = LaneState(0, 1, ANCHOR.key33, TIP, Sats(1_000_000))
-RANGES = [a_range(n) for n in range(80)]
+LONG = [a_range(n) for n in range(80)]  # a long wait: for plans, which look at no evidence
 
 
-def facts_of(count: int = 3, covered: int = 0, evidence: bytes = b"e", **changes: Any) -> LaneFacts:
+def _real() -> tuple[list[Record], list[bytes]]:
+    """Four ranges of a rollup that runs, with the certificates that make them final."""
+    world = World().activate()
+    while len(world.blocks) < 4 * PARAMS.range_length + 1:
+        world.block()
+    chain = [certified(GEN, block) for block in world.blocks]
+    ranges, evidence = list[Record](), list[bytes]()
+    while (made := cut(chain, ACTIVATION, ranges[-1] if ranges else None)) is not None:
+        ranges.append(made[0])
+        evidence.append(made[1].encode())
+    return ranges, evidence
+
+
+ACTIVATION = replace(an_activation(), anchor_key=ANCHOR.key33)
+RANGES, EVIDENCE = _real()
+
+
+def facts_of(count: int = 3, covered: int = 0, **changes: Any) -> LaneFacts:
     spans = ((0, covered),) if covered else ()
-    made = LaneFacts(STATE, Coverage(spans), RANGES[:count], [evidence] * count)
+    made = LaneFacts(STATE, Coverage(spans), RANGES[:count], EVIDENCE[:count])
     return replace(made, **changes)
 
 
+def waiting(evidence: bytes = b"e") -> LaneFacts:
+    return LaneFacts(STATE, Coverage(()), LONG, [evidence] * len(LONG))
+
+
 def desk_of(facts: LaneFacts | None, client: Any = None, max_fee_rate: int = 100) -> LaneDesk:
-    return LaneDesk(an_activation(TIP, 1_000_000), client, lambda: facts, max_fee_rate=max_fee_rate)
+    return LaneDesk(GEN, ACTIVATION, client, lambda: facts, max_fee_rate=max_fee_rate)
 
 
 async def planned(facts: LaneFacts) -> AnchorBatch:
@@ -46,13 +69,13 @@ async def planned(facts: LaneFacts) -> AnchorBatch:
 async def test_a_plan_holds_every_final_range_that_no_anchor_covers() -> None:
     assert (await planned(facts_of(3))).decoded() == tuple(RANGES[:3])
     assert (await planned(facts_of(3, covered=2))).decoded() == (RANGES[2],)
-    assert len((await planned(facts_of(80))).records) == MAX_PER_BATCH
+    assert len((await planned(waiting())).records) == MAX_PER_BATCH
 
 
 async def test_a_plan_is_never_larger_than_a_request_whatever_the_evidence_weighs() -> None:
     """With a hundred validators a range's evidence has some 20 kB: 64 of them do not fit one request."""
     for size in (20_000, 40_000, MAX_EVIDENCE):
-        batch = await planned(facts_of(80, evidence=bytes(size)))
+        batch = await planned(waiting(bytes(size)))
         assert len(batch.encode()) <= MAX_BATCH
         assert len(batch.records) >= MAX_BATCH // (size + 300) - 1, "and no smaller than it must be"
 
@@ -105,11 +128,20 @@ async def test_a_signer_says_no_and_whether_waiting_helps(
     assert no.value.retryable is again
 
 
-async def test_a_fee_above_the_operators_own_limit_gets_no_signature() -> None:
-    batch = replace(await planned(facts_of(3)), commit_fee=Sats(112))
-    assert desk_of(facts_of(3), max_fee_rate=2).approve(batch.encode())
-    with pytest.raises(NotApproved, match="above this operator's limit"):
-        desk_of(facts_of(3), max_fee_rate=1).approve(batch.encode())
+async def test_a_commit_that_pays_more_than_it_must_gets_no_signature() -> None:
+    """The reveals' ladder pays for speed; a leader that varied the commit could fill disks and burn the lane."""
+    batch = await planned(facts_of(3))
+    assert desk_of(facts_of(3)).approve(batch.encode())
+    with pytest.raises(NotApproved, match="a commit pays 111 sat"):
+        desk_of(facts_of(3)).approve(replace(batch, commit_fee=Sats(112)).encode())
+
+
+async def test_evidence_that_does_not_show_a_range_to_be_final_gets_no_signature() -> None:
+    batch = await planned(facts_of(3))
+    for lie in (b"", b"e", EVIDENCE[1], EVIDENCE[0][:-1], EVIDENCE[0] + bytes(1), bytes(MAX_EVIDENCE)):
+        evidence = (lie, *batch.evidence[1:])
+        with pytest.raises(NotApproved, match="the evidence beside range 1 does not hold"):
+            desk_of(facts_of(3)).approve(replace(batch, evidence=evidence).encode())
 
 
 async def test_signatures_are_checked_one_by_one() -> None:
@@ -122,7 +154,7 @@ async def test_signatures_are_checked_one_by_one() -> None:
 
 
 def signatures_of(payload: bytes) -> list[bytes]:
-    package = build(AnchorBatch.decode(payload), ANCHOR.key33, {1})
+    package = build(AnchorBatch.decode(payload), ANCHOR.key33, {ACTIVATION.rollup_id})
     return [ANCHOR.sign(message, kind) for message, kind in package.messages]
 
 

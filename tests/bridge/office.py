@@ -6,12 +6,13 @@ Nodes go round when the test says so and read a clock that the test turns, so wh
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import structlog
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 import bridge.store  # noqa: F401 its tables join the schema
 from anchor.bitcoind import Bitcoind as Client
@@ -98,7 +99,7 @@ class OfficeNode:
     seat: Seat
     office: "Office"
     active: Active | None = None
-    alarms: list[str] = field(default_factory=list)
+    engine: AsyncEngine | None = None
 
     async def open(self) -> None:
         """Open database, headers and the copy of the rollup over the member's folder."""
@@ -128,7 +129,7 @@ class OfficeNode:
             self.feed.chain,
             node,
             peers,
-            lambda digest: digest not in self.office.withheld,
+            self.office.objects,
         )
         peers.handle(PROPOSE, self.ceremony.on_propose)
 
@@ -175,9 +176,11 @@ class OfficeNode:
             await self.active.close()
         self.active = None
         await self.seat.down()
-        await self.feed.close()
-        await self.client.close()
-        await self.engine.dispose()
+        if self.engine is not None:
+            await self.feed.close()
+            await self.client.close()
+            await self.engine.dispose()
+        self.engine = None
 
     async def up(self) -> None:
         """Start again over the same folder."""
@@ -202,6 +205,10 @@ class Office:
 
     def time(self) -> float:
         return self.now
+
+    async def objects(self, digest: bytes) -> str | None:
+        """What operators say about a record whose consent is withheld."""
+        return f"the operator must consent first: {digest.hex()}" if digest in self.withheld else None
 
     @property
     def activation(self) -> Any:

@@ -113,14 +113,18 @@ async def test_what_is_no_record_gets_no_signature(funded: Funded) -> None:
         assert refused.value.code == "not-signed"
 
 
-async def test_without_the_operators_consent_nothing_is_signed_and_the_command_is_named(
-    funded: Funded,
-) -> None:
+async def test_without_the_operators_consent_nothing_is_signed_and_its_words_travel(funded: Funded) -> None:
     digest = funded.record.hash
     funded.it.withheld.add(digest)
-    with pytest.raises(CeremonyFault, match=f"bridge genesis consent {digest.hex()}"):
-        await funded.it.nodes[0].ceremony.propose(funded.treasury, [funded.lane])
-    funded.it.withheld.clear()
+    try:
+        with pytest.raises(CeremonyFault, match=f"must consent first: {digest.hex()}"):
+            await funded.it.nodes[0].ceremony.propose(funded.treasury, [funded.lane])
+        with pytest.raises(PeerRefused) as refused:
+            await ask(funded, funded.record.encode())
+        assert refused.value.code == "no-consent"
+        assert "must consent first" in refused.value.reason
+    finally:
+        funded.it.withheld.clear()
 
 
 async def test_a_signature_that_is_not_the_members_is_found_and_the_member_named(funded: Funded) -> None:
@@ -138,13 +142,18 @@ async def test_a_signature_that_is_not_the_members_is_found_and_the_member_named
 
 
 async def test_all_sign_what_all_see_and_one_missing_member_is_named(funded: Funded) -> None:
-    """Last of this file: carol stays away."""
     it = funded.it
     signed = await it.nodes[2].ceremony.propose(funded.treasury, [funded.lane])
     signed.verify(it.genesis.host_keys)
     assert signed.activation == funded.record
-    await it.nodes[2].down()
+    carol = it.nodes[2]
+    await carol.down()
     with pytest.raises(CeremonyFault, match="carol did not sign the activation record: carol is down"):
         await it.nodes[0].ceremony.propose(funded.treasury, [funded.lane])
+    await carol.seat.up()
+    await carol.open()
+    await it.nodes[0].seat.peers.until_heard([3], 10)
+    again = await it.nodes[0].ceremony.propose(funded.treasury, [funded.lane])
+    assert again.activation == signed.activation
     spend = it.bitcoind.rpc().gettxout
     assert spend(funded.treasury.txid[::-1].hex(), funded.treasury.vout), "a proposal costs nothing"

@@ -19,6 +19,10 @@ from tss.peers import PeerRefused
 from tss.signing.slots import leader
 
 
+class KilledError(Exception):
+    """The process ends here."""
+
+
 def order(it: Office, attempts: int = 12) -> list[int]:
     """Who leads the treasury's slot now, by attempt, counted from 0."""
     it_keeper = it.nodes[0].active.keepers["treasury"]
@@ -183,12 +187,13 @@ async def test_a_node_that_dies_between_signed_and_told_tells_at_its_next_start(
         others = [n for i, n in enumerate(it.nodes) if i != first]
         await it.deposit()
         lead = it.nodes[first]
-        for _ in range(100):
-            if await stored(lead):
-                break
-            await lead.round()
-            if not await stored(lead):
-                await asyncio.sleep(0.01)
+
+        async def killed(_package: StoredPackage) -> None:
+            raise KilledError
+
+        lead.active.keepers["treasury"].dispatch.share = killed
+        with pytest.raises(KilledError):
+            await it.until(lambda: False, "its death", first)
         [package] = await stored(lead)
         assert st.from_row(package.state) == st.Signed()
         assert not [p for n in others for p in await stored(n)]
@@ -239,7 +244,7 @@ async def test_what_a_peer_brings_is_kept_only_when_its_signatures_prove_it(
             return keeper.encode_packages([replace(fresh, purpose="anchor")])
 
         mallory._handlers[keeper.WANTED] = lie  # the evil member's own program
-        await honest.active.keepers["treasury"]._fetch(it.views()[0].treasury.tip)
+        await honest.active.keepers["treasury"].fetch(it.views()[0].treasury.tip)
         assert not await honest.anchors.packages("anchor")
         assert len(await stored(honest)) == before[0]
         it.mine()

@@ -268,25 +268,19 @@ async def test_a_liar_that_coordinates_gets_no_signature_below_the_threshold(sta
         tss.use_approval(port)
 
 
-async def test_a_signer_behind_by_a_block_looks_once_more_and_agrees(stage: Stage) -> None:
-    """Last of this file: it moves the chain on."""
-    it = stage.it
-    behind = stage.port(1)
-    it.mine()
-    await it.nodes[0].round()
-    assert it.nodes[1].active.view.height < it.nodes[0].active.view.height
-    looked = it.nodes[1].active.view.height
-    # a statement about a batch in the new block would be unknown: here the deposit is one block deeper only
-    answer = await behind.approve("treasury", stage.sweep.encode())
-    assert isinstance(answer, Approved), "nothing that matters has changed: no look was needed"
-    assert it.nodes[1].active.view.height == looked
-    active = it.nodes[0].active
-    tx = build(stage.sweep, active.activation.treasury_key)
-    signed = await it.nodes[0].seat.node.sign("treasury", stage.sweep.encode())
-    it.mine(only=[assemble(tx, signed).serialize().hex()])
-    await it.nodes[0].round()
-    _, following = await active.treasury.plan()
-    assert manifests.decode(following).sequence == 5
-    answer = await behind.approve("treasury", following)
-    assert isinstance(answer, Approved), "it has looked once more"
-    assert it.nodes[1].active.view.height == it.nodes[0].active.view.height
+async def test_a_signer_behind_by_a_block_looks_once_more_and_agrees(
+    tmp_path: Path, bitcoind: Bitcoind
+) -> None:
+    async with office(tmp_path, bitcoind) as it:
+        stage = await _set(it)
+        ahead, behind = it.nodes[0].active, it.nodes[1].active
+        assert isinstance(await stage.port(1).approve("treasury", stage.sweep.encode()), Approved)
+        signed = await it.nodes[0].seat.node.sign("treasury", stage.sweep.encode())
+        batch = assemble(build(stage.sweep, it.activation.treasury_key), signed)
+        it.mine(only=[batch.serialize().hex()])
+        await it.nodes[0].round()
+        assert behind.view.height < ahead.view.height
+        _, following = await ahead.treasury.plan()
+        assert manifests.decode(following).sequence == stage.sweep.sequence + 1
+        assert isinstance(await stage.port(1).approve("treasury", following), Approved), "it has looked again"
+        assert behind.view.height == ahead.view.height

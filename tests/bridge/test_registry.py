@@ -80,6 +80,9 @@ async def test_a_full_node_takes_no_more_but_what_a_batch_has_swept(
         monkeypatch.setattr(registry, "MAX_ADDRESSES", 1)
         book = it.nodes[0].active.registry
         assert await book.learn(params_of("first"))
+        it.pay(it.script_of(params_of("first")), "0.01")
+        it.mine()
+        await it.round(0)  # it is paid, so it stays
         assert not await book.learn(params_of("first")), "known is no news, and no refusal"
         with pytest.raises(DepositFault, match="ask another one"):
             await book.learn(params_of("second"))
