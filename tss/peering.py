@@ -1,7 +1,12 @@
 """The words of `peers.py`: what a call may end in, what is known of a member, what a committee must offer."""
 
+import logging
 from dataclasses import dataclass
 from typing import Protocol
+
+# aiohttp's own lines are about bytes that are no HTTP: a member's fault, and a traceback each.
+NOISE = logging.getLogger("tss.peers.http")
+NOISE.disabled = True
 
 
 class PeerError(Exception):

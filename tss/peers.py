@@ -5,7 +5,6 @@ the node answers or refuses by name and goes on; whoever is down fails at once i
 """
 
 import asyncio
-import logging
 import os
 import secrets
 import ssl
@@ -25,6 +24,7 @@ from tss.guests import Guests
 from tss.identity import TlsFiles
 from tss.peer_tls import PinFault, Pins
 from tss.peering import (
+    NOISE,
     CommitteeLike,
     CommitteeMember,
     PeerDown,
@@ -108,9 +108,7 @@ class Peers:
         self._open_sessions(self._others)
         app = web.Application(client_max_size=MAX_BODY + OVERHEAD)
         app.router.add_post("/peer/v1/{topic}", self._serve)
-        # aiohttp's own lines are about bytes that are no HTTP: a member's fault, and a traceback each.
-        noise = logging.Logger("tss.peers.http", logging.CRITICAL)
-        quiet: dict[str, Any] = {"access_log": None, "logger": noise, "auto_decompress": False}
+        quiet: dict[str, Any] = {"access_log": None, "logger": NOISE, "auto_decompress": False}
         self._runner = web.AppRunner(app, keepalive_timeout=90, shutdown_timeout=1, **quiet)
         await self._runner.setup()
         await web.TCPSite(self._runner, host, port, ssl_context=self._pins.server).start()
