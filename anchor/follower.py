@@ -9,7 +9,7 @@ from typing import Protocol
 
 from structlog.typing import FilteringBoundLogger
 
-from anchor.finality.votes import FinalTracker, NoQuorum, NotTheNext, VoteRefused
+from anchor.finality.votes import FinalTracker, NoQuorum, NotTheNext, VoteRefused, check_certified
 from anchor.proofs.ranges import cut
 from anchor.proofs.records import RangeRecord
 from anchor.rollup.block import CertifiedBlock
@@ -43,7 +43,9 @@ class Follower:
         self.ranges: list[RangeRecord] = []
         self.evidence: list[bytes] = []
         self.lied: str | None = None
+        self.reached = False  # whether its blocks were asked for since the start
         self._uncut: list[CertifiedBlock] = []
+        self._unstored: list[tuple[int, bytes, bytes]] = []
 
     @property
     def final(self) -> int:
@@ -58,23 +60,30 @@ class Follower:
 
     async def advance(self, source: Source) -> bool:
         """Take what is new; True when there was something. RollupLied from the first block that does not fit."""
+        await self._store()  # what a full disk left over
         moved = False
         while blocks := await source.blocks(self.state.height, PAGE):
-            taken = []
             try:
                 for block in blocks:
                     self._take(block)
-                    taken.append((block.height, block.hash, block.encode()))
+                    self._unstored.append((block.height, block.hash, block.encode()))
             finally:
-                await self.store.add_rollup_blocks(taken)
+                await self._store()
             moved = True
             if len(blocks) < PAGE:
                 break
+        self.reached = True
         return moved
+
+    async def _store(self) -> None:
+        """Store what was taken, without a hole: what failed is tried again before anything else is taken."""
+        await self.store.add_rollup_blocks(self._unstored)
+        self._unstored.clear()
 
     def _take(self, certified: CertifiedBlock) -> None:
         height = self.state.height + 1
         try:
+            check_certified(self.genesis, certified)  # first: executing what nobody signed costs us
             after = check_block(self.genesis, self.state, certified.block)
             self.tracker.add(certified)
         except (BlockRefused, NotTheNext, VoteRefused, NoQuorum) as fault:
