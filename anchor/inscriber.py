@@ -9,12 +9,15 @@ from dataclasses import dataclass
 from anchor.bitcoind import Bitcoind, Outcome, Submitted
 from anchor.btc.codec import CodecError
 from anchor.btc.ids import OutPoint, Txid
-from anchor.inscription.batch import COMMIT_VSIZE, MAX_BATCH, MIN_COMMIT_FEE, AnchorBatch
+from anchor.inscription.batch import MAX_BATCH, MIN_COMMIT_FEE, AnchorBatch
 from anchor.inscription.builder import BuildError, Package, SignedPackage, assemble, build
 from anchor.inscription.reader import LaneState
+from anchor.proofs import ranges
 from anchor.proofs.coverage import Coverage
+from anchor.proofs.ranges import RangeEvidence, RangeRefused
 from anchor.proofs.records import Record
 from anchor.rollup.activation import Activation
+from anchor.rollup.genesis import Genesis
 
 MAX_PER_BATCH = 64
 BATCH_HEAD, PAIR_HEAD = 256, 8  # bytes of a request beside its records, and of each pair's lengths
@@ -46,13 +49,15 @@ class LaneDesk:
 
     def __init__(
         self,
+        genesis: Genesis,
         activation: Activation,
         bitcoind: Bitcoind,
         facts: Callable[[], LaneFacts | None],
         *,
         max_fee_rate: int,
     ) -> None:
-        self.activation, self.bitcoind, self.facts = activation, bitcoind, facts
+        self.genesis, self.activation = genesis, activation
+        self.bitcoind, self.facts = bitcoind, facts
         self.max_fee_rate = max_fee_rate
 
     def tip(self) -> OutPoint | None:
@@ -107,8 +112,10 @@ class LaneDesk:
             raise NotApproved("this node does not follow the lane yet", retryable=True)
         self._check_place(batch, facts)
         self._check_records(batch, facts)
-        if batch.commit_fee > self.max_fee_rate * COMMIT_VSIZE:
-            raise NotApproved(f"a commit fee of {batch.commit_fee} sat is above this operator's limit")
+        if batch.commit_fee != MIN_COMMIT_FEE:
+            raise NotApproved(
+                f"a commit pays {MIN_COMMIT_FEE} sat, the reveal the rest: not {batch.commit_fee}"
+            )
         try:
             return build(batch, self.activation.anchor_key, {self.activation.rollup_id})
         except BuildError as fault:
@@ -128,8 +135,7 @@ class LaneDesk:
         if (batch.sequence, batch.previous_root) != (state.sequence + 1, state.root):
             raise NotApproved(f"batch {batch.sequence} does not follow anchor {state.sequence}")
 
-    @staticmethod
-    def _check_records(batch: AnchorBatch, facts: LaneFacts) -> None:
+    def _check_records(self, batch: AnchorBatch, facts: LaneFacts) -> None:
         if facts.coverage.conflict:
             raise NotApproved(facts.coverage.conflict)
         start = facts.coverage.next
@@ -138,6 +144,13 @@ class LaneDesk:
             raise NotApproved("the batch holds ranges that are not final here yet", retryable=True)
         if own != list(batch.records):
             raise NotApproved("the batch's records differ from those this node derived")
+        for record, evidence in zip(facts.ranges[start:], batch.evidence, strict=False):
+            try:
+                ranges.check(self.genesis, record, RangeEvidence.decode(evidence))
+            except (CodecError, RangeRefused) as fault:
+                raise NotApproved(
+                    f"the evidence beside range {record.first} does not hold: {fault}"
+                ) from fault
 
     def stages(self, payload: bytes) -> tuple[tuple[Txid, ...], ...]:
         """The commit's txid, then those of its reveals, cheapest first."""
@@ -169,7 +182,7 @@ class LaneDesk:
             return there
         if there is None and batch.tip in spent:
             return Submitted(spent[batch.tip], Outcome.IN_MEMPOOL, "another batch of this slot is in flight")
-        wanted = await self.bitcoind.estimate_fee() or 0
+        wanted = min(await self.bitcoind.estimate_fee() or 0, self.max_fee_rate)
         rungs = [i for i, rate in enumerate(signed.rates) if rate >= wanted] or [len(signed.rates) - 1]
         result = Submitted(signed.commit.txid, Outcome.REFUSED, "no rung was tried")
         for rung in rungs:

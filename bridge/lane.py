@@ -5,6 +5,7 @@ from collections.abc import Callable
 from anchor.bitcoind import Bitcoind
 from anchor.inscriber import LaneDesk, LaneFacts
 from anchor.rollup.activation import Activation
+from anchor.rollup.genesis import Genesis
 from anchor.store import StoredPackage
 from bridge.outgoing import Whereabouts
 from bridge.whereabouts import Stages
@@ -15,6 +16,7 @@ class LaneOnChain(LaneDesk):
 
     def __init__(
         self,
+        genesis: Genesis,
         activation: Activation,
         bitcoind: Bitcoind,
         facts: Callable[[], LaneFacts | None],
@@ -22,7 +24,7 @@ class LaneOnChain(LaneDesk):
         max_fee_rate: int,
         where: Callable[[StoredPackage, Stages], Whereabouts],
     ) -> None:
-        super().__init__(activation, bitcoind, facts, max_fee_rate=max_fee_rate)
+        super().__init__(genesis, activation, bitcoind, facts, max_fee_rate=max_fee_rate)
         self._where = where
 
     def whereabouts(self, package: StoredPackage, stages: Stages) -> Whereabouts:
