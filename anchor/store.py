@@ -15,6 +15,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from anchor.header_tables import define
 
+UNSIGNED = 32  # batches kept per coin that were agreed to and not signed
+
 metadata = sa.MetaData()
 headers = define(metadata)  # forks and the reorg ledger
 
@@ -93,9 +95,16 @@ class AnchorStore:
             return list((await db.execute(query)).scalars())
 
     async def add_package(self, package: StoredPackage) -> None:
-        """Keep a batch before a share for it leaves; a second time is harmless."""
+        """Keep a batch before a share for it leaves; a second time is harmless.
+
+        Of batches that nobody signed only the newest few per coin stay: a leader may ask for very many.
+        """
+        c = packages.c
+        same = (c.purpose == package.purpose) & (c.tip == package.tip) & c.signatures.is_(None)
+        newest = sa.select(c.id).where(same).order_by(c.created.desc(), c.id).limit(UNSIGNED)
         async with self.engine.begin() as db:
             await db.execute(insert(packages).values(**_package_row(package)).on_conflict_do_nothing())
+            await db.execute(sa.delete(packages).where(same, c.id.not_in(newest), c.id != package.id))
 
     async def sign_package(self, package: StoredPackage) -> None:
         """Keep a batch with its signatures before it is submitted; the first set stays."""

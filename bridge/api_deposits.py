@@ -1,6 +1,7 @@
 """HTTP about deposits: addresses, parameters that come late, and where each payment is."""
 
 import asyncio
+from itertools import islice
 
 from aiohttp import web
 
@@ -22,12 +23,14 @@ from bridge.api_wire import (
 )
 from bridge.deposit import states as dst
 from bridge.deposit.address import DepositFault, DepositParams, blocks_to_reclaim, leaf, output, recovery_file
+from bridge.limits import RateLimit
 from bridge.node import Node
 from bridge.registry import NotStored
 from bridge.store import DepositRow
 from bridge.treasury.machine import InBatch
 
 PAGE, MAX_PAGE = 50, 500
+ASK_RATE, ASK_BURST = 0.5, 60  # addresses a second from one place, and at once
 STATES = {kind.__name__.upper() for kind in dst.State.__args__}
 
 
@@ -37,6 +40,7 @@ class DepositApi:
     def __init__(self, node: Node) -> None:
         self._node = node
         self._scanning = asyncio.Lock()
+        self._asked = RateLimit(ASK_RATE, ASK_BURST, node.clock)
 
     def routes(self) -> list[web.RouteDef]:
         """All routes."""
@@ -51,6 +55,7 @@ class DepositApi:
         """Give a deposit address, once t nodes have stored its parameters."""
         recipient, user_key = await _keys(request)
         active = active_of(self._node)
+        self._slow_down(request)
         try:
             params, _ = await active.registry.issue(recipient, user_key)
         except DepositFault as fault:
@@ -65,6 +70,18 @@ class DepositApi:
                 remedy="try again soon; do not pay an address that you derived but no node gave you",
             ) from fault
         return answer(self._address(active, params))
+
+    def _slow_down(self, request: web.Request) -> None:
+        """429 for who asks for addresses faster than people do: each is stored by every node."""
+        seconds = self._asked.wait(request.remote)
+        if seconds:
+            raise Problem(
+                429,
+                "too_many",
+                "too many addresses from this place",
+                retryable=True,
+                remedy=f"ask again in {int(seconds) + 1} seconds; one address takes any number of payments",
+            )
 
     def _address(self, active: Active, params: DepositParams) -> AddressView:
         record = active.activation
@@ -92,6 +109,7 @@ class DepositApi:
         """Take parameters of an address that no node gave out, and look for payments to it."""
         recipient, user_key = await _keys(request)
         active = active_of(self._node)
+        self._slow_down(request)
         if self._scanning.locked():  # a scan reads bitcoind's whole set of coins: one at a time
             title = "another search is under way"
             raise Problem(503, "busy", title, retryable=True, remedy="send it again in a minute")
@@ -130,13 +148,14 @@ class DepositApi:
         if state and state not in STATES:
             remedy = f"use one of {', '.join(sorted(STATES))}"
             raise Problem(400, "bad_state", "there is no such state", state[:40], remedy=remedy)
-        found = [
-            self._view(active, row)
+        rows = (
+            row
             for row in reversed(await self._node.store.deposits())
             if (script is None or row.script == script)
-            and (recipient is None or DepositParams.decode(row.params).recipient == recipient)
-        ]
-        return answer(Deposits([view for view in found if state in ("", view.state)][:limit]))
+            and (recipient is None or row.params[:32] == recipient)
+            and (not state or row.state["state"] == state.lower())
+        )
+        return answer(Deposits([self._view(active, row) for row in islice(rows, limit)]))
 
     def _script(self, request: web.Request) -> bytes | None:
         address = request.query.get("address")

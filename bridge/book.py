@@ -29,6 +29,8 @@ from bridge.watch import ChainView
 from bridge.withdrawal import states as wst
 from bridge.withdrawal import transitions as withdrawal
 
+RESTS = 288  # blocks after which a spent deposit is looked at no more, unless the chain turns
+
 
 @dataclass(frozen=True, slots=True)
 class Page:
@@ -57,15 +59,29 @@ class Book:
         self.alarm, self.clock = alarm, clock
         self.deposits: list[DepositRow] = []
         self.withdrawals: dict[bytes, wst.State] = {}
+        self._height = 0
+
+    def _rests(self, row: DepositRow, page: Page, sent: Mapping[bytes, tuple[int, bytes]]) -> bool:
+        """Whether nothing can have changed for a deposit: strangers may send many that are never swept."""
+        if row.height is None or row.outpoint in sent or page.view.height < self._height:
+            return False
+        if row.spent_by is not None and row.spent_height is not None:
+            deep = page.view.height - row.spent_height > RESTS
+            return bool(deep and row.state["state"] in ("credited", "reclaimed"))
+        delay = self.activation.params.reclaim_delay
+        open_yet = page.view.height < row.height + delay - 1
+        return bool(row.state["state"] == ("rejected" if open_yet else "reclaimable"))
 
     async def advance(self, page: Page) -> None:
         """Bring every machine to where the chains are."""
         batches = {batch.txid: batch for batch in page.view.treasury.batches}
         sent = _sent(page.waiting, self.activation)
         for row in await self.store.deposits():
+            if self._rests(row, page, sent):
+                continue
             batch = None if row.spent_by is None else batches.get(Txid(row.spent_by))
             await self._deposit(row, page, batch, sent)
-        self.deposits = await self.store.deposits()
+        self.deposits, self._height = await self.store.deposits(), page.view.height
         payouts = _payouts(page)
         known = {i: wst.decode(row) for i, row in (await self.store.withdrawals()).items()}
         for identity, lock in page.rollup.withdrawals.items():

@@ -14,12 +14,15 @@ from anchor.btc.codec import Reader, Writer
 from anchor.btc.ids import BlockHash, display
 from anchor.rollup.activation import Activation
 from bridge.deposit.address import PARAMS_SIZE, DepositFault, DepositOutput, DepositParams, output
+from bridge.limits import RateLimit
 from bridge.store import BridgeStore, Paid
 from bridge.watch import ChainWatch
 from tss.peers import Peers, Refuse
 
 STORE, LIST = "bridge.params", "bridge.all-params"
 MAX_ADDRESSES = 60_000  # what one node keeps; all of them fit one answer to a peer
+ROOM = 1_000  # how many unpaid ones go when there is no room
+PEER_RATE, PEER_BURST = 20.0, 500  # addresses a second that one member may send
 
 
 class NotStored(Exception):
@@ -52,6 +55,7 @@ class Registry:
         self.bitcoind, self.watch, self.peers = bitcoind, watch, peers
         self.clock, self.log = clock, log
         self._known: set[bytes] | None = None
+        self._from_peers = RateLimit(PEER_RATE, PEER_BURST, clock)
 
     async def issue(self, recipient: bytes, user_key: bytes) -> tuple[DepositParams, DepositOutput]:
         """Derive an address and have it stored by t nodes. DepositFault for bad keys, NotStored for too few."""
@@ -77,14 +81,29 @@ class Registry:
             due = self.activation.params.reclaim_delay
             raise DepositFault(f"the reclaim delay is {params.delay} blocks, this bridge's is {due}")
         script = output(params, self.activation.treasury_key).script_pubkey
-        if self._known is None:
-            self._known = set(await self.store.params())
-        if not swept and script not in self._known and len(self._known) >= MAX_ADDRESSES:
-            raise DepositFault("this node keeps no more addresses: ask another one")
+        known = await self._scripts()
+        if script in known:
+            return False
+        if not swept and len(known) >= MAX_ADDRESSES:
+            await self._make_room(known)
         new = await self.store.add_params(script, params.encode(), int(self.clock()))
-        self._known.add(script)
+        known.add(script)
         self.watch.know(script)
         return new
+
+    async def _scripts(self) -> set[bytes]:
+        if self._known is None:
+            self._known = set(await self.store.params())
+        return self._known
+
+    async def _make_room(self, known: set[bytes]) -> None:
+        """Forget the oldest addresses that nobody paid: whoever pays one later posts its parameters again."""
+        gone = await self.store.forget_unpaid(ROOM)
+        known.difference_update(gone)
+        self.watch.forget(gone)
+        if not gone:
+            raise DepositFault("this node keeps no more addresses: ask another one")
+        self.log.warning("forgot unpaid addresses", count=len(gone))
 
     async def look_back(self, params: DepositParams) -> list[bytes]:
         """Find payments made before we knew the address, in bitcoind's set of unspent outputs."""
@@ -124,11 +143,25 @@ class Registry:
                 r = Reader(answer)
                 listed = [DepositParams.decode(r.fixed(PARAMS_SIZE)) for _ in range(r.count(MAX_ADDRESSES))]
                 r.end()
-                for params in listed:
-                    new += await self.learn(params)
+                new += await self._learn_many(listed)
             except ValueError as fault:
                 self.log.warning("a peer's addresses are not sound", peer=member, reason=str(fault))
         return new
+
+    async def _learn_many(self, listed: list[DepositParams]) -> int:
+        known, due = await self._scripts(), self.activation.params.reclaim_delay
+        fresh = {
+            output(p, self.activation.treasury_key).script_pubkey: p.encode()
+            for p in listed
+            if p.delay == due
+        }
+        room = max(0, MAX_ADDRESSES - len(known))
+        rows = [(script, raw) for script, raw in fresh.items() if script not in known][:room]
+        await self.store.add_many_params(rows, int(self.clock()))
+        for script, _ in rows:
+            known.add(script)
+            self.watch.know(script)
+        return len(rows)
 
     def serve(self) -> None:
         """Answer peers."""
@@ -136,7 +169,9 @@ class Registry:
             self.peers.handle(STORE, self._on_store)
             self.peers.handle(LIST, self._on_list)
 
-    async def _on_store(self, _member: int, body: bytes) -> bytes:
+    async def _on_store(self, member: int, body: bytes) -> bytes:
+        if self._from_peers.wait(member):
+            raise Refuse("too-many", "you send addresses faster than this node stores them: slow down")
         try:
             await self.learn(DepositParams.decode(body))
         except DepositFault as fault:

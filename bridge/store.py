@@ -5,12 +5,14 @@ queries need. What a chain gives back is written again after a loss; parameters 
 """
 
 import json
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from anchor.store import metadata
 
@@ -99,6 +101,25 @@ class BridgeStore:
 
     def __init__(self, engine: AsyncEngine) -> None:
         self.engine = engine
+        self._deposits: tuple[int, list[DepositRow]] = (-1, [])  # what was read, and at which version
+        self._version = 0  # counts changes of deposits, before and after each
+
+    async def add_many_params(self, new: Sequence[tuple[bytes, bytes]], created: int) -> None:
+        """Keep the parameters of many addresses (script, params) in one go."""
+        if new:
+            rows = [{"script": s, "params": p, "created": created} for s, p in new]
+            async with self.engine.begin() as db:
+                await db.execute(insert(deposit_params).on_conflict_do_nothing(), rows)
+
+    async def forget_unpaid(self, count: int) -> list[bytes]:
+        """Drop the oldest addresses that nobody has paid, at most `count`; return their scripts."""
+        c = deposit_params.c
+        paid = sa.select(deposits.c.script)
+        oldest = sa.select(c.script).where(c.script.not_in(paid)).order_by(c.created, c.script).limit(count)
+        async with self.engine.begin() as db:
+            scripts = list((await db.execute(oldest)).scalars())
+            await db.execute(sa.delete(deposit_params).where(c.script.in_(scripts)))
+        return scripts
 
     async def add_params(self, script: bytes, params: bytes, created: int) -> bool:
         """Keep the parameters of an address; True when they are new."""
@@ -123,7 +144,7 @@ class BridgeStore:
     ) -> None:
         """A block of the main chain: payments, and spends as (outpoint, txid), in one go."""
         state = json.dumps(new_state, sort_keys=True)
-        async with self.engine.begin() as db:
+        async with self._changing_deposits() as db:
             for payment in paid:
                 row = {**payment._asdict(), "height": height, "block": block}
                 add = insert(deposits).values(**row, state=state, created=now)
@@ -135,14 +156,30 @@ class BridgeStore:
 
     async def disconnect_above(self, height: int) -> None:
         """The main chain ends at `height` now: what stood higher is unconfirmed, what was spent there is not."""
-        async with self.engine.begin() as db:
+        async with self._changing_deposits() as db:
             gone = sa.update(deposits).where(deposits.c.height > height)
             await db.execute(gone.values(height=None, block=None))
             freed = sa.update(deposits).where(deposits.c.spent_height > height)
             await db.execute(freed.values(spent_by=None, spent_height=None))
 
     async def deposits(self) -> list[DepositRow]:
-        """All deposits, oldest first."""
+        """All deposits, oldest first; read again only after a change."""
+        version, rows = self._deposits
+        if version != self._version:
+            version, rows = self._version, await self._read_deposits()
+            self._deposits = version, rows
+        return rows
+
+    @asynccontextmanager
+    async def _changing_deposits(self) -> AsyncIterator[AsyncConnection]:
+        self._version += 1
+        try:
+            async with self.engine.begin() as db:
+                yield db
+        finally:
+            self._version += 1  # who read in between read the old rows under an old version
+
+    async def _read_deposits(self) -> list[DepositRow]:
         joined = deposits.join(deposit_params)
         query = sa.select(deposits, deposit_params.c.params).select_from(joined)
         async with self.engine.connect() as db:
@@ -167,7 +204,7 @@ class BridgeStore:
     async def save_deposit(self, outpoint: bytes, state: dict[str, Any]) -> None:
         """Keep a deposit's machine."""
         change = sa.update(deposits).where(deposits.c.outpoint == outpoint)
-        async with self.engine.begin() as db:
+        async with self._changing_deposits() as db:
             await db.execute(change.values(state=json.dumps(state, sort_keys=True)))
 
     async def withdrawals(self) -> dict[bytes, dict[str, Any]]:

@@ -5,7 +5,7 @@ branch. Views are never stored; a start reads all blocks since the activation on
 database loses no anchor, sweep or payout.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from anchor.bitcoind import Bitcoind
@@ -82,6 +82,10 @@ class ChainWatch:
     def know(self, script: bytes) -> None:
         """Watch for payments to a deposit address, from the next block on."""
         self._scripts.add(script)
+
+    def forget(self, scripts: Iterable[bytes]) -> None:
+        """Watch for payments to these addresses no more."""
+        self._scripts.difference_update(scripts)
 
     def know_outpoint(self, outpoint: bytes) -> None:
         """Watch for the spend of a deposit found in another way than by its block."""
