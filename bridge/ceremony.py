@@ -5,7 +5,7 @@ against its own keys, its own bitcoind and its own genesis file, and signs with 
 the record goes to every member and, as the first bridge transaction, into the rollup.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, fields
 
 from anchor.bitcoind import Bitcoind
@@ -40,7 +40,10 @@ class GenesisAddresses:
 
 
 class Ceremony:
-    """This node's part in the activation."""
+    """This node's part in the activation. `objects` says why its operator does not want a record signed.
+
+    It stores what it lets pass before a signature exists: two signed records could activate two bridges.
+    """
 
     def __init__(
         self,
@@ -51,11 +54,11 @@ class Ceremony:
         headers: HeaderChain,
         tss: TssNode,
         peers: Peers,
-        consents: Callable[[bytes], bool],
+        objects: Callable[[bytes], Awaitable[str | None]],
     ) -> None:
         self.network, self.genesis, self.params = network, genesis, params
         self.bitcoind, self.headers, self.tss, self.peers = bitcoind, headers, tss, peers
-        self.consents = consents
+        self.objects = objects
 
     def keys(self) -> tuple[bytes, bytes, bytes]:
         """Treasury, anchor and mint key (33 bytes each), once all are verified. CeremonyFault otherwise."""
@@ -80,6 +83,8 @@ class Ceremony:
         """Make the record, collect every signature, and return it. CeremonyFault names who did not sign and why."""
         record = await self._make(treasury, lanes)
         await self._check(record)
+        if (why := await self.objects(record.hash)) is not None:
+            raise CeremonyFault(why)
         answers = await self.peers.gather(PROPOSE, record.encode(), timeout=20)
         signatures = []
         for index in range(1, len(self.genesis.host_keys) + 1):
@@ -108,11 +113,8 @@ class Ceremony:
             await self._check(record)
         except (CodecError, CeremonyFault) as fault:
             raise Refuse("not-signed", str(fault)) from fault
-        if not self.consents(record.hash):
-            raise Refuse(
-                "no-consent",
-                f"the operator must consent first: `holdfast bridge genesis consent {record.hash.hex()}`",
-            )
+        if (why := await self.objects(record.hash)) is not None:
+            raise Refuse("no-consent", why)
         return self.tss.host_sign(record.hash)
 
     async def _make(self, treasury: OutPoint, lanes: list[OutPoint]) -> Activation:

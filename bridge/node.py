@@ -37,7 +37,7 @@ from tss.identity import HostIdentity, IdentityFault
 from tss.node import KeyFault, TssNode
 from tss.peers import Peers, Refuse
 
-ACTIVATION, GENESIS = "activation", "genesis"  # documents of node.db
+ACTIVATION, GENESIS, SIGNED_RECORD = "activation", "genesis", "activation-signed"  # documents of node.db
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +172,7 @@ class Node:
             self.feed.chain,
             self.tss,
             self.peers,
-            lambda digest: self.network.name == "regtest" or digest in self.consents,
+            self._objection,
         )
         self.peers.handle(PROPOSE, self.ceremony.on_propose)
         self.peers.handle(PUBLISH, self._on_activated)
@@ -275,6 +275,22 @@ class Node:
             assert self.rollup is not None
             with contextlib.suppress(RollupError):  # somebody else's copy may be under way
                 await self.rollup.submit(Activate(self.active.signed).encode())
+
+    async def _objection(self, digest: bytes) -> str | None:
+        """Why this node does not sign an activation record; what it lets pass is stored first."""
+        command = f"`holdfast bridge genesis consent {digest.hex()}`"
+        if self.active is not None:
+            return "this bridge is active already: its record is signed and cannot be replaced"
+        before = await self.store.document(SIGNED_RECORD)
+        if before not in (None, digest) and digest not in self.consents:
+            return (
+                f"this node has signed another record, {before.hex()}: "
+                f"if that one came to nothing, the operator consents by {command}"
+            )
+        if self.network.name != "regtest" and digest not in self.consents:
+            return f"the operator must consent first: {command}"
+        await self.store.save_document(SIGNED_RECORD, digest)
+        return None
 
     async def activate(self, signed: SignedActivation) -> None:
         """Store a complete record and act on it; ActivationRefused or ValueError when it is not ours."""
