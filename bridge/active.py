@@ -19,6 +19,7 @@ from anchor.inscription.payload import Payload
 from anchor.inscription.reader import FIRST_ROOT
 from anchor.proofs.coverage import Coverage, cover
 from anchor.rollup.activation import SignedActivation
+from anchor.rollup.bitcoin_view import final_of
 from anchor.rollup_client import RollupClient
 from anchor.store import AnchorStore, StoredPackage
 from bridge import keeper
@@ -93,6 +94,7 @@ class Active:
         )
         self.book = Book(self.genesis, self.activation, g.store, self._alarm, g.clock)
         self.lanes = LaneOnChain(
+            self.genesis,
             self.activation,
             g.bitcoind,
             self.lane_facts,
@@ -114,10 +116,8 @@ class Active:
         self.journal = Journal(g.store, self.library, self.is_final)
         self._coverage: Coverage | None = None
         self._covered: list[Payload] = []
-        if g.signer is not None:
-            self._sign(g.signer)
 
-    def _sign(self, signer: Signer) -> None:
+    def _make_keepers(self, signer: Signer) -> None:
         g = self.ground
         self.keepers = {
             desk.purpose: Keeper(
@@ -130,7 +130,7 @@ class Active:
                 clock=g.clock,
                 timeout=g.policy.leader_timeout,
                 alarm=self._alarm,
-                fresh=self._fresh,
+                fresh=self.fresh,
                 kept=self._kept,
                 wake=g.wake,
                 log=g.log,
@@ -152,9 +152,7 @@ class Active:
             log=g.log,
         )
         signer.tss.use_approval(
-            Approvals(
-                self.lanes, self.treasury, self.certifier, g.anchors, self.library, g.look_again, g.clock
-            )
+            Approvals(self.lanes, self.treasury, self.certifier, g.anchors, self.fresh, g.look_again, g.clock)
         )
         keeper.serve(signer.peers, g.anchors, self.keepers, g.wake)
         self.registry.serve()
@@ -165,6 +163,8 @@ class Active:
         await self.library.load()
         await self.journal.load()
         await self.watch.start()
+        if self.ground.signer is not None:  # last: what failed above can be tried again
+            self._make_keepers(self.ground.signer)
 
     async def close(self) -> None:
         """Let go of running sessions."""
@@ -180,6 +180,7 @@ class Active:
         view = self.view
         if view is None:
             return
+        await self._learn_missing(view)
         await self._learn_deposits(view)
         waiting = await self.ground.anchors.packages("treasury", tip=view.treasury.tip.encode(), signed=True)
         page = Page(
@@ -198,6 +199,18 @@ class Active:
             await each.tick()
         if self.certifier is not None:
             await self.certifier.tick(self.book.wanted())
+
+    async def _learn_missing(self, view: ChainView) -> None:
+        """Manifests of batches on the chain that we lack: agreed to here, or signed while we were away."""
+        coin = self.activation.treasury
+        for batch in view.treasury.batches:
+            if batch.manifest_hash not in self.library.decoded:
+                for package in await self.ground.anchors.packages("treasury", tip=coin.encode()):
+                    await self.library.add(package.payload)
+                keeper_ = self.keepers.get("treasury")
+                if batch.manifest_hash not in self.library.decoded and keeper_ is not None:
+                    await keeper_.fetch(coin)
+            coin = OutPoint(batch.txid, 0)
 
     async def _learn_deposits(self, view: ChainView) -> None:
         """Deposits that a sweep names and we have not seen: paid before we knew the address, or we observe.
@@ -262,7 +275,7 @@ class Active:
             self.ground.follower.final,
             self.book.deposits,
             self.book.sweepable(),
-            self.library.raw,
+            self.library.decoded,
         )
 
     def certify_facts(self) -> CertifyFacts | None:
@@ -273,16 +286,34 @@ class Active:
         return CertifyFacts(self.ground.feed.chain, self.view, treasury)
 
     def _behind(self) -> str | None:
-        """Why this node may not sign: its view is not at bitcoind's tip, or the rollup lied."""
-        feed, view = self.ground.feed, self.view
+        """Why this node may not sign: it is behind bitcoind or the rollup's view, or the rollup lied.
+
+        That bitcoind has nothing newer, the approval port asks at the moment of signing (`fresh`).
+        """
+        feed, view, follower = self.ground.feed, self.view, self.ground.follower
         if view is None or view.hash != feed.chain.tip.hash or not feed.agrees:
             return "this node is still reading blocks: ask again in a moment"
-        return self.ground.follower.lied
+        if follower.state.view.tip.work > feed.chain.tip.work:
+            return "this node's bitcoind is behind the rollup's view of Bitcoin: is it still syncing?"
+        if not follower.reached:
+            return "the rollup has not been reached since this node started"
+        return follower.lied
 
     def paused(self) -> str | None:
-        """Why value does not move: the rollup saw a reorg of k or more, or bitcoind was swapped."""
-        held = self.ground.feed.held
-        return self.ground.follower.state.paused or (None if held is None else str(held))
+        """Why value does not move.
+
+        The rollup saw a reorg of k or more; or our own bitcoind did, and the rollup (whose headers a sequencer
+        chooses) has not said so yet; or bitcoind looks swapped; or the rollup is active under another record.
+        """
+        feed, rollup = self.ground.feed, self.ground.follower.state
+        if rollup.paused is not None:
+            return rollup.paused
+        height, block = final_of(rollup.view, self.genesis.k)
+        if not feed.chain.is_main(block):
+            return f"Bitcoin block {height}, final for the rollup, is not on our bitcoind's chain"
+        if rollup.activation is not None and rollup.activation.hash != self.activation.hash:
+            return "the rollup is active under another activation record than this node: compare them"
+        return None if feed.held is None else str(feed.held)
 
     def final_height(self) -> int:
         """The newest Bitcoin height that is final on our own chain; the activation's while none is."""
@@ -328,7 +359,7 @@ class Active:
         if package.purpose == self.treasury.purpose:
             await self.library.add(package.payload)
 
-    async def _fresh(self) -> bool:
+    async def fresh(self) -> bool:
         """Whether bitcoind's newest block is the one our view ends with."""
         _, best = await self.ground.bitcoind.best()
         return self.view is not None and self.view.hash == best

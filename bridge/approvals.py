@@ -6,17 +6,17 @@ this node's own bitcoind and its own copy of the rollup; what a leader says is n
 
 from collections.abc import Awaitable, Callable
 
-from anchor.btc.ids import OutPoint
-from anchor.inscriber import LaneDesk, NotApproved
+from anchor.bitcoind import NodeError
+from anchor.inscriber import NotApproved
 from anchor.store import AnchorStore, StoredPackage
 from bridge.certifier import Certifier
-from bridge.library import Library
+from bridge.desk import Desk, package_id
+from bridge.lane import LaneOnChain
 from bridge.treasurer import TreasuryDesk
 from bridge.treasury import builder
 from bridge.treasury.refusal import Refusal
 from tss.frost.path import INTERNAL, KEY_ONLY, SigningPath, key_with_root
 from tss.signing.approval import Approved, Refused
-from tss.signing.slots import request_id
 
 
 class Approvals:
@@ -24,16 +24,16 @@ class Approvals:
 
     def __init__(
         self,
-        lanes: LaneDesk,
+        lanes: LaneOnChain,
         treasury: TreasuryDesk,
         certifier: Certifier,
         anchors: AnchorStore,
-        library: Library,
+        fresh: Callable[[], Awaitable[bool]],
         look_again: Callable[[], Awaitable[None]],
         clock: Callable[[], float],
     ) -> None:
         self.lanes, self.treasury, self.certifier = lanes, treasury, certifier
-        self.anchors, self.library = anchors, library
+        self.anchors, self.fresh = anchors, fresh
         self.look_again, self.clock = look_again, clock
 
     async def approve(self, purpose: str, payload: bytes) -> Approved | Refused:
@@ -49,6 +49,11 @@ class Approvals:
 
     async def _judge(self, purpose: str, payload: bytes) -> Approved | Refused:
         try:
+            if not await self.fresh():
+                return Refused("this node has not read bitcoind's newest block yet", retryable=True)
+        except NodeError as fault:
+            return Refused(f"this node's bitcoind does not answer: {fault}", retryable=True)
+        try:
             match purpose:
                 case "anchor":
                     return await self._anchor(payload)
@@ -62,24 +67,25 @@ class Approvals:
             return Refused(no.reason, no.retryable)
         except Refusal as no:
             return Refused(str(no), no.retryable)
+        except NodeError as fault:
+            return Refused(f"this node's bitcoind does not answer: {fault}", retryable=True)
 
     async def _anchor(self, payload: bytes) -> Approved:
         package = self.lanes.approve(payload)
-        await self._remember("anchor", payload, *self.lanes.spends(payload))
+        await self._remember(self.lanes, payload)
         paths = {"key": KEY_ONLY, "internal": INTERNAL}
         return Approved(tuple((message, paths[kind]) for message, kind in package.messages))
 
     async def _treasury(self, payload: bytes) -> Approved:
         batch = await self.treasury.approve(payload)
-        await self.library.add(payload)
-        await self._remember("treasury", payload, *self.treasury.spends(payload))
+        await self._remember(self.treasury, payload)
         return Approved(tuple((message, _path(root)) for message, root in builder.messages(batch)))
 
-    async def _remember(self, purpose: str, payload: bytes, sequence: int, tip: OutPoint) -> None:
+    async def _remember(self, desk: Desk, payload: bytes) -> None:
         """Keep the batch before a share leaves, so that a lost disk elsewhere loses no record."""
-        name = request_id(purpose, payload)
-        coin = tip.encode()
-        package = StoredPackage(name, purpose, coin, sequence, payload, None, None, int(self.clock()))
+        name, (sequence, tip) = package_id(desk, payload), desk.spends(payload)
+        now = int(self.clock())
+        package = StoredPackage(name, desk.purpose, tip.encode(), sequence, payload, None, None, now)
         await self.anchors.add_package(package)
 
 

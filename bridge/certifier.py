@@ -9,7 +9,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from structlog.typing import FilteringBoundLogger
-from tss.node import SigningFailed, TssNode
 
 from anchor.btc.amounts import Sats
 from anchor.headers.chain import HeaderChain
@@ -20,11 +19,11 @@ from anchor.rollup.tx import Mint, Settle
 from anchor.rollup_client import RollupError
 from bridge.treasurer import TreasuryFacts
 from bridge.treasury import certificates
-from bridge.treasury import manifest as manifests
 from bridge.treasury.certificates import CertificateFault, Statement
 from bridge.treasury.certify import BatchFact, MintFacts, SettleFacts, check_mint, check_settle
 from bridge.treasury.refusal import Code, Refusal, never
 from bridge.watch import ChainView
+from tss.node import SigningFailed, TssNode
 from tss.signing.slots import leader
 
 PURPOSE = "mint"
@@ -95,9 +94,8 @@ class Certifier:
         fact = None
         if batch is not None:
             block, k = facts.view.block_of(batch), self.genesis.k
-            raw = t.manifests.get(batch.manifest_hash)
             deep = final(facts.chain, block, k) and leads(facts.chain, block, k)
-            known = None if raw is None else manifests.decode(raw)
+            known = t.manifests.get(batch.manifest_hash)
             fact = BatchFact(batch.txid, batch.height, block, deep, known)
         return t.unsynced, t.paused, self.genesis.rollup_id, self.genesis.hash, self.epoch, fact
 
@@ -114,7 +112,7 @@ class Certifier:
         due = {slot_of(p): (p, s) for p, s in wanted if final(view, certificates.decode(p).block_hash, k)}
         self._since = {slot: self._since.get(slot, now) for slot in due}
         for slot, (payload, signature) in due.items():
-            attempt = int((now - self._since[slot]) / self.timeout)
+            attempt = max(0, int((now - self._since[slot]) / self.timeout))
             leads_slot = leader(slot, attempt, self.members) == self.index
             if slot not in self._running and (signature or leads_slot):
                 self._running[slot] = asyncio.create_task(self._certify(slot, payload, signature))
@@ -143,7 +141,7 @@ class Certifier:
     @staticmethod
     def _transaction(statement: Statement, signature: bytes, facts: CertifyFacts) -> bytes:
         known = statement.manifest_hash in facts.treasury.rollup.manifests
-        manifest = b"" if known else facts.treasury.manifests[statement.manifest_hash]
+        manifest = b"" if known else facts.treasury.manifests[statement.manifest_hash].encode()
         if isinstance(statement, MintStatement):
             return Mint(statement, signature, manifest).encode()
         return Settle(statement, signature, manifest).encode()

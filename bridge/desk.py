@@ -4,9 +4,18 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from anchor.bitcoind import Submitted
+from anchor.btc.hashing import tagged_hash
 from anchor.btc.ids import OutPoint, Txid
 from anchor.store import StoredPackage
 from bridge.outgoing import Whereabouts
+
+
+def package_id(desk: "Desk", payload: bytes) -> bytes:
+    """Name of a batch: of its first transaction, which fixes all others.
+
+    Not of the payload: evidence beside a record is not signed, and one batch must not have many names.
+    """
+    return tagged_hash("holdfast/package/v1", desk.purpose.encode(), desk.stages(payload)[0][0])
 
 
 class Desk(Protocol):

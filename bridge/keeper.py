@@ -19,11 +19,11 @@ from anchor.btc.codec import CodecError, Reader, Writer
 from anchor.btc.ids import OUTPOINT_SIZE, OutPoint
 from anchor.store import AnchorStore, StoredPackage
 from bridge import dispatch
-from bridge.desk import Desk
+from bridge.desk import Desk, package_id
 from bridge.dispatch import AlarmSink, Dispatch
 from tss.node import SigningFailed, TssNode
 from tss.peers import Peers, Refuse
-from tss.signing.slots import leader, request_id
+from tss.signing.slots import leader
 
 MAX_PACKAGE = 2 << 20
 MAX_SIGNATURES = 512
@@ -67,7 +67,7 @@ class Keeper:
             return
         if tip != self._slot:
             self._slot, self._since = tip, self.clock()
-            await self._fetch(tip)
+            await self.fetch(tip)
         if await self.dispatch.round(tip):
             self._since = self.clock()  # the slot is not stuck: its batch waits for a block
             self.last_failure = None
@@ -80,13 +80,13 @@ class Keeper:
             return
         if await self._refused(planned[1], tip):
             return
-        attempt = int((self.clock() - self._since) / self.timeout)
+        attempt = max(0, int((self.clock() - self._since) / self.timeout))  # a clock may step back
         if leader(self.slot(tip), attempt, self.members) == self.index:
             self._signing = asyncio.create_task(self._sign(tip, *planned))
 
     async def _refused(self, payload: bytes, tip: OutPoint) -> bool:
         """Whether these bytes are signed already and bitcoind did not take them: signing again changes nothing."""
-        name = request_id(self.desk.purpose, payload)
+        name = package_id(self.desk, payload)
         there = await self.store.packages(self.desk.purpose, tip=tip.encode(), signed=True)
         package = next((p for p in there if p.id == name), None)
         if package is not None:
@@ -106,7 +106,14 @@ class Keeper:
             await asyncio.gather(self._signing, return_exceptions=True)
 
     async def _sign(self, tip: OutPoint, sequence: int, payload: bytes) -> None:
-        name = request_id(self.desk.purpose, payload)
+        try:
+            await self._have_signed(tip, sequence, payload)
+        except Exception as bug:  # a task's end is seen by nobody else
+            self.last_failure = f"{type(bug).__name__}: {bug}"
+            self.log.exception("signing ended unexpectedly")
+
+    async def _have_signed(self, tip: OutPoint, sequence: int, payload: bytes) -> None:
+        name = package_id(self.desk, payload)
         log = self.log.bind(request=name.hex()[:16], sequence=sequence, tip=str(tip))
         try:
             signatures = tuple(await self.tss.sign(self.desk.purpose, payload))
@@ -135,14 +142,14 @@ class Keeper:
             raise CodecError(f"a {package.purpose!r} package came as the answer for {self.desk.purpose!r}")
         self.desk.check(package.payload, package.signatures or ())
         sequence, tip = self.desk.spends(package.payload)
-        name = request_id(self.desk.purpose, package.payload)
+        name = package_id(self.desk, package.payload)
         await self.kept(package)
         await self.store.sign_package(
             replace(package, id=name, tip=tip.encode(), sequence=sequence, created=int(self.clock()))
         )
 
-    async def _fetch(self, tip: OutPoint) -> None:
-        """Ask the others what is signed for a tip that is new to us: we may have been away."""
+    async def fetch(self, tip: OutPoint) -> None:
+        """Ask the others what is signed for a coin: we may have been away."""
         question = Writer().text(self.desk.purpose).fixed(tip.encode(), OUTPOINT_SIZE).done()
         answers = await self.peers.gather(WANTED, question, timeout=2)
         for member, answer in answers.items():

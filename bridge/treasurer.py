@@ -34,6 +34,9 @@ from bridge.treasury.reader import TreasuryState
 from bridge.treasury.refusal import Code, never
 from bridge.whereabouts import Stages
 
+CALM_RATE = 10  # sat/vB that are always acceptable, within the operator's limit
+NEAR = 3  # how many times our own estimate a leader may pay
+
 
 @dataclass(frozen=True, slots=True)
 class TreasuryFacts:
@@ -47,12 +50,13 @@ class TreasuryFacts:
     final: int
     deposits: Sequence[DepositRow]
     sweepable: frozenset[bytes]
-    manifests: Mapping[bytes, bytes]
+    manifests: Mapping[bytes, Manifest]
 
     def ancestors(self) -> list[Manifest] | None:
         """The manifests of all batches up to the tip, None when one is not stored here."""
-        raws = [self.manifests.get(batch.manifest_hash) for batch in self.treasury.batches]
-        return None if None in raws else [manifests.decode(raw) for raw in raws if raw is not None]
+        found = [self.manifests.get(batch.manifest_hash) for batch in self.treasury.batches]
+        known = [manifest for manifest in found if manifest is not None]
+        return known if len(known) == len(found) else None
 
     def paid(self) -> frozenset[bytes]:
         """Withdrawals that some batch up to the tip pays."""
@@ -113,7 +117,8 @@ class TreasuryDesk:
         facts = self.facts()
         if facts is None or facts.unsynced or facts.paused or facts.ancestors() is None:
             return None
-        rate = FeeRate(max(await self.bitcoind.estimate_fee() or 0, self.min_fee_rate))
+        wanted = max(await self.bitcoind.estimate_fee() or 0, self.min_fee_rate)
+        rate = FeeRate(min(wanted, self.max_fee_rate))
         params = self.activation.params
         room = params.supply_cap - facts.rollup.supply - facts.rollup.escrow - facts.unminted()
         situation = Situation(
@@ -165,7 +170,7 @@ class TreasuryDesk:
         facts = self.facts()
         if facts is None:
             raise Refusal(Code.UNSYNCED, "this node does not follow the treasury yet", retryable=True)
-        node = self._node_facts(facts)
+        node = self._node_facts(facts, await self._highest_rate())
         if isinstance(manifest, SweepManifest):
             known = {d.outpoint: await self._deposit(d.outpoint, facts) for d in manifest.deposits}
             found = {outpoint: fact for outpoint, fact in known.items() if fact is not None}
@@ -174,7 +179,15 @@ class TreasuryDesk:
             return check_sweep(manifest, SweepFacts(node, found, Sats(max(0, room))))
         return check_payout(manifest, PayoutFacts(node, _locks(manifest, facts), facts.paid()))
 
-    def _node_facts(self, facts: TreasuryFacts) -> NodeFacts:
+    async def _highest_rate(self) -> int:
+        """The most sat/vB this node signs now: within the operator's limit, and near its own estimate.
+
+        A leader chooses the fee and the reserve pays it; without this one member could burn the reserve.
+        """
+        estimate = await self.bitcoind.estimate_fee() or 0
+        return min(self.max_fee_rate, max(CALM_RATE, NEAR * estimate))
+
+    def _node_facts(self, facts: TreasuryFacts, highest_rate: int) -> NodeFacts:
         return NodeFacts(
             unsynced=facts.unsynced,
             paused=facts.paused,
@@ -187,7 +200,7 @@ class TreasuryDesk:
             reserve=facts.reserve(),
             ancestors_known=facts.ancestors() is not None,
             own_min_rate=self.min_fee_rate,
-            own_max_rate=self.max_fee_rate,
+            own_max_rate=highest_rate,
         )
 
     async def _deposit(self, outpoint: OutPoint, facts: TreasuryFacts) -> DepositFact | None:

@@ -133,6 +133,9 @@ def _payouts(
     def size(items: Sequence[Payout]) -> int:
         return batch_vsize(1, [p.script for p in items])
 
+    # As much as `_fit` may spend on the fee is kept; not the whole cap, or the last withdrawals could never go.
+    budget = max(0, min(params.batch_fee_cap, now.reserve + share * len(chosen) - DUST_P2TR))
+    chosen = _affordable(chosen, state.tip_value - budget - DUST_P2TR)
     fitted = _fit(chosen, size, params, fee_rate, now.reserve)
     if fitted is None:
         return None
@@ -141,6 +144,16 @@ def _payouts(
     head = (now.epoch, state.sequence + 1, state.tip, state.tip_value, state.previous, fee)
     manifest = PayoutManifest(*head, tuple(items))
     return manifest if manifest.treasury_value >= DUST_P2TR else None
+
+
+def _affordable(payouts: Sequence[Payout], coins: int) -> list[Payout]:
+    """Those that the treasury can pay together, oldest first: one that it cannot must not stop the others."""
+    taken = []
+    for payout in payouts:
+        if payout.paid <= coins:
+            taken.append(payout)
+            coins -= payout.paid
+    return taken
 
 
 def _fit(
