@@ -149,3 +149,15 @@ def test_whatever_is_planned_can_be_built_within_fee_bounds_and_reserve(
     vsize = signed_vsize(build(manifest, TREASURY).tx)
     assert PARAMS.min_fee_rate * vsize <= manifest.fee <= PARAMS.max_fee_rate * vsize
     assert manifest.fee <= min(PARAMS.batch_fee_cap, reserve + manifest.shares - DUST_P2TR)
+
+
+def test_everything_that_is_owed_can_leave_however_small_the_reserve():
+    """The treasury holds 150,000 sat for one withdrawal and a reserve below the fee cap."""
+    due = withdrawal(amount=150_000)
+    for reserve in (1_000, 5_000, 20_000, PARAMS.batch_fee_cap * 2):
+        manifest = planned(
+            [], [due], replace(START, tip_value=Sats(150_000 + reserve)), reserve=Sats(reserve)
+        )
+        assert isinstance(manifest, PayoutManifest), reserve
+        assert manifest.treasury_value >= DUST_P2TR
+        assert [p.withdrawal for p in manifest.payouts] == [due.withdrawal]
