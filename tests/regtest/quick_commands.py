@@ -16,7 +16,14 @@ from tempfile import TemporaryDirectory
 from regtest import orphans
 from regtest.command import Result
 
-_PROGRAM = ("bridge.cli", "bridge.cli_node", "bridge.node", "bridge.http", "bridge.logs", "anchor.rollup_cli")
+_PROGRAM: tuple[str, ...] = (
+    "bridge.cli",
+    "bridge.cli_node",
+    "bridge.node",
+    "bridge.http",
+    "bridge.logs",
+    "anchor.rollup_cli",
+)
 _PROGRAM += ("bridge.api", "bridge.api_admin", "anchor.rollup_processes", "tss.api", "tss.cli")
 
 
