@@ -7,6 +7,7 @@ hash and an empty code; an answer names the request it answers, and its code is 
 """
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import IntEnum
 
@@ -18,6 +19,7 @@ MAX_BODY = 4 * 1024 * 1024
 OVERHEAD = 1024  # more than any header and signature
 _SIGNATURE = 64
 _TEXT = 64  # bytes of a topic or a code
+_MARK = 8  # bytes that tell two signatures apart
 
 
 class Kind(IntEnum):
@@ -93,15 +95,16 @@ class Envelope:
 class ReplayWindow:
     """What one receiver remembers of one sender: each (boot id, sequence) is accepted once.
 
-    A sender's boot id may change only forward in time; one that was left never comes back, which is also how a
-    restored clone that runs beside its original is seen (DESIGN section 4, nonces 6).
+    A sender's boot id may change only forward in time, and one that was left never comes back: so a restored clone
+    that runs beside its original is seen (DESIGN section 4, nonces 6). A clone of a running machine shares its boot
+    id, and is seen when both sign one number: that boot id is then over for both.
     """
 
     def __init__(self, width: int = 4096, skew_ms: int = 300_000) -> None:
         """`width` sequences below the highest may still arrive; clocks may differ by `skew_ms`."""
         self._width = width
         self._skew_ms = skew_ms
-        self._seen: set[int] = set()
+        self._seen: dict[int, bytes] = {}  # with the start of the signature
         self._left: set[bytes] = set()
         self._latest_ms = 0
         self._highest = 0
@@ -112,14 +115,28 @@ class ReplayWindow:
         skew = envelope.time_ms - now_ms
         if abs(skew) > self._skew_ms:
             return "clock", f"the clocks differ by {abs(skew) // 1000} s: set both by NTP"
+        if self.is_over(envelope.boot_id) or (
+            envelope.boot_id != self.boot_id and envelope.time_ms < self._latest_ms
+        ):
+            return "boot", "this boot id was left for a later one: two copies of one node may be running"
         if envelope.boot_id != self.boot_id:
-            if envelope.boot_id in self._left or envelope.time_ms < self._latest_ms:
-                return "boot", "this boot id was left for a later one: two copies of one node may be running"
             self._change_boot(envelope.boot_id)
-        if envelope.sequence in self._seen or envelope.sequence + self._width <= self._highest:
+        said = self._seen.get(envelope.sequence)
+        if said is not None and said != envelope.signature[:_MARK]:
+            self.leave([envelope.boot_id])
+            return "boot", "two messages of this boot have one number: two copies of one node are running"
+        if said is not None or envelope.sequence + self._width <= self._highest:
             return "replay", "this envelope was seen before"
         self._remember(envelope)
         return None
+
+    def is_over(self, boot_id: bytes) -> bool:
+        """Whether nothing is taken from this boot any more."""
+        return boot_id in self._left
+
+    def leave(self, boot_ids: Iterable[bytes]) -> None:
+        """Take nothing from these boots any more."""
+        self._left.update(boot_ids)
 
     def _change_boot(self, boot_id: bytes) -> None:
         if self.boot_id:
@@ -131,9 +148,9 @@ class ReplayWindow:
         self._highest = 0
 
     def _remember(self, envelope: Envelope) -> None:
-        self._seen.add(envelope.sequence)
+        self._seen[envelope.sequence] = envelope.signature[:_MARK]
         self._highest = max(self._highest, envelope.sequence)
         self._latest_ms = max(self._latest_ms, envelope.time_ms)
         if len(self._seen) > 2 * self._width:
             floor = self._highest - self._width
-            self._seen = {sequence for sequence in self._seen if sequence > floor}
+            self._seen = {sequence: mark for sequence, mark in self._seen.items() if sequence > floor}

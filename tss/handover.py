@@ -1,7 +1,8 @@
 """Requests handed on: any member can lead what another one began.
 
 Every signer stores a request whole before it answers. A later leader finds it in its own store, or fetches it from
-a member that saw it; if somebody has brought it to its end already, it gets the signatures instead, and checks them.
+a member that saw it. If somebody has brought it to its end already, it gets the signatures instead, and checks
+them.
 """
 
 import time

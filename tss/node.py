@@ -22,6 +22,7 @@ import structlog
 
 from tss.approvals import Approvals
 from tss.backup import stored_chains
+from tss.clone_watch import CloneAlarm
 from tss.dkg.committee import SignedCommittee
 from tss.dkg.faults import DkgFault
 from tss.dkg.transcript import RecoveryData
@@ -136,6 +137,7 @@ class TssNode:
             engine, sealer = Engine(), HpkeSealer()
             keyring = Keyring(store, ShareVault(folder / "keys", seated), engine, sealer, seated)
             await store.record_boot(peers.boot_id)
+            await peers.clones.open(store)
             await keyring.load()
             log = log if log is not None else structlog.get_logger("tss")
             node = cls(
@@ -164,6 +166,7 @@ class TssNode:
         await self._book.close()
         await self._runner.close()
         await self._nonces.save()
+        await self.peers.clones.save()
         self._keyring.close()
         await self._store.close()
         self._lock.release()
@@ -229,6 +232,11 @@ class TssNode:
         return await self._nonces.all()
 
     @property
+    def clones(self) -> list[CloneAlarm]:
+        """Every sign that two copies of a member, or of this node, run at once."""
+        return self.peers.clones.alarms
+
+    @property
     def evidence_counts(self) -> EvidenceCounts:
         """What became of the evidence that reached this node since its start."""
         return self._book.counts
@@ -243,6 +251,8 @@ class TssNode:
             try:
                 for purpose in await self._unfinished():
                     await self._learn(purpose)
+                await self.peers.clones.save()
+                await self._nonces.save()
             except Exception:
                 self._log.exception("catching up failed")
             await asyncio.sleep(_CATCH_UP_SECONDS)

@@ -18,6 +18,7 @@ import aiohttp
 import structlog
 from aiohttp import web
 
+from tss.clone_watch import CloneWatch
 from tss.envelope import MAX_BODY, OVERHEAD, Envelope, Kind, ReplayWindow
 from tss.frost.codec import DecodeError
 from tss.guests import Guests
@@ -53,7 +54,7 @@ class _Peer:
     index: int
     member: CommitteeMember
     session: aiohttp.ClientSession
-    window: ReplayWindow = field(default_factory=ReplayWindow)
+    window: ReplayWindow
     failures: int = 0
     retry_at: float = 0.0
     in_flight: int = 0
@@ -85,6 +86,7 @@ class Peers:
         self._pins = Pins(fingerprints, {i: m.name for i, m in self._others.items()}, tls)
         self._peers: dict[int, _Peer] = {}
         self.guests = Guests()
+        self.clones = CloneWatch(clock)
         self._handlers: dict[str, Handler] = {"peer.ping": _pong}
         self._sequence = 0
         self._runner: web.AppRunner | None = None
@@ -125,7 +127,8 @@ class Peers:
             connector = aiohttp.TCPConnector(
                 ssl=aiohttp.Fingerprint(member.tls_fingerprint), limit=32, keepalive_timeout=60
             )
-            self._peers[i] = _Peer(i, member, aiohttp.ClientSession(connector=connector))
+            session = aiohttp.ClientSession(connector=connector)
+            self._peers[i] = _Peer(i, member, session, self.clones.window(i))
 
     async def close(self) -> None:
         """Hang up; calls under way fail."""
@@ -221,6 +224,8 @@ class Peers:
         self._mark_up(peer, answer, time.monotonic() - begun)
         if answer.code != "ok":
             reason = self._explain(peer, answer.code, answer.body.decode("utf-8", "replace"))
+            if answer.code == "boot":
+                self.clones.accused(peer.index, self.boot_id)
             if answer.code in _TAKES_NOTHING:
                 self.seen[peer.index].down = f"takes nothing from this node: {reason}"
             raise PeerRefused(peer.index, answer.code, reason)
@@ -345,7 +350,7 @@ class Peers:
         if guest is not None:
             refusal = self.guests.refusal(guest, envelope, now_ms)
         else:
-            refusal = peer.window.refusal(envelope, now_ms)
+            refusal = self.clones.refusal(peer.index, peer.window, envelope, now_ms)
         if refusal is not None:
             return refusal[0], refusal[1].encode()
         if guest is None:  # a guest is not its member: the member's own boot stays the one we know
