@@ -110,6 +110,9 @@ def backup(
 @WORDS
 @PASSPHRASE
 @click.option("--no-passphrase", is_flag=True, help="Leave the host key open on disk; on regtest only.")
+@click.option(
+    "--newest", is_flag=True, help="Take newer keys from the others, each checked to the last signature."
+)
 @click.option("--offline", is_flag=True, help="Do not ask the others whether they hold newer keys.")
 @JSON
 def restore(
@@ -132,6 +135,10 @@ def restore(
     if folder.exists():
         raise Failed(f"{folder} exists: a restore makes a new folder, choose another name", 2)
     chains = _with_newer(file, newer)
+    if given["offline"] and given["newest"]:
+        raise click.UsageError("--newest asks the others, --offline does not: give one of them")
+    ask = restoring.Ask.NOBODY if given["offline"] else restoring.Ask.WHETHER_NEWEST
+    ask = restoring.Ask.NEWEST if given["newest"] else ask
     if given["no_passphrase"] and file.network != "regtest":
         raise click.UsageError("--no-passphrase is for regtest only: elsewhere the host key guards money")
     secret = read_words(given["words_fd"])
@@ -139,7 +146,7 @@ def restore(
         backups.check_words(secret, file)
     seal = None if given["no_passphrase"] else _new_seal(given["passphrase_fd"], file.network)
     with _sorry():
-        _run(restoring.restore(folder, secret, file, signed, chains, seal, offline=given["offline"]))
+        chains = _run(restoring.restore(folder, secret, file, signed, chains, seal, ask))
     keys = [f"{chain.purpose} {chain.epoch}" for chain in chains]
     text = (
         f"{folder} is {file.name} again, with {', '.join(keys) or 'no key'}. Look through config.toml (bitcoind, "

@@ -5,6 +5,7 @@ import os
 import shutil
 from collections.abc import Sequence
 from contextlib import suppress
+from enum import Enum
 from pathlib import Path
 
 from anchor.cli_http import HttpClient
@@ -14,10 +15,18 @@ from tss import rehearsal
 from tss.dkg.committee import SignedCommittee
 from tss.identity import HostIdentity
 from tss.peers import Peers
-from tss.recovery import RecoveryChain, RecoveryFile
+from tss.recovery import RecoveryChain, RecoveryFile, newest
 from tss.vault import REGTEST, Cost
 
 _ASK_SECONDS = 6.0
+
+
+class Ask(Enum):
+    """What a restore asks the others: nothing, whether they hold newer keys, or those keys."""
+
+    NOBODY = "nobody"
+    WHETHER_NEWEST = "whether newest"
+    NEWEST = "newest"
 
 
 async def restore(
@@ -27,45 +36,48 @@ async def restore(
     committee: SignedCommittee,
     chains: Sequence[RecoveryChain],
     seal: tuple[bytearray, Cost] | None,
-    *,
-    offline: bool,
-) -> None:
+    ask: Ask,
+) -> Sequence[RecoveryChain]:
     """Build the folder beside its place, ask the others, only then put it there; a refusal leaves nothing."""
     building = folder.with_name(f"{folder.name}.restoring")
     _clear(building)
     try:
-        identity = await backups.build(building, secret, file, committee, chains, seal)
+        identity = backups.build_identity(building, secret, file, committee, seal)
         try:
-            if not offline:
-                await _ask_others(committee, identity, chains)
+            kept = chains if ask is Ask.NOBODY else await _newest(committee, identity, chains, ask)
+            await backups.add_keys(building, identity, kept)
         finally:
             identity.forget()
         building.rename(folder)
     except BaseException:
         _clear(building)
         raise
+    return kept
 
 
-async def _ask_others(
-    committee: SignedCommittee, identity: HostIdentity, chains: Sequence[RecoveryChain]
-) -> None:
-    """Failed when a member holds newer keys, or when none answers."""
+async def _newest(
+    committee: SignedCommittee, identity: HostIdentity, chains: Sequence[RecoveryChain], ask: Ask
+) -> Sequence[RecoveryChain]:
+    """Our chains, or on NEWEST those that the others hold; Failed for older ones, or when none answers."""
     peers = Peers(committee.committee, identity.index, identity.tls, identity, ping_every=0.5)
     others = list(peers.seen)
     try:
         peers.dial(others)
         up = await rehearsal.until_some_heard(peers, others, len(others), _ASK_SECONDS)
-        heads = await rehearsal.ask_heads(peers, up)
-    finally:
-        await peers.close()
-    if not heads:
+        newer = await rehearsal.newer_chains(peers, up, committee.committee, chains)
+    except rehearsal.NobodyAnswers:
         raise Failed(
             "no other member answers, so nobody can say whether this backup is the newest: try again when one is "
             "up, or give --offline if you know that it is"
+        ) from None
+    finally:
+        await peers.close()
+    if newer and ask is not Ask.NEWEST:
+        raise Failed(
+            f"{newer[0].reason}; take a newer file, another member's newest one with --chains FILE, or what the "
+            "others hold now with --newest"
         )
-    reason = rehearsal.older_than(chains, heads)
-    if reason is not None:
-        raise Failed(f"{reason}: take a newer file, or another member's newest one with --chains FILE")
+    return newest(chains, [found.chain for found in newer])
 
 
 async def rehearse(

@@ -15,16 +15,19 @@ from typing import Any, Final
 from tss.dkg.committee import SignedCommittee
 from tss.files import write_atomically
 from tss.frost import bip340
-from tss.frost.engine import Engine
+from tss.frost.engine import Engine, GroupPublic
 from tss.hardening import LockedSecret
 from tss.identity import HostIdentity, TlsFiles, certificate_fingerprint, install, write_tls
-from tss.keyring import Keyring
 from tss.recovery import RecoveryChain, RecoveryFault, RecoveryFile, open_tls, seal_tls
+from tss.rotation.link import Link
+from tss.rotation_store import RotationRow, RotationStore
 from tss.store import KeyRow, Store
-from tss.vault import Cost, HpkeSealer, ShareVault
+from tss.vault import Cost, HpkeSealer, ShareVault, wipe
 
 DOCUMENTS: Final = ("committee.json", "config.toml", "genesis.json")
 STANDING_FILE: Final = "backup.json"
+REFRESH, REPAIR = "refresh", "repair"  # kinds of rows in `rotations`
+KEEPS_SHARE: Final = frozenset({"certified", "acked", "verified", "active", "retiring"})
 REHEARSE_EVERY: Final = 90 * 86400.0
 
 
@@ -42,12 +45,35 @@ async def chains_of(folder: Path) -> tuple[RecoveryChain, ...]:
 
 async def stored_chains(store: Store) -> tuple[RecoveryChain, ...]:
     """Every key of a store with its chain, oldest first."""
-    return tuple(
-        RecoveryChain(
-            row.sid, row.purpose, row.epoch, row.state, row.public, (row.recovery,), row.proof, row.at
+    rotations, chains = RotationStore(store, time.time), []
+    for row in await store.keys():
+        later = _in_order(row.public, await rotations.of_key(row.sid, "proved"))
+        repairs = [r.body for r in await rotations.of_key(row.sid, "proved", "acked") if r.work == REPAIR]
+        chain = RecoveryChain(
+            row.sid,
+            row.purpose,
+            row.epoch,
+            row.state,
+            row.public,
+            (row.recovery, *(refresh.body for refresh in later)),
+            row.proof,
+            row.at,
+            tuple(repairs),
+            tuple(refresh.proof for refresh in later),
         )
-        for row in await store.keys()
-    )
+        chains.append(chain)
+    return tuple(chains)
+
+
+def _in_order(public: bytes, rows: Sequence[RotationRow]) -> list[RotationRow]:
+    """The refreshes that lead to the key's present group, oldest first; others were given up."""
+    by_group = {GroupPublic.decode(row.public).share_set: row for row in rows if row.work == REFRESH}
+    found, at = list[RotationRow](), GroupPublic.decode(public).share_set
+    while at in by_group:
+        row = by_group.pop(at)
+        found.insert(0, row)
+        at = row.base
+    return found
 
 
 def make(
@@ -85,22 +111,32 @@ async def build(
     chains: Sequence[RecoveryChain],
     seal: tuple[bytearray, Cost] | None,
 ) -> HostIdentity:
-    """Make a node's folder: identity, documents, signer.db with its keys, every share from its transcript.
+    """Make a node's folder whole: `build_identity`, then `add_keys`."""
+    identity = build_identity(folder, secret, recovery, committee, seal)
+    await add_keys(folder, identity, chains)
+    return identity
 
-    `folder` must not exist. Wipes secret and passphrase. `seal` is passphrase and cost, None leaves the host key
-    open. Raises RecoveryFault, IdentityFault (no seat), DkgFault (a chain that is not sound).
+
+def build_identity(
+    folder: Path,
+    secret: bytearray,
+    recovery: RecoveryFile,
+    committee: SignedCommittee,
+    seal: tuple[bytearray, Cost] | None,
+) -> HostIdentity:
+    """Make a folder that must not exist, with identity and documents; wipes secret and passphrase.
+
+    `seal` is passphrase and cost, None leaves the host key open. Raises RecoveryFault, IdentityFault (no seat).
     """
     check_words(secret, recovery)
     _restore_tls(_private_folder(folder), secret, recovery)
     passphrase, cost = seal if seal is not None else (None, None)
     identity = install(folder, recovery.name, recovery.peer_url, secret, passphrase, cost)
-    seated = identity.seated(committee.committee)
     for name, text in recovery.documents.items():
         if name in DOCUMENTS:
             write_atomically(folder / name, text.encode(), 0o644)
     write_atomically(folder / "committee.json", committee.to_json().encode(), 0o644)
-    await _restore_keys(folder, seated, chains)
-    return seated
+    return identity.seated(committee.committee)
 
 
 def _private_folder(folder: Path) -> Path:
@@ -123,42 +159,73 @@ def _restore_tls(keys: Path, secret: bytearray, recovery: RecoveryFile) -> None:
     write_tls(keys, key, recovery.tls_certificate.encode())
 
 
-async def _restore_keys(folder: Path, identity: HostIdentity, chains: Sequence[RecoveryChain]) -> None:
-    store = Store(folder / "signer.db", time.time)
+async def add_keys(folder: Path, identity: HostIdentity, chains: Sequence[RecoveryChain]) -> None:
+    """Make signer.db with these keys and every share from its transcripts.
+
+    Raises DkgFault or RecoveryFault for a chain that is not sound, or that this host key has no share in.
+    """
+    store, vault = Store(folder / "signer.db", time.time), ShareVault(folder / "keys", identity)
     try:
         for chain in chains:
-            recovery, later = chain.links[0], chain.links[1:]
-            if later:
-                raise RecoveryFault("this release cannot restore refreshed keys yet: use a later one")
+            _restore_share(vault, identity, chain)
+            links, proof = chain.links[0], chain.proof
             row = KeyRow(
-                chain.sid,
-                chain.purpose,
-                chain.epoch,
-                chain.state,
-                chain.public,
-                recovery,
-                chain.proof,
-                chain.at,
+                chain.sid, chain.purpose, chain.epoch, chain.state, chain.public, links, proof, chain.at
             )
             await store.insert_key(row)
-        keyring = Keyring(store, ShareVault(folder / "keys", identity), Engine(), HpkeSealer(), identity)
-        await keyring.load()
-        try:
-            _check_restored(keyring, chains)
-        finally:
-            keyring.close()
+            await _store_later(store, chain)
     finally:
         await store.close()
 
 
-def _check_restored(keyring: Keyring, chains: Sequence[RecoveryChain]) -> None:
-    for chain in chains:
-        key = keyring.get(chain.sid)
-        if key is None or key.share.public.encode() != chain.public:
+def _restore_share(vault: ShareVault, identity: HostIdentity, chain: RecoveryChain) -> None:
+    """Check every signature of a chain, rebuild our share of it and seal it."""
+    share = chain.read().restore(Engine(), HpkeSealer(), identity)
+    try:
+        if share.public.encode() != chain.public:
             raise RecoveryFault(
                 f"the {chain.purpose} key of epoch {chain.epoch} does not come out of its own recovery data: "
                 "take another member's file with --chains"
             )
+        if chain.state not in KEEPS_SHARE:
+            return
+        secret = share.export_secret()
+        try:
+            vault.save(chain.purpose, chain.epoch, secret)
+        finally:
+            wipe(secret)
+    finally:
+        share.close()
+
+
+async def _store_later(store: Store, chain: RecoveryChain) -> None:
+    """Put the refreshes and repairs back as this node would have stored them itself."""
+    rotations, read = RotationStore(store, time.time), chain.read()
+    groups = read.publics(Engine())
+    proofs = (*chain.proofs, *([b""] * len(read.links)))
+    for link, public, proof in zip(read.links, groups[1:], proofs, strict=False):
+        await rotations.save(_row(chain, link, REFRESH, public, proof))
+    for link in read.repairs:
+        public = next((g for g in groups if g.share_set == link.roster.plan.base), groups[-1])
+        await rotations.save(_row(chain, link, REPAIR, public, b""))
+
+
+def _row(chain: RecoveryChain, link: Link, work: str, public: GroupPublic, proof: bytes) -> RotationRow:
+    plan = link.roster.plan
+    return RotationRow(
+        link.sid,
+        chain.sid,
+        work,
+        plan.base,
+        plan.attempt,
+        0,
+        "proved",
+        "restored",
+        link.encode(),
+        public.encode(),
+        proof,
+        time.time(),
+    )
 
 
 # When it was last done

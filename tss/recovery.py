@@ -18,12 +18,12 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
 from tss.dkg.committee import SignedCommittee
-from tss.dkg.faults import CommitteeFault, DkgFault
-from tss.dkg.transcript import RecoveryData
+from tss.dkg.faults import CommitteeFault
 from tss.files import write_atomically
 from tss.frost import bip340
 from tss.frost.codec import DecodeError
 from tss.frost.hashing import tagged_hash
+from tss.rotation.chain import Chain
 
 FORMAT: Final = "holdfast-recovery-1"
 MAX_FILE: Final = 256 << 20
@@ -60,16 +60,25 @@ class RecoveryChain:
     links: tuple[bytes, ...]
     proof: bytes
     at: float
+    repairs: tuple[bytes, ...] = ()
+    proofs: tuple[bytes, ...] = ()  # the test signature of each refresh, where it is known
 
     @property
     def head(self) -> bytes:
         """A hash that names the whole chain, 32 bytes; the same at every member that holds the same links."""
         return chain_head(self.links)
 
+    def read(self) -> Chain:
+        """The chain itself; RecoveryFault when a link is damaged."""
+        try:
+            return Chain.decode(self.links, self.repairs)
+        except DecodeError as error:
+            raise RecoveryFault(f"a key's recovery data is damaged ({error}): take another copy") from error
+
     def extends(self, other: "RecoveryChain") -> bool:
-        """Whether this is the other chain with more links."""
-        count = len(other.links)
-        return len(self.links) > count and chain_head(self.links[:count]) == other.head
+        """Whether this is the other chain with more links; RecoveryFault when either is damaged."""
+        ours, theirs = self.read().names, other.read().names
+        return len(ours) > len(theirs) and ours[: len(theirs)] == theirs
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +179,8 @@ class _ChainForm(msgspec.Struct, forbid_unknown_fields=True):
     links: list[str]
     proof: str
     at: float
+    repairs: list[str]
+    proofs: list[str]
 
 
 class _Form(msgspec.Struct, forbid_unknown_fields=True):
@@ -187,14 +198,12 @@ class _Form(msgspec.Struct, forbid_unknown_fields=True):
 
 
 def chain_head(links: Sequence[bytes]) -> bytes:
-    """The hash that names a chain. The first link goes in by what it certifies, not by its signatures' bytes."""
+    """The hash that names a chain: each link goes in by what it certifies, not by its signatures' bytes."""
     try:
-        first = RecoveryData.decode(links[0]).hash if links else bytes(32)
-    except (DecodeError, DkgFault) as error:
+        names = Chain.decode(links).names
+    except DecodeError as error:
         raise RecoveryFault(f"a key's recovery data is damaged ({error}): take another copy") from error
-    return tagged_hash(
-        "holdfast/recovery-chain/v1", first, *(tagged_hash("holdfast/link/v1", x) for x in links[1:])
-    )
+    return tagged_hash("holdfast/recovery-chain/v1", *names)
 
 
 def newest(own: Sequence[RecoveryChain], others: Sequence[RecoveryChain]) -> tuple[RecoveryChain, ...]:
@@ -206,9 +215,9 @@ def newest(own: Sequence[RecoveryChain], others: Sequence[RecoveryChain]) -> tup
     for other in others:
         mine = found.get(other.sid)
         if mine is None:
-            found[other.sid] = replace(other, state="acked", proof=b"")
+            found[other.sid] = replace(other, state="acked", proof=b"", repairs=())
         elif other.extends(mine):
-            found[other.sid] = replace(mine, links=other.links, public=other.public)
+            found[other.sid] = replace(mine, links=other.links, public=other.public, proofs=other.proofs)
         elif not (mine.head == other.head or mine.extends(other)):
             raise RecoveryFault(
                 f"the files tell two histories of the {mine.purpose} key of epoch {mine.epoch}: "
@@ -246,6 +255,8 @@ def _row(chain: RecoveryChain) -> dict[str, Any]:
         "links": [link.hex() for link in chain.links],
         "proof": chain.proof.hex(),
         "at": chain.at,
+        "repairs": [link.hex() for link in chain.repairs],
+        "proofs": [proof.hex() for proof in chain.proofs],
     }
 
 
@@ -254,7 +265,10 @@ def _chain(row: _ChainForm) -> RecoveryChain:
     if not links:
         raise ValueError("a key without recovery data")
     sid, public, proof = (bytes.fromhex(text) for text in (row.sid, row.public, row.proof))
-    return RecoveryChain(sid, row.purpose, row.epoch, row.state, public, links, proof, row.at)
+    repairs, proofs = (tuple(bytes.fromhex(text) for text in texts) for texts in (row.repairs, row.proofs))
+    return RecoveryChain(
+        sid, row.purpose, row.epoch, row.state, public, links, proof, row.at, repairs, proofs
+    )
 
 
 def _canonical(form: dict[str, Any]) -> bytes:

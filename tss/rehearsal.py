@@ -13,15 +13,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from tss.dkg.committee import SignedCommittee
+from tss.dkg.committee import Committee, SignedCommittee
+from tss.dkg.faults import DkgFault
 from tss.dkg.signed import is_slug
 from tss.frost.codec import DecodeError, Reader, Writer
-from tss.frost.engine import verify
+from tss.frost.engine import Engine, verify
+from tss.frost.errors import FrostError
 from tss.identity import HostIdentity
 from tss.key_proof import TEST, message_for_test, payload_for_test
 from tss.keyring import SERVING
 from tss.peers import PeerError, Peers, Refuse
 from tss.recovery import RecoveryChain
+from tss.rotation.chain import Chain
 from tss.signing.messages import SharesRequest
 from tss.signing_member import REQUEST, SHARES, Ask
 from tss.store import Store
@@ -31,8 +34,10 @@ if TYPE_CHECKING:
 
 ANNOUNCE: Final = "tss.rehearsal"
 HEADS: Final = "tss.recovery.heads"
+LINK: Final = "tss.recovery.link"
 
 _BOOT_ID: Final = 16
+_LINK_REQUEST: Final = 34  # sid, u16 number
 _MAX_HEADS: Final = 1024
 _SECONDS: Final = 20.0
 _TRIES: Final = 5
@@ -44,13 +49,12 @@ class RehearsalFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """What a member says of one key's chain: how many links, and the hash that names them."""
+    """What a member says of one key's chain: how many links it has, the DKG's among them."""
 
     sid: bytes
     purpose: str
     epoch: int
     links: int
-    head: bytes
 
 
 class RehearsalTopics:
@@ -70,7 +74,9 @@ class RehearsalTopics:
         self._peers = peers
         peers.handle(ANNOUNCE, self._announced)
         peers.handle(HEADS, self._heads)
+        peers.handle(LINK, self._link)
         peers.guests.allow(HEADS, lambda body: not body)
+        peers.guests.allow(LINK, lambda body: len(body) == _LINK_REQUEST)
         peers.guests.allow(REQUEST, lambda body: Ask.decode(body).purpose == TEST)
         peers.guests.allow(SHARES, lambda body: SharesRequest.decode(body).purpose == TEST)
 
@@ -99,15 +105,23 @@ class RehearsalTopics:
     async def _heads(self, _member: int, body: bytes) -> bytes:
         if body:
             raise Refuse("malformed", "this question has no body")
-        return encode_heads(await self.chains())
+        chains = await self.chains()
+        return encode_heads([Head(c.sid, c.purpose, c.epoch, len(c.links)) for c in chains])
+
+    async def _link(self, _member: int, body: bytes) -> bytes:
+        sid, number = body[:32], int.from_bytes(body[32:], "big")
+        if len(body) == _LINK_REQUEST:
+            for chain in await self.chains():
+                if chain.sid == sid and number < len(chain.links):
+                    return chain.links[number]
+        raise Refuse("unknown-link", "we hold no such link of that key")
 
 
-def encode_heads(chains: Sequence[RecoveryChain]) -> bytes:
-    """u16 count, then per key: sid 32, purpose, u32 epoch, u16 links, head 32."""
-    writer = Writer().u16(len(chains))
-    for chain in chains:
-        writer.raw(chain.sid, 32).text(chain.purpose, 32).u32(chain.epoch).u16(len(chain.links))
-        writer.raw(chain.head, 32)
+def encode_heads(heads: Sequence[Head]) -> bytes:
+    """u16 count, then per key: sid 32, purpose, u32 epoch, u16 links."""
+    writer = Writer().u16(len(heads))
+    for head in heads:
+        writer.raw(head.sid, 32).text(head.purpose, 32).u32(head.epoch).u16(head.links)
     return writer.done()
 
 
@@ -115,45 +129,82 @@ def decode_heads(data: bytes) -> list[Head]:
     """DecodeError for anything but what `encode_heads` writes."""
     reader = Reader(data, 2 + _MAX_HEADS * 128)
     count = reader.between(reader.u16(), 0, _MAX_HEADS, "the number of keys")
-    heads = [
-        Head(reader.raw(32), reader.text(32), reader.u32(), reader.u16(), reader.raw(32))
-        for _ in range(count)
-    ]
+    heads = [Head(reader.raw(32), reader.text(32), reader.u32(), reader.u16()) for _ in range(count)]
     reader.finish()
     if not all(is_slug(head.purpose) for head in heads):
         raise DecodeError("a purpose is 1 to 32 of a-z, 0-9 and -")
     return heads
 
 
-async def ask_heads(peers: Peers, members: Sequence[int]) -> dict[str, list[Head]]:
-    """By name what each member that answers says of its chains."""
-    found: dict[str, list[Head]] = {}
-    for member, answer in (await peers.gather(HEADS, b"", timeout=5, members=members)).items():
-        if isinstance(answer, bytes):
-            try:
-                found[peers.name(member)] = decode_heads(answer)
-            except DecodeError:
-                continue
-    return found
+@dataclass(frozen=True, slots=True)
+class Newer:
+    """A chain that a member holds and we do not, every signature of it checked."""
+
+    holder: str
+    chain: RecoveryChain
+    known: int
+
+    @property
+    def reason(self) -> str:
+        """Why ours must not be restored."""
+        what = f"the {self.chain.purpose} key of epoch {self.chain.epoch}"
+        if not self.known:
+            return f"{self.holder} holds {what}, which this recovery file does not know: it was made later"
+        return (
+            f"{self.holder} holds {len(self.chain.links)} certificates of {what}, this recovery file {self.known}: "
+            "the share was refreshed since, and the old one is good for nothing together with the new ones"
+        )
 
 
-def older_than(chains: Sequence[RecoveryChain], heads: dict[str, list[Head]]) -> str | None:
-    """Why these chains must not be restored: a member holds a longer one, or a key they do not know."""
-    own = {chain.sid: chain for chain in chains}
-    for name, theirs in heads.items():
-        for head in theirs:
-            chain = own.get(head.sid)
-            what = f"the {head.purpose} key of epoch {head.epoch}"
-            if chain is None:
-                return f"{name} holds {what}, which this recovery file does not know: it was made later"
-            if head.links > len(chain.links):
-                return (
-                    f"{name} holds {head.links} certificates of {what}, this recovery file {len(chain.links)}: "
-                    "the share was refreshed since, and the old one is good for nothing"
-                )
-            if head.links == len(chain.links) and head.head != chain.head:
-                return f"{name} holds another history of {what} than this recovery file"
-    return None
+class NobodyAnswers(Exception):
+    """No member said what it holds."""
+
+
+async def newer_chains(
+    peers: Peers, members: Sequence[int], committee: Committee, own: Sequence[RecoveryChain]
+) -> list[Newer]:
+    """What members hold beyond our chains; what is claimed without signatures counts for nothing.
+
+    NobodyAnswers when none of the members said what it holds.
+    """
+    known, found, heard = {chain.sid: chain for chain in own}, dict[bytes, Newer](), False
+    answers = await peers.gather(HEADS, b"", timeout=5, members=members)
+    for member, answer in answers.items():
+        try:
+            heads = decode_heads(answer) if isinstance(answer, bytes) else None
+        except DecodeError:
+            continue
+        heard = heard or heads is not None
+        for head in heads or ():
+            ours = known.get(head.sid)
+            most = max(
+                len(ours.links) if ours else 0, len(found[head.sid].chain.links) if head.sid in found else 0
+            )
+            chain = await _fetch(peers, member, head, committee) if head.links > most else None
+            if chain is not None:
+                found[head.sid] = Newer(peers.name(member), chain, len(ours.links) if ours else 0)
+    if not heard:
+        raise NobodyAnswers
+    return list(found.values())
+
+
+async def _fetch(peers: Peers, member: int, head: Head, committee: Committee) -> RecoveryChain | None:
+    """The chain that a member claims, None when it does not hold up."""
+    links: list[bytes] = []
+    try:
+        while len(links) < head.links:
+            question = head.sid + len(links).to_bytes(2, "big")
+            links.append(await peers.call(member, LINK, question, timeout=20))
+        chain = Chain.decode(links)
+        public = await asyncio.to_thread(chain.check, Engine())
+    except (PeerError, DecodeError, DkgFault, FrostError):
+        return None
+    roster = chain.base.transcript.roster
+    if (roster.sid, chain.committee.hash) != (head.sid, committee.hash):
+        return None
+    return RecoveryChain(
+        roster.sid, roster.purpose, roster.epoch, "acked", public.encode(), tuple(links), b"", time.time()
+    )
 
 
 async def until_some_heard(peers: Peers, members: Sequence[int], needed: int, seconds: float) -> list[int]:
@@ -192,9 +243,9 @@ async def rehearse(
             raise RehearsalFailed(
                 f"{len(up)} of the {needed} others needed answer the rehearsal: try again when they are up"
             )
-        reason = older_than(chains, await ask_heads(peers, up))
-        if reason is not None:
-            raise RehearsalFailed(f"{reason}: make a new backup with `holdfast node backup`")
+        newer = await newer_chains(peers, up, committee.committee, chains)
+        if newer:
+            raise RehearsalFailed(f"{newer[0].reason}; make a new backup with `holdfast node backup`")
         node = await TssNode.open(folder, committee, identity, peers)
         try:
             return {purpose: await _prove(node, purpose) for purpose in _serving(chains)}

@@ -6,6 +6,7 @@ import os
 import pty
 import re
 import select
+import shutil
 import subprocess
 import sys
 import termios
@@ -291,8 +292,13 @@ async def test_restore_refuses_an_older_state_than_the_others_hold_until_it_gets
         assert "--chains FILE" in err
         assert not bob.folder.exists()
         assert not list(tmp_path.glob("*.restoring"))
+        _, err, _ = await command(*back, "--newest", "--offline", given=given, status=2)
+        assert "give one of them" in err
         out, _, _ = await command(*back, "--chains", newer, given=given)
         assert "anchor 1, mint 1" in out
+        shutil.rmtree(bob.folder)
+        out, _, _ = await command(*back, "--newest", given=given)
+        assert "anchor 1, mint 1" in out, "the same from the others themselves"
         bob.identity = identity.load(bob.folder, lambda: bytearray(SECRET.encode()))
         await bob.up()
         await until(lambda: alice.peers.seen[2].boot_id == bob.node.boot_id)
