@@ -1,6 +1,7 @@
 """What an operator may ask of a running node over its admin port; every error is problem+json (RFC 9457).
 
 GET /v1/tss/keys, /v1/tss/sessions, /v1/tss/peers · POST /v1/tss/dkg {purpose}, /v1/tss/sign-test {key, text}.
+Evidence, nonces and requests: `evidence_api.py`.
 Hashes and keys are plain hex, times Unix seconds. The admin application checks the token before any of this.
 """
 
@@ -12,6 +13,7 @@ import msgspec
 from aiohttp import web
 
 from tss import rehearsal_api
+from tss.evidence_api import EvidenceApi
 from tss.key_proof import TEST, message_for_test, payload_for_test
 from tss.node import DkgFailed, KeyInfo, SessionInfo, SigningFailed, TssNode
 
@@ -38,13 +40,18 @@ class _BadRequest(Exception):
 
 def routes(tss: TssNode) -> list[web.RouteDef]:
     """The routes of the admin application."""
-    api = _Api(tss)
+    api, more = _Api(tss), EvidenceApi(tss)
     return [
         web.get("/v1/tss/keys", _told(api.keys)),
         web.get("/v1/tss/sessions", _told(api.sessions)),
         web.get("/v1/tss/peers", _told(api.peers)),
         web.post("/v1/tss/dkg", _told(api.dkg)),
         web.post("/v1/tss/sign-test", _told(api.sign_test)),
+        web.get("/v1/tss/evidence", _told(more.evidence)),
+        web.get("/v1/tss/evidence/{id}", _told(more.piece)),
+        web.get("/v1/tss/nonces", _told(more.nonces)),
+        web.get("/v1/tss/requests", _told(more.requests)),
+        web.post("/v1/tss/requests/{id}", _told(more.lead)),
         *rehearsal_api.routes(tss),
     ]
 

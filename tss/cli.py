@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from tss import cli_evidence
 from tss.cli_tools import FOLDER, JSON, Admin, Failed, show, table
 
 if TYPE_CHECKING:
@@ -21,6 +22,10 @@ _SIGN_SECONDS = 60.0
 @click.group()
 def tss() -> None:
     """The committee and its keys: committee file, DKG, test signatures."""
+
+
+for _command in cli_evidence.COMMANDS:
+    tss.add_command(_command)
 
 
 @tss.group()
