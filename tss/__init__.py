@@ -10,7 +10,10 @@ Folders think:
 - `rotation/`, `evidence/` refresh, repair and moves of keys; portable proofs of a fault (DESIGN sections 2 and 4)
 
 Files touch the world:
-- `identity.py` a member's host key and TLS key on disk; `vault.py` sealing and shares at rest
+- `identity.py` a member's host key and TLS key on disk; `vault.py` the passphrase's seal and shares at rest;
+  `passphrase.py` where it comes from; `hardening.py` what the kernel keeps from others
+- `words.py`, `recovery.py`, `backup.py` a backup's two halves and a folder made of them; `rehearsal.py`, `guests.py`
+  proving it beside the running node (VAULT.md)
 - `peers.py` mutual TLS between members; `store.py` signer.db: *no commit, no share*
 - `node.py` the loop that runs them; `api.py`, `cli.py`, `config.py` its outsides
 """
