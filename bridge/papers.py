@@ -100,14 +100,16 @@ def _identity(
 
 
 def _committee(folder: Path, config: Config) -> SignedCommittee:
-    path = folder / "committee.json"
+    path, signed = folder / "committee.json", None
     try:
         signed = SignedCommittee.from_json(path.read_text(encoding="utf-8"))
         signed.verify()
     except FileNotFoundError as e:
         raise StartFault(f"There is no {path}: take it with `holdfast tss committee accept`.") from e
     except (CommitteeFault, ValueError) as fault:
-        raise StartFault(f"{path} cannot be used: {fault}") from fault
+        unfinished = signed is not None and signed.missing  # then the fault itself says what to do
+        original = "; put the original there, from another operator, and compare the words"
+        raise StartFault(f"{path} cannot be used: {fault}{'' if unfinished else original}") from fault
     if signed.committee.chain != config.node.network:
         raise StartFault(
             f"committee.json is for {signed.committee.chain}, config.toml says {config.node.network}: "
@@ -125,7 +127,9 @@ def _genesis(folder: Path, committee: SignedCommittee) -> Genesis:
             f"There is no {path}: copy the rollup's genesis there (`holdfast rollup genesis make` makes one)."
         ) from e
     except (CodecError, ValueError) as fault:
-        raise StartFault(f"{path} cannot be used: {fault}") from fault
+        raise StartFault(
+            f"{path} cannot be used: {fault}; put the original there, from another operator or his /v1/genesis"
+        ) from fault
     if genesis.committee_hash != committee.committee.hash:
         raise StartFault(
             "genesis.json names another committee file than committee.json: compare the words of "

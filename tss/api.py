@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import msgspec
 from aiohttp import web
 
-from tss import rehearsal_api
+from tss import rehearsal_api, rotation_api
 from tss.evidence_api import EvidenceApi
 from tss.key_proof import TEST, message_for_test, payload_for_test
 from tss.node import DkgFailed, KeyInfo, SessionInfo, SigningFailed, TssNode
@@ -53,6 +53,7 @@ def routes(tss: TssNode) -> list[web.RouteDef]:
         web.get("/v1/tss/requests", _told(more.requests)),
         web.post("/v1/tss/requests/{id}", _told(more.lead)),
         *rehearsal_api.routes(tss),
+        *rotation_api.routes(tss, _told, _read, _json),
     ]
 
 
@@ -91,9 +92,9 @@ class _Api:
 
     async def dkg(self, request: web.Request) -> web.Response:
         wanted = await _read(request, DkgRequest)
-        begun = time.monotonic()
+        begun, existed = time.monotonic(), self._tss.public(wanted.purpose) is not None
         info = await self._tss.dkg(wanted.purpose)
-        return _json(_key(info) | {"seconds": round(time.monotonic() - begun, 3)})
+        return _json(_key(info) | {"existed": existed, "seconds": round(time.monotonic() - begun, 3)})
 
     async def sign_test(self, request: web.Request) -> web.Response:
         wanted = await _read(request, SignTestRequest)
@@ -169,8 +170,7 @@ def problem(
         "status": status,
         "detail": detail,
         "retryable": retryable,
-        "remedy": remedy
-        or ("mend what this names, then try again" if retryable else "change what this names"),
+        "remedy": remedy or ("then try again" if retryable else "then repeat the command"),
     }
     data = msgspec.json.encode(body)
     return web.Response(status=status, body=data, content_type="application/problem+json")

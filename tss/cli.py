@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tss import cli_evidence
-from tss.cli_tools import FOLDER, JSON, Admin, Failed, show, table
+from tss.cli_tools import CHAINS, FOLDER, JSON, Admin, Failed, setting, show, table
 
 if TYPE_CHECKING:
     from tss.dkg.committee import Member, SignedCommittee
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
 _OUT = click.option("-o", "--out", type=_FILE, required=True, help="The file to write; it must not exist.")
+_PURPOSE = click.Choice(["treasury", "anchor", "mint"])
+_ORIGINAL = "get the original from whoever proposed it, and compare the words by voice"
 _DKG_SECONDS = 180.0
 _SIGN_SECONDS = 60.0
 
@@ -36,7 +38,7 @@ def committee() -> None:
 @committee.command()
 @click.option("--name", required=True, help="The committee's name: 1 to 32 of a-z, 0-9 and -.")
 @click.option("--threshold", type=click.IntRange(2, 128), required=True, help="Signers needed, t.")
-@click.option("--chain", required=True, help="The Bitcoin network, e.g. regtest.")
+@click.option("--chain", type=click.Choice(CHAINS), required=True, help="The Bitcoin network.")
 @click.option("--epoch", type=click.IntRange(1), default=1, show_default=True, help="The key epoch.")
 @click.argument("members", nargs=-1, required=True, type=_FILE)
 @_OUT
@@ -67,26 +69,33 @@ def propose(
 @FOLDER
 @click.option("--passphrase-fd", type=click.IntRange(0), help="File descriptor to read the passphrase from.")
 @click.argument("file", type=_FILE)
+@click.option("-o", "--out", type=_FILE, help="Write the signed copy there, and leave FILE as it is.")
 @JSON
-def sign(folder: Path, file: Path, as_json: bool, passphrase_fd: int | None) -> None:
-    """Add this node's signature to a committee file, in place.
+def sign(folder: Path, file: Path, out: Path | None, as_json: bool, passphrase_fd: int | None) -> None:
+    """Add this node's signature to a committee file, in place or with -o to a copy.
 
-    Example: holdfast tss committee sign --dir ~/holdfast committee.json
+    Each signs his own copy and all copies are joined by `holdfast tss committee merge`; or one file goes round and
+    each signs it in place.
+
+    Example: holdfast tss committee sign --dir ~/holdfast committee.json -o by-alice.json
     """
     from tss.files import write_atomically
     from tss.identity import IdentityFault, load
     from tss.passphrase import PassphraseFault, source
 
     read = _read(file)
+    _check_chain(folder, read.committee.chain)
     try:
         identity = load(folder, source(passphrase_fd)).seated(read.committee)
     except (IdentityFault, PassphraseFault) as fault:
         raise Failed(str(fault), 2) from fault
     signed = read.with_signature(identity.index, identity.sign(read.committee.hash))
-    write_atomically(file, signed.to_json().encode(), 0o644)
-    _describe(
-        as_json, signed, f"{identity.name} has signed {file}; compare its words with the others by voice"
-    )
+    if out is None:
+        write_atomically(file, signed.to_json().encode(), 0o644)
+    else:
+        _write_new(out, signed)
+    said = f"{identity.name} has signed {out or file}; compare its words with the others by voice"
+    _describe(as_json, signed, said)
 
 
 @committee.command()
@@ -140,6 +149,7 @@ def accept(folder: Path, file: Path, as_json: bool) -> None:
     target = folder / "committee.json"
     if not folder.is_dir():
         raise Failed(f"{folder} does not exist: make the node with `holdfast node init` first", 2)
+    _check_chain(folder, signed.committee.chain)
     try:
         signed.verify()
         if (folder / "keys").exists():  # an observer has no keys and no seat
@@ -157,7 +167,7 @@ def accept(folder: Path, file: Path, as_json: bool) -> None:
 
 @tss.command()
 @FOLDER
-@click.option("--purpose", required=True, help="What the key is for: treasury, anchor or mint.")
+@click.option("--purpose", type=_PURPOSE, required=True, help="What the key is for.")
 @JSON
 def dkg(folder: Path, purpose: str, as_json: bool) -> None:
     """Make a key with all members, or finish one that was begun; this node relays.
@@ -165,10 +175,13 @@ def dkg(folder: Path, purpose: str, as_json: bool) -> None:
     Example: holdfast tss dkg --dir ~/holdfast --purpose treasury
     """
     made = Admin(folder).post("/v1/tss/dkg", {"purpose": purpose}, timeout=_DKG_SECONDS)
-    text = (
-        f"{made['purpose']} key of epoch {made['epoch']}: {made['state']}, {made['threshold']} of "
-        f"{made['members']}\n{made['group_key']}\nin {made['seconds']} s"
-    )
+    key = f"{made['threshold']} of {made['members']}\n{made['group_key']}"
+    if made["existed"]:
+        text = (
+            f"nothing was made: the {purpose} key of epoch {made['epoch']} is {made['state']} already, {key}"
+        )
+    else:
+        text = f"{purpose} key of epoch {made['epoch']}: {made['state']}, {key}\nin {made['seconds']} s"
     show(as_json, made, text)
 
 
@@ -180,12 +193,18 @@ def keys(folder: Path, as_json: bool) -> None:
 
     Example: holdfast tss keys --dir ~/holdfast
     """
-    found = Admin(folder).get("/v1/tss/keys")
+    admin = Admin(folder)
+    found = admin.get("/v1/tss/keys")
     rows = [
         (k["purpose"], k["epoch"], k["state"], f"{k['threshold']} of {k['members']}", k["group_key"])
         for k in found["keys"]
     ]
     none = "no keys yet: make them with `holdfast tss dkg --purpose treasury`, anchor and mint"
+    if not rows and admin.is_active():
+        raise Failed(
+            "the bridge is active, but the shares are lost here (signer.db is new or empty): make no new keys; "
+            "stop the node, put signer.db back or build a folder anew with `holdfast node restore`"
+        )
     show(as_json, found, table(("purpose", "epoch", "state", "signers", "group key"), rows, none))
 
 
@@ -232,9 +251,7 @@ def peers(folder: Path, as_json: bool) -> None:
 
 @tss.command("sign-test")
 @FOLDER
-@click.option(
-    "--key", "purpose", default="anchor", show_default=True, help="The key: treasury, anchor, mint."
-)
+@click.option("--key", "purpose", type=_PURPOSE, default="anchor", show_default=True, help="Which key signs.")
 @click.argument("text")
 @JSON
 def sign_test(folder: Path, purpose: str, text: str, as_json: bool) -> None:
@@ -281,8 +298,18 @@ def _read(path: Path) -> "SignedCommittee":
     except OSError as error:
         raise Failed(f"cannot read {path} ({error.strerror}): give a committee file", 2) from error
     except (CommitteeFault, ValueError) as fault:
-        raise Failed(f"{path}: {fault}", 2) from fault
+        raise Failed(f"{path}: {fault}; {_ORIGINAL}", 2) from fault
     return signed
+
+
+def _check_chain(folder: Path, chain: str) -> None:
+    """Refuse a committee file of another network than the node's."""
+    network = setting(folder, "network")
+    if network not in (None, chain):
+        raise Failed(
+            f"the committee file is for {chain}, {folder}/config.toml says {network}: take the file of {network}",
+            2,
+        )
 
 
 def _write_new(path: Path, signed: "SignedCommittee") -> None:

@@ -2,6 +2,7 @@
 
 import json
 import sys
+import tomllib
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ from typing import Any
 import click
 
 _MAX_ANSWER = 8 << 20
+CHAINS = ("mainnet", "testnet3", "testnet4", "signet", "regtest")
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a node is never behind a proxy
 
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
@@ -37,6 +39,10 @@ class Admin:
 
     def __init__(self, folder: Path) -> None:
         path = folder / "admin.json"
+        if setting(folder, "role") == "observer":
+            raise Failed(
+                f"{folder} is an observer, and an observer has no keys: give an operator's folder", 2
+            )
         start = f"start it with `holdfast node run --dir {folder}`"
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
@@ -56,6 +62,13 @@ class Admin:
     def post(self, path: str, body: object, *, timeout: float) -> Any:
         """POST JSON, return the JSON answer."""
         return self._ask("POST", path, json.dumps(body).encode(), timeout)
+
+    def is_active(self) -> bool:
+        """Whether the node's bridge is active; False as well when it does not tell."""
+        try:
+            return bool(self.get("/v1/node/status")["active"])
+        except (Failed, KeyError, TypeError):
+            return False
 
     def _ask(self, method: str, path: str, body: bytes | None, timeout: float) -> Any:
         request = urllib.request.Request(self._url + path, body, method=method)  # noqa: S310 the node wrote the URL
@@ -77,7 +90,15 @@ class Admin:
         except (ValueError, AttributeError, OSError):
             return f"{self._who} answered {refused.code}: look into its log"
         said = ": ".join(part for part in (title, detail) if part) or f"HTTP {refused.code}"
-        return f"{self._who} says: {said}" + (f"; {remedy}" if remedy else "")
+        return f"{self._who} says: {said}" + (f"; {remedy}" if remedy and remedy not in said else "")
+
+
+def setting(folder: Path, name: str) -> str | None:
+    """What a node's config.toml says in [node]; None when there is none to read."""
+    try:
+        return str(tomllib.loads((folder / "config.toml").read_text(encoding="utf-8"))["node"][name])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def show(as_json: bool, value: Any, text: str) -> None:

@@ -174,7 +174,7 @@ def test_a_committee_file_that_is_damaged_or_not_ours_is_refused(starts, made: G
     found["missing"].check("committee.json", "holdfast tss committee accept")
     found["cut"].check("committee.json cannot be used", "no JSON")
     found["no file"].check("committee.json cannot be used", "Is a directory")
-    found["changed"].check("alice's signature does not fit", "sign it again")
+    found["changed"].check("alice's signature does not fit", "compare the words")
     found["unsigned"].check("not signed by alice and bob", "holdfast tss committee sign")
     found["without us"].check("no member with this node's host key", "member.json")
     found["other words"].check("compare the words", "with the other operators")

@@ -94,6 +94,64 @@ def test_committee_files_that_are_wrong_are_refused_with_the_next_move(tmp_path,
     )
 
 
+def test_each_may_sign_a_copy_of_his_own_and_the_proposal_stays_as_it_was(tmp_path, members):
+    propose(tmp_path)
+    proposal = (tmp_path / "committee.json").read_bytes()
+    copies = [tmp_path / f"by-{name}.json" for name in ("alice", "bob", "carol")]
+    for name, copy in zip(("alice", "bob", "carol"), copies, strict=True):
+        run("committee", "sign", "--dir", tmp_path / name, tmp_path / "committee.json", "-o", copy)
+    assert (tmp_path / "committee.json").read_bytes() == proposal
+    again = ("committee", "sign", "--dir", tmp_path / "bob", tmp_path / "committee.json", "-o", copies[0])
+    assert "never overwritten" in run(*again, ok=False)
+    assert "signed by all" in run("committee", "merge", *copies, "-o", tmp_path / "all.json")
+
+
+def test_a_committee_file_of_another_network_is_neither_signed_nor_accepted(tmp_path, members):
+    propose(tmp_path)
+    (tmp_path / "alice" / "config.toml").write_text('[node]\nnetwork = "signet"\nrole = "operator"\n')
+    for verb in ("sign", "accept"):
+        said = run("committee", verb, "--dir", tmp_path / "alice", tmp_path / "committee.json", ok=False)
+        assert "is for regtest" in said
+        assert "says signet" in said
+    result = CliRunner().invoke(
+        tss, ["committee", "propose", "--name", "a", "--threshold", "2", "--chain", "regtset", "x", "-o", "y"]
+    )
+    assert (result.exit_code, "'regtest'" in result.output) == (2, True)
+
+
+def test_a_changed_or_cut_file_is_to_be_had_from_its_source_not_signed_again(tmp_path, members):
+    propose(tmp_path)
+    file = tmp_path / "committee.json"
+    run("committee", "sign", "--dir", tmp_path / "bob", file)
+    whole = file.read_text()
+    for changed in (whole.replace('"demo"', '"mine"'), whole[:300]):
+        file.write_text(changed)
+        said = run("committee", "show", file, ok=False)
+        assert "get the original from whoever proposed it, and compare the words" in said
+        assert "sign it again" not in said
+
+
+def test_an_observer_has_no_keys_to_ask_for(tmp_path):
+    (tmp_path / "config.toml").write_text('[node]\nrole = "observer"\n')
+    for words in (["keys"], ["dkg", "--purpose", "mint"], ["sign-test", "hello"]):
+        assert "an observer has no keys" in run(*words, "--dir", tmp_path, ok=False)
+
+
+async def test_shares_that_are_lost_on_an_active_bridge_are_not_to_be_made_anew(tmp_path):
+    async with committee_of(tmp_path, 2, 2) as (alice, _bob):
+
+        async def status(_request):
+            return web.json_response({"active": True})
+
+        runner = await admin_site(alice, web.get("/v1/node/status", status))
+        try:
+            said = await asyncio.to_thread(run, "keys", "--dir", alice.folder, ok=False)
+        finally:
+            await runner.cleanup()
+        assert "the shares are lost here" in said
+        assert "holdfast node restore" in said
+
+
 def test_without_a_running_node_the_commands_say_how_to_start_it(tmp_path):
     for words in (["keys"], ["peers"], ["sessions"], ["dkg", "--purpose", "mint"], ["sign-test", "hello"]):
         said = run(*words, "--dir", tmp_path, ok=False)
@@ -102,9 +160,9 @@ def test_without_a_running_node_the_commands_say_how_to_start_it(tmp_path):
     assert "is damaged" in run("keys", "--dir", tmp_path, ok=False)
 
 
-async def admin_site(seat):
+async def admin_site(seat, *more):
     app = web.Application(client_max_size=1 << 16)
-    app.add_routes(routes(seat.node))
+    app.add_routes([*routes(seat.node), *more])
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
@@ -145,7 +203,9 @@ async def test_keys_are_made_and_used_from_the_command_line(tmp_path):
             failed = await command("dkg", "--purpose", "mint", ok=False)
             assert "carol is down" in failed
             assert "key generation needs all 3 members" in failed
-            assert "names no key" in await command("dkg", "--purpose", "test", ok=False)
+            again = await command("dkg", "--purpose", "anchor")
+            assert "nothing was made: the anchor key of epoch 1 is verified already, 2 of 3" in again
+            assert "'treasury', 'anchor', 'mint'" in await command("dkg", "--purpose", "test", ok=False)
         finally:
             await runner.cleanup()
 

@@ -246,8 +246,8 @@ class SignedCommittee:
         member = self.committee.member(index)
         if not bip340.verify(member.host_key, self.committee.hash, signature):
             raise CommitteeFault(
-                f"{member.name}'s signature does not fit this committee file: it was changed after "
-                f"signing, or signed by another key; let {member.name} sign it again",
+                f"{member.name}'s signature does not fit this committee file: the file was changed after signing, "
+                "or another key signed it",
                 (index,),
             )
 
