@@ -122,12 +122,16 @@ def make(view: HeaderChain, own: HeaderChain, limit: int = MAX_HEADERS_PER_BUNDL
     `limit` bounds the headers; a longer way takes several calls. Neither chain is changed. Raises BundleRefused
     "stranger" when the two share no header.
     """
+    return towards(view, own.tip, limit)
+
+
+def towards(view: HeaderChain, goal: HeaderAt, limit: int = MAX_HEADERS_PER_BUNDLE) -> Bundle | None:
+    """As `make`, towards the branch that ends in `goal`."""
     if not 0 < limit <= MAX_HEADERS_PER_BUNDLE:
         raise ValueError(f"a bundle has 1 to {MAX_HEADERS_PER_BUNDLE} headers")
-    goal = own.tip
     if goal.work <= view.tip.work:
         return None  # same tip, a tie (first seen stays), or our node is behind
-    fork = _last_shared(view, own)
+    fork = _last_shared(view, goal)
     top = goal.ancestor(min(goal.height, fork.height + limit))
     assert top is not None
     assert top is not fork, "a heavier tip has headers that the view lacks"
@@ -139,18 +143,18 @@ def make(view: HeaderChain, own: HeaderChain, limit: int = MAX_HEADERS_PER_BUNDL
     return Bundle(fork.height, fork.hash, raws, trial.tip.hash, trial.tip.work)
 
 
-def _last_shared(view: HeaderChain, own: HeaderChain) -> HeaderAt:
-    low, high = max(view.start.height, own.start.height), own.tip.height
-    lowest = own.at_height(low)
+def _last_shared(view: HeaderChain, goal: HeaderAt) -> HeaderAt:
+    low, high = max(view.start.height, goal.root), goal.height
+    lowest = goal.ancestor(low)
     if lowest is None or view.get(lowest.hash) is None:
         raise BundleRefused("stranger", "the view and our chain share no header: check networks and starts")
     while low < high:
-        middle = own.at_height((low + high + 1) // 2)
+        middle = goal.ancestor((low + high + 1) // 2)
         assert middle is not None
         if view.get(middle.hash) is not None:
             low = middle.height
         else:
             high = middle.height - 1
-    shared = own.at_height(low)
+    shared = goal.ancestor(low)
     assert shared is not None
     return shared
