@@ -7,12 +7,12 @@ from aiohttp import web
 from anchor import problem
 from anchor.btc.codec import CodecError
 from anchor.btc.ids import display
-from anchor.finality.votes import VoteRefused
+from anchor.finality.votes import NoQuorum, NotTheNext, VoteRefused
 from anchor.problem import Problem, answer
 from anchor.rollup import bitcoin_view
 from anchor.rollup.bitcoin_view import ViewReorg
-from anchor.rollup.block import Vote
-from anchor.rollup.refusals import TxRefused
+from anchor.rollup.block import CertifiedBlock, Vote
+from anchor.rollup.refusals import BlockRefused, TxRefused
 from anchor.rollup.state import Withdrawal
 from anchor.rollup.statements import SettleStatement
 from anchor.rollup.tx import MAX_TX_BYTES
@@ -20,6 +20,7 @@ from anchor.rollup_wire import (
     AccountView,
     BitcoinView,
     Blocks,
+    Handover,
     Proposal,
     ReorgView,
     SettlementView,
@@ -34,6 +35,7 @@ from anchor.sequencer import NotThisBlock, Sequencer
 
 MAX_PAGE = 200
 MAX_PAGE_BYTES = 4 << 20
+MAX_HANDOVER = 8 << 20  # bytes of a request that hands blocks over; the largest block with its votes fits in
 MAX_WAIT_MS = 30_000
 MAX_HEIGHT = 1 << 62
 _TITLE = "the rollup does not take this transaction"
@@ -54,6 +56,7 @@ class RollupApi:
                 web.get("/v1/genesis", self.genesis),
                 web.get("/v1/activation", self.activation),
                 web.get("/v1/blocks", self.blocks),
+                web.post("/v1/blocks", self.adopt),
                 web.get("/v1/proposal", self.proposal),
                 web.post("/v1/votes", self.votes),
                 web.post("/v1/transactions", self.submit),
@@ -122,8 +125,28 @@ class RollupApi:
             page.append(raw.hex())
         return answer(Blocks(page, self._s.state.height, self._s.tracker.final))
 
+    async def adopt(self, request: web.Request) -> web.Response:
+        """Take certified blocks that this sequencer lacks, lowest first, after checking all of each."""
+        body = await problem.read_json(request.clone(client_max_size=MAX_HANDOVER), Handover)
+        if not 0 < len(body.blocks) <= MAX_PAGE:
+            raise Problem(
+                400, "bad_blocks", f"hand over 1 to {MAX_PAGE} blocks", remedy="send them in several requests"
+            )
+        try:
+            raws = (problem.read_hex(raw, "a block", most=MAX_HANDOVER) for raw in body.blocks)
+            await self._s.adopt([CertifiedBlock.decode(raw) for raw in raws])
+        except (CodecError, VoteRefused, NoQuorum, NotTheNext, BlockRefused) as error:
+            raise Problem(
+                422,
+                "bad_block",
+                "a block is not the next certified one",
+                str(error),
+                remedy=f"send certified blocks from height {self._s.state.height + 1} on",
+            ) from error
+        return answer(Voted(self._s.state.height))
+
     async def proposal(self, request: web.Request) -> web.Response:
-        """The block that waits for votes; 204 when there is none of that height."""
+        """The newest block that waits for votes; 204 when there is none of that height."""
         height = problem.read_number(request, "height", 0, MAX_HEIGHT)
         s = self._s
         await self._wait(request, lambda: s.proposal is not None and s.after.height >= height)

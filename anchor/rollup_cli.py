@@ -43,7 +43,13 @@ async def _stoppable(work: Callable[[asyncio.Event], Coroutine[Any, Any, None]])
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", type=click.IntRange(0, 65535), default=9200, show_default=True, help="0 chooses one.")
 @click.option(
-    "--node", "nodes", multiple=True, required=True, help="Public URL of a committee node; may be repeated."
+    "--node",
+    "nodes",
+    multiple=True,
+    required=True,
+    help="Public URL of a committee node to read Bitcoin headers from. Repeat it, best for three or more: only "
+    "headers that more than half of those that answer have on their main chain are used. A single one is believed, "
+    "and can hold the rollup up while it lies.",
 )
 def run(genesis: Path, db: Path, host: str, port: int, nodes: tuple[str, ...]) -> None:
     """Run the sequencer.

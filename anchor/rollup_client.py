@@ -13,6 +13,7 @@ from anchor.rollup.genesis import Genesis
 from anchor.rollup_wire import (
     AccountView,
     Blocks,
+    Handover,
     Proposal,
     ReorgView,
     Status,
@@ -87,9 +88,20 @@ class RollupClient:
 
         Nothing is checked here: see `anchor.finality.votes.check_certified` and `transitions.check_block`.
         """
+        return (await self.page(after, limit, wait=wait))[0]
+
+    async def page(
+        self, after: int, limit: int = 100, *, wait: float = 0
+    ) -> tuple[list[CertifiedBlock], int]:
+        """As `blocks`, and the height of the newest block that the rollup says is certified."""
         query = {"after": str(after), "limit": str(limit), "wait": str(int(wait * 1000))}
         page = await self._read("/v1/blocks", Blocks, query, wait=wait)
-        return [self._decoded(CertifiedBlock.decode, raw) for raw in page.blocks]
+        return [self._decoded(CertifiedBlock.decode, raw) for raw in page.blocks], page.certified_height
+
+    async def hand_over(self, blocks: Sequence[CertifiedBlock]) -> int:
+        """Give a sequencer certified blocks that it lacks; return the height of its newest one afterwards."""
+        body = Handover([block.encode().hex() for block in blocks])
+        return self._typed(await self._post("/v1/blocks", body), Voted).certified_height
 
     async def proposal(self, height: int, *, wait: float = 0) -> Block | None:
         """The block that waits for votes, if its height is at least `height`; waits up to `wait` seconds."""

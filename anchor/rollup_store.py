@@ -1,13 +1,14 @@
 """rollup.db: what a sequencer or a validator process must never forget.
 
-A sequencer's proposal is stored before it is served, a validator's row (key, height → block) before it signs;
-the database itself refuses a second one. One process per file.
+A sequencer's proposal is stored before it is served, and none that got a vote is ever replaced; a validator's row
+(key, height → block) is stored before it signs, and the database itself refuses a second one. One process per file.
 """
 
 import fcntl
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
@@ -33,6 +34,14 @@ blocks = sa.Table(
     sa.Column("hash", sa.LargeBinary, nullable=False, unique=True),
     sa.Column("raw", sa.LargeBinary, nullable=False),
     sa.Column("certificate", sa.LargeBinary),  # NULL while it is only proposed
+)
+retired = sa.Table(  # proposals that another one of their height took the place of, by round
+    "retired",
+    metadata,
+    sa.Column("height", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("round", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("hash", sa.LargeBinary, nullable=False),
+    sa.Column("raw", sa.LargeBinary, nullable=False),
 )
 transactions = sa.Table(
     "transactions",
@@ -72,7 +81,11 @@ class OtherRollup(StoreError):
 
 
 class AlreadyProposed(Exception):
-    """A block was proposed at this height before; there will never be another one."""
+    """A block was proposed at this height before; another one can only `replace` it."""
+
+
+class AlreadyVoted(Exception):
+    """The proposal got a vote, or its certificate: nothing takes its place."""
 
 
 class AlreadySigned(Exception):
@@ -121,7 +134,7 @@ class RollupStore:
     # Blocks
 
     async def propose(self, height: int, block_hash: bytes, block: Block) -> None:
-        """Store the one proposal of a height, before anybody sees it; AlreadyProposed the second time."""
+        """Store the first proposal of a height, before anybody sees it; AlreadyProposed the second time."""
         row = {"height": height, "hash": block_hash, "raw": block.encode()}
         try:
             async with self.engine.begin() as db:
@@ -129,30 +142,63 @@ class RollupStore:
         except IntegrityError as error:
             raise AlreadyProposed(f"height {height} was proposed before") from error
 
+    async def replace(self, height: int, block_hash: bytes, block: Block) -> None:
+        """Store the next proposal of a height, before anybody sees it; the one before it is kept as history.
+
+        Raises AlreadyVoted when a vote for that one is stored, or when it is not a proposal any more.
+        """
+        async with self.engine.begin() as db:
+            row = await self._at(db, height)
+            if row is None or row.certificate is not None:
+                raise AlreadyVoted(f"height {height} has no proposal that waits for votes")
+            mine = sa.exists().where(votes.c.height == height, votes.c.block_hash == row.hash)
+            if (await db.execute(sa.select(mine))).scalar_one():
+                raise AlreadyVoted(f"the proposal of height {height} got a vote, so it stays")
+            await self._retire(db, row)
+            change = sa.update(blocks).where(blocks.c.height == height)
+            await db.execute(change.values(hash=block_hash, raw=block.encode()))
+
+    async def retired(self, height: int) -> list[Block]:
+        """The proposals of a height that were replaced, oldest first."""
+        query = sa.select(retired.c.raw).where(retired.c.height == height).order_by(retired.c.round)
+        async with self.engine.connect() as db:
+            return [Block.decode(raw) for raw in (await db.execute(query)).scalars()]
+
+    async def _at(self, db: AsyncConnection, height: int) -> Any:
+        return (await db.execute(sa.select(blocks).where(blocks.c.height == height))).first()
+
+    async def _retire(self, db: AsyncConnection, row: Any) -> None:
+        count = sa.select(sa.func.count()).where(retired.c.height == row.height)
+        number = (await db.execute(count)).scalar_one()
+        values = {"height": row.height, "round": number, "hash": row.hash, "raw": row.raw}
+        await db.execute(sa.insert(retired).values(**values))
+
     async def proposal(self) -> Block | None:
-        """The block that waits for its certificate."""
+        """The newest proposal, which waits for its certificate."""
         query = sa.select(blocks.c.raw).where(blocks.c.certificate.is_(None)).order_by(blocks.c.height)
         async with self.engine.connect() as db:
             raw = (await db.execute(query)).scalar()
         return None if raw is None else Block.decode(raw)
 
-    async def certify(self, height: int, certificate: Certificate, txids: Sequence[bytes]) -> None:
-        """Store a proposal's certificate and where its transactions are."""
-        change = sa.update(blocks).where(blocks.c.height == height, blocks.c.certificate.is_(None))
-        async with self.engine.begin() as db:
-            await db.execute(change.values(certificate=certificate.encode()))
-            await self._index(db, height, txids)
-
     async def add_certified(self, certified: CertifiedBlock, txids: Sequence[bytes]) -> None:
-        """Store a block of somebody else's together with its certificate; safe to repeat."""
-        row = {
+        """Store a block with its certificate and where its transactions are; safe to repeat.
+
+        A proposal of this height that is another block becomes history.
+        """
+        values = {
             "height": certified.height,
             "hash": certified.hash,
             "raw": certified.block.encode(),
             "certificate": certified.certificate.encode(),
         }
         async with self.engine.begin() as db:
-            await db.execute(insert(blocks).values(**row).on_conflict_do_nothing())
+            row = await self._at(db, certified.height)
+            if row is None:
+                await db.execute(sa.insert(blocks).values(**values))
+            elif row.certificate is None:
+                if row.hash != certified.hash:
+                    await self._retire(db, row)
+                await db.execute(sa.update(blocks).where(blocks.c.height == row.height).values(**values))
             await self._index(db, certified.height, txids)
 
     async def _index(self, db: AsyncConnection, height: int, txids: Sequence[bytes]) -> None:

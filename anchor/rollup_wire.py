@@ -98,6 +98,12 @@ class Blocks(msgspec.Struct, frozen=True):
     final_height: int
 
 
+class Handover(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Certified blocks for a sequencer that lacks them, lowest first, each encoded, in hex."""
+
+    blocks: list[str]
+
+
 class Proposal(msgspec.Struct, frozen=True):
     """The block that waits for votes, encoded, in hex."""
 
@@ -125,6 +131,6 @@ class Votes(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Voted(msgspec.Struct, frozen=True):
-    """What the votes brought."""
+    """What votes, or certified blocks, brought."""
 
     certified_height: int

@@ -1,6 +1,7 @@
-"""Makes the rollup's blocks: one proposal at a time, each height once for ever, the next after its certificate.
+"""Makes the rollup's blocks: one proposal at a time, the next after its certificate.
 
-It is trusted with nothing but liveness: validators execute every block themselves.
+It is trusted with nothing but liveness: validators execute every block themselves and vote once per height. So a
+proposal may be replaced while nobody voted for it: that rescues a height whose Bitcoin headers were a lie.
 """
 
 import asyncio
@@ -11,7 +12,17 @@ from typing import Protocol
 import structlog
 
 from anchor.btc.codec import CodecError
-from anchor.finality.votes import FinalTracker, NoQuorum, VoteRefused, certify, check_vote
+from anchor.btc.header import Header
+from anchor.btc.ids import BlockHash
+from anchor.finality.votes import (
+    FinalTracker,
+    NoQuorum,
+    NotTheNext,
+    VoteRefused,
+    certify,
+    check_certified,
+    check_vote,
+)
 from anchor.headers.bundle import Bundle, BundleRefused
 from anchor.headers.chain import HeaderChain
 from anchor.rollup.block import Block, CertifiedBlock, Vote
@@ -25,7 +36,8 @@ from anchor.rollup_store import RollupStore
 from anchor.rollup_wire import TransactionView
 
 PAGE = 500
-FEED_PAUSE = 0.25  # seconds between two looks at a node's headers
+FEED_PAUSE = 0.25  # seconds between two looks at the nodes' headers
+PATIENCE = 10.0  # seconds without any vote before a proposal on a chain that was given up is replaced
 _MAX_BUNDLE_HEADERS = 2000
 
 log = structlog.get_logger("anchor.sequencer")
@@ -40,6 +52,10 @@ class BundleSource(Protocol):
 
     def bundle_for(self, view: HeaderChain, limit: int = ...) -> Bundle | None:
         """What brings the rollup's view closer."""
+        ...
+
+    def has(self, height: int, block: BlockHash) -> bool | None:
+        """Whether a Bitcoin block is on the sources' chain; None while none answers."""
         ...
 
 
@@ -57,6 +73,7 @@ class Sequencer:
         feed: Callable[[HeaderChain], BundleSource],
         *,
         clock: Callable[[], float] = time.time,
+        patience: float = PATIENCE,
     ) -> None:
         self.genesis, self.store = genesis, store
         self.state = self.after = RollupState.at_genesis(genesis)
@@ -66,26 +83,29 @@ class Sequencer:
         self._make_feed = feed
         self._feed: BundleSource | None = None
         self._clock = clock
+        self._patience = patience
+        self._since = 0.0  # monotonic seconds since which this process has served the proposal
         self._ids: list[bytes] = []  # of the proposal's transactions
-        self._votes: dict[int, Vote] = {}
+        self._rounds: dict[bytes, Block] = {}  # the proposal and those that it replaced, by hash
+        self._votes: dict[tuple[bytes, int], Vote] = {}  # for any of them, by block and validator
         self._changed = asyncio.Condition()
-        self._voting = asyncio.Lock()
+        self._turn = asyncio.Lock()  # whoever changes state, proposal or votes
         self._feed_trouble: str | None = None
 
     async def open(self) -> None:
-        """Execute what is stored; a proposal that was served before stays the proposal."""
+        """Execute what is stored; the proposal that was served last stays the proposal."""
         while page := await self.store.certified(self.state.height, PAGE):
             for certified in page:
                 self.tracker.add(certified)
                 self.state = check_block(self.genesis, self.state, certified.block)
         self.after = self.state
-        self.proposal = await self.store.proposal()
-        if self.proposal is not None:
-            self.after = check_block(self.genesis, self.state, self.proposal)
-            self._ids = self._txids(self.proposal)
+        proposal = await self.store.proposal()
+        if proposal is not None:
+            self._serve(proposal, check_block(self.genesis, self.state, proposal))
+            for block in await self.store.retired(self.after.height):
+                self._rounds[block.header.hash(self.genesis.hash)] = block
             for vote in await self.store.votes(self.after.height):
-                if vote.block_hash == self.after.tip:
-                    self._votes[vote.validator] = vote
+                self._votes[vote.block_hash, vote.validator] = vote
         self.mempool.rebase(self.after, self._ids)
         self._feed = self._make_feed(self.after.view)
         await self._certify()  # the last vote may have come before the certificate was stored
@@ -110,18 +130,82 @@ class Sequencer:
 
     async def propose(self) -> Block:
         """Make the next block, store it, and only then show it."""
-        assert self.proposal is None, "one proposal at a time"
-        block, after, refused = make_block(
-            self.genesis, self.state, self.mempool.waiting(), self._bundle(), int(self._clock())
-        )
-        await self.store.propose(after.height, after.tip, block)
-        self.proposal, self.after, self._votes = block, after, {}
-        self._ids = self._txids(block)
-        self.mempool.rebase(after, self._ids)
+        async with self._turn:
+            assert self.proposal is None, "one proposal at a time"
+            block, after, refused = make_block(
+                self.genesis, self.state, self.mempool.waiting(), self._bundle(), int(self._clock())
+            )
+            await self.store.propose(after.height, after.tip, block)
+            self._serve(block, after)
+            self.mempool.rebase(after, self._ids)
         for _, refusal in refused:
             log.info("transaction_dropped", code=refusal.code, reason=refusal.reason)
         await self._tell()
         return block
+
+    def _serve(self, block: Block, after: RollupState) -> None:
+        self.proposal, self.after, self._ids = block, after, self._txids(block)
+        self._rounds[after.tip] = block
+        self._since = time.monotonic()
+
+    async def reconsider(self) -> bool:
+        """Replace the proposal if it got no vote in time and the sources gave up its Bitcoin headers; tell whether.
+
+        Safe at any moment, because validators vote once per height; one known vote ends it, so that the votes of a
+        height are not split. NOTES.md says when a height may be stuck all the same.
+        """
+        async with self._turn:
+            old = self.proposal
+            if old is None or any(voted == self.after.tip for voted, _ in self._votes):
+                return False
+            if time.monotonic() - self._since < self._patience:
+                return False
+            if not self._given_up(old):
+                return False
+            bundle = self._bundle()
+            if not old.bundle and not bundle:
+                return False  # nothing new could be said
+            await self._replace(old, bundle)
+        await self._tell()
+        return True
+
+    def _given_up(self, old: Block) -> bool:
+        assert self._feed is not None, "open first"
+        if old.bundle:
+            carried = Bundle.decode(old.bundle)
+            height, block = carried.fork_height + len(carried.headers), Header.parse(carried.headers[-1]).hash
+        else:  # it stays on a view that may have lost; another one would turn it
+            height, block = self.after.view.tip.height, self.after.view.tip.hash
+        return self._feed.has(height, block) is False
+
+    async def _replace(self, old: Block, bundle: bytes) -> None:
+        txs = [*old.transactions, *self.mempool.waiting()]
+        block, after, _ = make_block(self.genesis, self.state, txs, bundle, int(self._clock()))
+        await self.store.replace(after.height, after.tip, block)
+        log.warning(
+            "proposal_replaced",
+            height=after.height,
+            was=self.after.tip.hex(),
+            now=after.tip.hex(),
+            why=f"no vote in {self._patience:g} s, and the nodes gave its Bitcoin headers up",
+        )
+        self._serve(block, after)
+        self._refill(old.transactions)
+
+    def _refill(self, returned: Sequence[bytes]) -> None:
+        # What a block that did not come to be held waits again, first, upon the state as it is now.
+        fresh = Mempool(self.genesis, self.after)
+        fresh.dropped.update(self.mempool.dropped)
+        for raw in (*returned, *self.mempool.waiting()):
+            txid = decode_tx(raw).txid(self.genesis.hash)
+            if txid in self._ids:
+                continue
+            try:
+                fresh.add(raw)
+            except TxRefused as refusal:
+                log.info("transaction_dropped", code=refusal.code, reason=refusal.reason)
+                fresh.dropped[txid] = refusal
+        self.mempool = fresh
 
     def _bundle(self) -> bytes:
         assert self._feed is not None, "open first"
@@ -146,6 +230,7 @@ class Sequencer:
             if trouble != self._feed_trouble:
                 self._feed_trouble = trouble
                 log.warning("header_feed", trouble=trouble or "none any more")
+            await self.reconsider()
             await asyncio.sleep(FEED_PAUSE)
 
     # Votes
@@ -153,36 +238,74 @@ class Sequencer:
     async def vote(self, votes: Sequence[Vote]) -> None:
         """Take votes for the proposal, durably; certify it when they suffice.
 
-        Raises VoteRefused or NotThisBlock, and then none of them counts. Votes for the newest certified block are
-        late and harmless.
+        Votes for one that it replaced were under way then: they count, too, for that one. Raises VoteRefused or
+        NotThisBlock, and then none of them counts. Votes for the newest certified block are late and harmless.
         """
-        async with self._voting:
+        async with self._turn:
             if all(v.block_hash == self.state.tip for v in votes):
                 return
             for vote in votes:
-                if self.proposal is None or (vote.height, vote.block_hash) != (
-                    self.after.height,
-                    self.after.tip,
-                ):
+                if vote.height != self.after.height or vote.block_hash not in self._rounds:
                     raise NotThisBlock(
                         f"block {vote.height} {vote.block_hash.hex()[:16]}… does not wait for votes"
                     )
                 check_vote(self.genesis, vote)
             await self.store.add_votes(votes)
             for vote in votes:
-                self._votes.setdefault(vote.validator, vote)
+                self._votes.setdefault((vote.block_hash, vote.validator), vote)
             await self._certify()
 
     async def _certify(self) -> None:
-        if self.proposal is None:
+        for block_hash, block in self._rounds.items():
+            votes = [vote for vote in self._votes.values() if vote.block_hash == block_hash]
+            try:
+                certified = CertifiedBlock(block, certify(self.genesis, block_hash, votes))
+            except (NoQuorum, VoteRefused):
+                continue
+            if block_hash == self.after.tip:
+                await self._take(certified, self.after)
+            else:
+                returned = self._unmade(block_hash)
+                await self._take(certified, check_block(self.genesis, self.state, block))
+                self._refill(returned)
+            await self._tell()
             return
-        try:
-            certificate = certify(self.genesis, self.after.tip, self._votes.values())
-        except (NoQuorum, VoteRefused):
-            return
-        await self.store.certify(self.after.height, certificate, self._ids)
-        self.tracker.add(CertifiedBlock(self.proposal, certificate))
-        self.state, self.proposal, self._ids = self.after, None, []
+
+    def _unmade(self, block_hash: bytes) -> Sequence[bytes]:
+        """The transactions of our proposal, unless it is this block."""
+        return () if self.proposal is None or block_hash == self.after.tip else self.proposal.transactions
+
+    async def _take(self, certified: CertifiedBlock, after: RollupState) -> None:
+        await self.store.add_certified(certified, self._txids(certified.block))
+        self.tracker.add(certified)
+        self.state = self.after = after
+        self.proposal, self._ids, self._rounds, self._votes = None, [], {}, {}
+
+    async def adopt(self, blocks: Sequence[CertifiedBlock]) -> None:
+        """Take blocks that a quorum certified and this database lacks: it is an older copy. Known heights pass.
+
+        Raises NotTheNext, VoteRefused, NoQuorum or BlockRefused at the first one that is not the next certified
+        block; those before it are taken. Our own proposal at such a height gives way, its transactions wait again.
+        """
+        async with self._turn:
+            before = self.state.height
+            returned: Sequence[bytes] = ()
+            try:
+                for certified in blocks:
+                    if certified.height <= self.state.height:
+                        continue
+                    if certified.height != self.state.height + 1:
+                        raise NotTheNext(
+                            f"block {certified.height} does not follow block {self.state.height}"
+                        )
+                    check_certified(self.genesis, certified)
+                    after = check_block(self.genesis, self.state, certified.block)
+                    returned = returned or self._unmade(certified.hash)
+                    await self._take(certified, after)
+            finally:
+                if self.state.height > before:
+                    self._refill(returned)
+                    log.warning("certified_blocks_adopted", above=before, height=self.state.height)
         await self._tell()
 
     # Transactions

@@ -7,6 +7,7 @@ votes and executing all transactions, so that a lying sequencer can at worst sto
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 import structlog
 
@@ -19,11 +20,12 @@ from anchor.rollup.refusals import BlockRefused
 from anchor.rollup.state import RollupState
 from anchor.rollup.transitions import check_block
 from anchor.rollup.tx import decode_tx
-from anchor.rollup_client import RollupClient, RollupError
+from anchor.rollup_client import RollupClient, RollupError, RollupRefused
 from anchor.rollup_keys import RollupKey
 from anchor.rollup_store import AlreadySigned, RollupStore
 
 PAGE = 100
+HANDOVER_BYTES = 1 << 20  # of blocks in one request, unless a single one is larger
 LONG_POLL = 20.0  # seconds
 RETRY = 0.5  # seconds after a failure
 RECONCILE = 2.0  # seconds between two looks at bitcoind, whatever ZMQ says
@@ -41,6 +43,10 @@ class Restored(Exception):
 
 class ChainLied(Exception):
     """A quorum certified a block that does not execute or does not follow: there is nothing to vote on."""
+
+
+class RollupBehind(RollupError):
+    """The sequencer lacks blocks that were certified, and does not take them from us: nothing is voted on."""
 
 
 class Validator:
@@ -99,6 +105,9 @@ class Validator:
         while True:
             try:
                 await self.step()
+            except RollupBehind as error:
+                self._say("rollup_behind", str(error))
+                await asyncio.sleep(RETRY)
             except RollupError as error:
                 self._say("rollup_trouble", str(error))
                 await asyncio.sleep(RETRY)
@@ -145,18 +154,54 @@ class Validator:
             await self.store.will_sign([key.public for key in self._keys.values()], height, block_hash)
         except AlreadySigned as error:
             self._say("no_vote", f"block {height}: {error}")
+            await self._repeat_votes(height)
             await asyncio.sleep(RETRY)
             return
         votes = [Vote(i, height, block_hash, key.sign(block_hash)) for i, key in self._keys.items()]
         await self.client.vote(votes)
 
+    async def _repeat_votes(self, height: int) -> None:
+        """Send what we voted for at this height again: it was replaced before our vote arrived."""
+        votes = []
+        for i, key in self._keys.items():
+            mine = await self.store.signed_at(key.public, height)
+            if mine is not None:
+                votes.append(Vote(i, height, mine, key.sign(mine)))
+        if votes:
+            with suppress(RollupRefused):  # it knows no such block: there is nothing that we could do
+                await self.client.vote(votes)
+
     async def catch_up(self, *, wait: float = 0) -> None:
-        """Take certified blocks from the rollup; waits up to `wait` seconds for the first one."""
-        while page := await self.client.blocks(self.state.height, PAGE, wait=wait):
+        """Take certified blocks from the rollup; waits up to `wait` seconds for the first one.
+
+        Gives it those that it lacks. Raises RollupBehind when it does not take them.
+        """
+        while True:
+            page, theirs = await self.client.page(self.state.height, PAGE, wait=wait)
             for certified in page:
                 await self._take(certified, stored=False)
+            if not page and theirs < self.state.height:
+                await self._hand_over(max(theirs, 0))
             if len(page) < PAGE:
                 return
+
+    async def _hand_over(self, theirs: int) -> None:
+        ours = self.state.height
+        why = (
+            f"the rollup is behind what was certified: height {theirs}, we know {ours}: "
+            "start the sequencer on its newest database, or feed it"
+        )
+        while theirs < ours:
+            blocks = _fitting(await self.store.certified(theirs, PAGE))
+            try:
+                reached = await self.client.hand_over(blocks)
+            except RollupError as error:
+                raise RollupBehind(f"{why} (it took none from us: {error})") from error
+            if reached <= theirs:
+                raise RollupBehind(f"{why} (it took none from us)")
+            theirs = reached
+        log.warning("rollup_behind", why=f"{why} (we fed it up to {theirs})")
+        self._said = ""
 
     async def _take(self, certified: CertifiedBlock, *, stored: bool) -> None:
         height = certified.height
@@ -196,3 +241,12 @@ class Validator:
         if why != self._said:  # the same trouble once, not twice a second
             self._said = why
             log.warning(event, why=why)
+
+
+def _fitting(blocks: Sequence[CertifiedBlock]) -> Sequence[CertifiedBlock]:
+    size = 0
+    for count, block in enumerate(blocks):
+        size += len(block.encode())
+        if count and size > HANDOVER_BYTES:
+            return blocks[:count]
+    return blocks

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from anchor.btc.ids import BlockHash
 from anchor.btc.network import REGTEST
 from anchor.feed import HeaderFeed
 from anchor.headers import bundle as bundles
@@ -15,7 +16,7 @@ from anchor.rollup_api import RollupApi
 from anchor.rollup_client import RollupClient
 from anchor.rollup_keys import RollupKey
 from anchor.rollup_store import RollupStore, headers
-from anchor.sequencer import Sequencer
+from anchor.sequencer import PATIENCE, Sequencer
 from anchor.validator import Validator
 from tests.anchor.feeding import Branch, serving
 from tests.anchor.headers.minting import chain_of
@@ -36,6 +37,9 @@ class BranchFeed:
     def bundle_for(self, view: HeaderChain, limit: int = 2000) -> Bundle | None:
         return bundles.make(view, chain_of(*self.branch.chain[1:]), limit)
 
+    def has(self, height: int, block: BlockHash) -> bool | None:
+        return height < len(self.branch.chain) and self.branch.chain[height].hash == block
+
 
 def keys(which: Sequence[int] = range(4)) -> list[RollupKey]:
     return [RollupKey.of(VALIDATORS[i].secret) for i in which]
@@ -43,12 +47,14 @@ def keys(which: Sequence[int] = range(4)) -> list[RollupKey]:
 
 @asynccontextmanager
 async def a_sequencer(
-    folder: Path, branch: Branch, genesis: Genesis = GEN, *, run: bool = True
+    folder: Path, branch: Branch, genesis: Genesis = GEN, *, run: bool = True, patience: float = PATIENCE
 ) -> AsyncIterator[tuple[Sequencer, RollupClient]]:
     """An open sequencer behind its API; with `run` it makes blocks."""
     store = await RollupStore.open(folder / "sequencer.db", genesis.hash, "sequencer")
     try:
-        sequencer = Sequencer(genesis, store, lambda _: BranchFeed(branch), clock=lambda: NOW)
+        sequencer = Sequencer(
+            genesis, store, lambda _: BranchFeed(branch), clock=lambda: NOW, patience=patience
+        )
         await sequencer.open()
         async with (
             serving(RollupApi(sequencer).app()) as url,

@@ -4,9 +4,21 @@ import asyncio
 from pathlib import Path
 
 import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import create_engine
 
-from anchor.rollup_store import AlreadyProposed, AlreadySigned, InUse, OtherRollup, RollupStore
-from migrations.upgrade import DatabaseDamaged
+from anchor.rollup.block import Block
+from anchor.rollup_store import (
+    AlreadyProposed,
+    AlreadySigned,
+    AlreadyVoted,
+    InUse,
+    OtherRollup,
+    RollupStore,
+    metadata,
+)
+from migrations.upgrade import DatabaseDamaged, ready
 from tests.anchor.rollup.rollup_world import GEN, VALIDATORS, World, certified, nothing, vote
 
 A, B = VALIDATORS[0].x, VALIDATORS[1].x
@@ -40,14 +52,14 @@ async def test_a_file_that_is_no_database_is_refused_unchanged(tmp_path: Path) -
     assert (tmp_path / "rollup.db").read_bytes().startswith(b"my diary")
 
 
-async def test_a_height_is_proposed_once_for_ever(tmp_path: Path) -> None:
+async def test_a_first_proposal_is_made_once_for_ever(tmp_path: Path) -> None:
     store, w = await opened(tmp_path, "sequencer"), World()
     block = w.block()
     await store.propose(1, w.state.tip, block)
     with pytest.raises(AlreadyProposed):
         await store.propose(1, nothing("other"), block)
     assert await store.proposal() == block
-    await store.certify(1, certified(GEN, block).certificate, [nothing("tx")])
+    await store.add_certified(certified(GEN, block), [nothing("tx")])
     assert await store.proposal() is None
     assert await store.certified(0, 10) == [certified(GEN, block)]
     assert await store.find(nothing("tx")) == 1
@@ -55,6 +67,59 @@ async def test_a_height_is_proposed_once_for_ever(tmp_path: Path) -> None:
     with pytest.raises(AlreadyProposed):
         await store.propose(1, nothing("other"), block)
     await store.close()
+
+
+async def test_a_replaced_proposal_is_kept_and_one_with_a_vote_stays(tmp_path: Path) -> None:
+    store = await opened(tmp_path, "sequencer")
+    first, second, third = three_blocks()
+    with pytest.raises(AlreadyVoted, match="no proposal"):
+        await store.replace(1, hash_of(second), second)
+    await store.propose(1, hash_of(first), first)
+    await store.replace(1, hash_of(second), second)
+    assert (await store.proposal(), await store.retired(1)) == (second, [first])
+    await store.add_votes([vote(GEN, first, 0)])  # it was under way; the newest one has none
+    await store.replace(1, hash_of(third), third)
+    assert (await store.proposal(), await store.retired(1)) == (third, [first, second])
+    await store.add_votes([vote(GEN, third, 1)])
+    with pytest.raises(AlreadyVoted, match="got a vote"):
+        await store.replace(1, hash_of(second), second)
+    await store.close()
+    store = await opened(tmp_path, "sequencer")
+    assert (await store.proposal(), await store.retired(1)) == (third, [first, second])
+    await store.close()
+
+
+async def test_a_certified_block_takes_the_place_of_another_proposal(tmp_path: Path) -> None:
+    store = await opened(tmp_path, "sequencer")
+    first, second, _ = three_blocks()
+    await store.propose(1, hash_of(first), first)
+    for _ in range(2):
+        await store.add_certified(certified(GEN, second), [nothing("tx")])
+    assert (await store.proposal(), await store.retired(1)) == (None, [first])
+    assert await store.certified(0, 9) == [certified(GEN, second)]
+    with pytest.raises(AlreadyVoted):
+        await store.replace(1, hash_of(first), first)
+    await store.close()
+
+
+def three_blocks() -> list[Block]:
+    """Different blocks of height 1."""
+    made = []
+    for time in (1, 5, 9):
+        w = World()
+        w.state.time = time
+        made.append(w.block())
+    return made
+
+
+def hash_of(block: Block) -> bytes:
+    return block.header.hash(GEN.hash)
+
+
+def test_the_tables_of_the_rollup_are_what_the_migrations_make(tmp_path: Path) -> None:
+    ready("rollup", tmp_path / "rollup.db")
+    with create_engine(f"sqlite:///{tmp_path / 'rollup.db'}").connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
 
 
 async def test_a_key_signs_one_block_per_height_and_never_below(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""rollup.db: blocks, transactions, votes, evidence, and what a validator signed; header forks and reorgs.
+"""rollup.db: blocks, replaced proposals, transactions, votes, evidence, and what a validator signed; header forks and reorgs.
 
 Revision ID: r0001
 Revises:
@@ -31,6 +31,13 @@ def _chain() -> None:
         sa.Column("hash", sa.LargeBinary, nullable=False, unique=True),
         sa.Column("raw", sa.LargeBinary, nullable=False),
         sa.Column("certificate", sa.LargeBinary),
+    )
+    op.create_table(
+        "retired",
+        sa.Column("height", sa.Integer, primary_key=True, autoincrement=False),
+        sa.Column("round", sa.Integer, primary_key=True, autoincrement=False),
+        sa.Column("hash", sa.LargeBinary, nullable=False),
+        sa.Column("raw", sa.LargeBinary, nullable=False),
     )
     op.create_table(
         "transactions",
