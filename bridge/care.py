@@ -2,7 +2,8 @@
 
 import datetime as dt
 
-from bridge.node import Check, Node
+from bridge.health import Check
+from bridge.node import Node
 from tss import backup, hardening
 
 

@@ -8,7 +8,6 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import aiohttp
@@ -26,8 +25,9 @@ from anchor.rollup.tx import Activate
 from anchor.rollup_client import RollupClient, RollupError
 from anchor.store import AnchorStore, headers
 from bridge.active import Active, Ground, Signer
-from bridge.ceremony import PROPOSE, PUBLISH, Ceremony
-from bridge.papers import Papers, StartFault, bitcoind_of, check_ports, read_papers, readable
+from bridge.ceremony import PROPOSE, PUBLISH, PURPOSES, Ceremony
+from bridge.health import Check, checks_of
+from bridge.papers import REMEDIES, Papers, StartFault, bitcoind_of, check_ports, read_papers, readable
 from bridge.params import proposed
 from bridge.store import BridgeStore
 from migrations import upgrade
@@ -38,15 +38,6 @@ from tss.node import KeyFault, TssNode
 from tss.peers import Peers, Refuse
 
 ACTIVATION, GENESIS, SIGNED_RECORD = "activation", "genesis", "activation-signed"  # documents of node.db
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One line of the node's health."""
-
-    name: str
-    ok: bool
-    text: str
 
 
 class Node:
@@ -102,6 +93,9 @@ class Node:
                 if not upgrade.empty(self.folder / f"{name}.db"):
                     upgrade.check(name, self.folder / f"{name}.db")
             upgrade.ready("node", self.folder / "node.db")
+        except upgrade.DatabaseDamaged as fault:
+            more = f" or {REMEDIES['node.db']}" if "node.db" in str(fault) else ""
+            raise StartFault(f"{fault}{more}") from fault
         except (FolderInUse, NodeError, upgrade.SchemaFault) as fault:
             raise StartFault(str(fault)) from fault
         self.log.info("bitcoind", version=info.version, height=info.blocks)
@@ -142,7 +136,7 @@ class Node:
             raise StartFault(str(fault)) from fault
         except (RollupLied, CodecError) as fault:
             raise StartFault(
-                f"node.db holds a rollup block that does not follow ({fault}): restore it from a backup"
+                f"node.db holds a rollup block that does not follow ({fault}): {REMEDIES['node.db']}"
             ) from fault
         if known is None:
             await self.store.save_document(GENESIS, self.genesis.hash)
@@ -153,14 +147,15 @@ class Node:
             return None if stored is None else SignedActivation.decode(stored)
         except CodecError as fault:
             raise StartFault(
-                f"node.db holds a damaged activation record ({fault}): restore it from a backup"
+                f"node.db holds a damaged activation record ({fault}): {REMEDIES['node.db']}"
             ) from fault
 
     async def _open_signer(self, identity: HostIdentity) -> None:
         self.peers = Peers(self.committee.committee, identity.index, identity.tls, identity, self.clock)
         self._stack.push_async_callback(self.peers.close)
         try:
-            self.tss = await TssNode.open(self.folder, self.committee, identity, self.peers)
+            with readable(self.folder, "signer.db"):
+                self.tss = await TssNode.open(self.folder, self.committee, identity, self.peers)
         except (upgrade.SchemaFault, IdentityFault, FolderInUse, KeyFault) as fault:
             raise StartFault(str(fault)) from fault
         self._stack.push_async_callback(self.tss.close)
@@ -232,7 +227,7 @@ class Node:
             await work  # type: ignore[misc]  # a coroutine of any result
         except asyncio.CancelledError:
             raise
-        except (NodeError, SourceError, HeaderRefused, WrongNode, RollupError, RollupLied) as fault:
+        except (NodeError, SourceError, HeaderRefused, RollupError, RollupLied) as fault:
             self._say(what, str(fault))
         except (aiohttp.ClientError, TimeoutError, OSError) as fault:
             self._say(what, f"{type(fault).__name__}: {fault}")
@@ -248,7 +243,12 @@ class Node:
         self.trouble[what] = text
 
     async def _sync_headers(self) -> None:
-        for event in await self.feed.sync():
+        try:
+            events = await self.feed.sync()
+        except WrongNode as fault:
+            tip = display(fault.reorg.new_tip.hash)
+            raise SourceError(f"{fault} (`holdfast node confirm-tip --dir … {tip}`)") from fault
+        for event in events:
             if isinstance(event, Reorged):
                 await self._on_reorg(event)
 
@@ -307,8 +307,6 @@ class Node:
                 raise ActivationRefused("this bridge is active under another record")
             return
         await self.store.save_document(ACTIVATION, signed.encode())
-        if self.tss is not None:
-            await self.tss.activate(("treasury", "anchor", "mint"))
         await self._follow(signed)
         self.log.info("active", record=record.hash.hex())
 
@@ -317,6 +315,8 @@ class Node:
         if self.tss is not None and self.peers is not None and self.identity is not None:
             members = len(self.committee.committee.members)
             signer = Signer(self.tss, self.peers, self.identity.index, members)
+            with contextlib.suppress(KeyFault):  # a share that was lost: the node's health says so
+                await self.tss.activate(PURPOSES)
         ground = Ground(
             self.bitcoind,
             self.feed,
@@ -348,30 +348,4 @@ class Node:
 
     def health(self) -> list[Check]:
         """What works and what does not, in sentences."""
-        checks = [
-            self._check("bitcoind", f"height {self.feed.chain.tip.height}"),
-            self._check("rollup", f"block {self.follower.state.height}, final {self.follower.final}"),
-        ]
-        if self.peers is not None:
-            checks.append(self._check_peers())
-        if self.active is None:
-            checks.append(Check("bridge", ok=False, text="not active: there is no activation record yet"))
-            return checks
-        paused = self.active.paused()
-        checks.append(Check("paused", paused is None, paused or "value moves"))
-        checks.append(self._check("bridge", "follows treasury and lanes"))
-        for purpose, keeper in self.active.keepers.items():
-            failure = keeper.last_failure
-            checks.append(Check(f"signing {purpose}", failure is None, failure or "nothing is stuck"))
-        return checks
-
-    def _check(self, name: str, good: str) -> Check:
-        return Check(name, name not in self.trouble, self.trouble.get(name, good))
-
-    def _check_peers(self) -> Check:
-        assert self.peers is not None
-        down = [f"{p.name} {p.down}" for p in self.peers.seen.values() if p.down is not None]
-        up = len(self.peers.seen) + 1 - len(down)
-        needed = self.committee.committee.threshold
-        text = f"{up} of {len(self.peers.seen) + 1} members up, {needed} needed"
-        return Check("committee", up >= needed, "; ".join([text, *down]))
+        return checks_of(self)

@@ -21,6 +21,12 @@ from tss.dkg.faults import CommitteeFault
 from tss.identity import HostIdentity, IdentityFault
 from tss.peer_tls import client_context
 
+# Node.db is a cache of what Bitcoin, the rollup and the other members say; signer.db is not.
+REMEDIES = {
+    "node.db": "move it away, with its -wal and -shm, and the node builds it anew",
+    "signer.db": "restore it from a backup, or a whole folder with `holdfast node restore`",
+}
+
 
 class StartFault(Exception):
     """Why a node does not start; one sentence with the next move. Nothing stored was changed."""
@@ -59,13 +65,16 @@ def read_papers(folder: Path, passphrase: Callable[[], bytearray] | None = None)
 
 
 @contextlib.contextmanager
-def readable(folder: Path) -> Iterator[None]:
-    """Turn what a damaged disk brings, in whatever file of the folder, into a StartFault."""
+def readable(folder: Path, database: str = "node.db") -> Iterator[None]:
+    """Turn what a damaged disk brings, in whatever file of the folder, into a StartFault.
+
+    `database` is the one that is open inside.
+    """
     try:
         yield
     except DatabaseError as fault:
         raise StartFault(
-            f"a database in {folder} cannot be used ({fault.orig}): restore node.db and signer.db from a backup"
+            f"{folder / database} cannot be used ({fault.orig}): {REMEDIES[database]}"
         ) from fault
     except OSError as fault:
         raise StartFault(

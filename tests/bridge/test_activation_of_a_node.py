@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 
 import bridge.node
+from anchor.btc.ids import from_display
 from anchor.rollup.activation import ActivationRefused, SignedActivation
 from bridge.active import Active
 from bridge.node import Node
 from regtest.bitcoind import Bitcoind
-from tests.bridge.observing import make_paper, write_observer
+from tests.bridge.observing import make_paper, write_observer, write_operator
 
 
 async def test_a_record_that_two_bring_at_once_is_followed_once(
@@ -35,6 +36,51 @@ async def test_a_record_that_two_bring_at_once_is_followed_once(
         with pytest.raises(ActivationRefused, match="active under another record"):
             await node.activate(paper.activation(2))
         assert made == [node.active]
+    finally:
+        await node.close()
+
+
+async def test_an_operator_without_shares_follows_its_bridge_and_says_that_they_are_lost(
+    tmp_path: Path, bitcoind: Bitcoind
+) -> None:
+    paper = make_paper(tmp_path)
+    folder = write_operator(tmp_path / "alice", paper, bitcoind)
+    for _ in range(2):  # and again when it is started anew
+        node = await Node.open(folder)
+        try:
+            await node.activate(paper.activation(1))
+            (keys,) = [check for check in node.health() if check.name == "keys"]
+        finally:
+            await node.close()
+        assert not keys.ok
+        assert "the shares are lost of treasury, anchor, mint" in keys.text
+        assert "holdfast node restore" in keys.text
+        assert "dkg" not in keys.text
+
+
+async def test_a_bitcoind_that_looks_swapped_is_asked_about_with_the_command_to_answer(
+    tmp_path: Path, bitcoind: Bitcoind
+) -> None:
+    paper = make_paper(tmp_path)
+    node = await Node.open(write_observer(tmp_path / "watcher", paper, bitcoind))
+    try:
+        await node._round()
+        rpc = bitcoind.rpc("miner")
+        top = rpc.getblockcount()
+        rpc.generatetoaddress(11, rpc.getnewaddress())
+        await node._round()
+        rpc.invalidateblock(rpc.getblockhash(top + 1))
+        for _ in range(12):  # into other addresses, so that no block is one of those before
+            rpc.generatetoaddress(1, rpc.getnewaddress())
+        await node._round()
+        tip = rpc.getbestblockhash()
+        (check,) = [check for check in node.health() if check.name == "bitcoind"]
+        assert not check.ok
+        assert "lacks 11 blocks" in check.text
+        assert f"holdfast node confirm-tip --dir … {tip}" in check.text
+        node.feed.confirm(from_display(tip))
+        await node._round()
+        assert all(check.ok for check in node.health() if check.name == "bitcoind")
     finally:
         await node.close()
 

@@ -1,0 +1,63 @@
+"""What works in a node and what does not, in sentences: `/v1/health` and `holdfast node status`."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bridge.ceremony import PURPOSES
+
+if TYPE_CHECKING:
+    from bridge.node import Node
+    from tss.node import TssNode
+    from tss.peers import Peers
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One line of the node's health."""
+
+    name: str
+    ok: bool
+    text: str
+
+
+def checks_of(node: "Node") -> list[Check]:
+    """Look at every part of a node."""
+    checks = [
+        _part(node, "bitcoind", f"height {node.feed.chain.tip.height}"),
+        _part(node, "rollup", f"block {node.follower.state.height}, final {node.follower.final}"),
+    ]
+    if node.peers is not None:
+        checks.append(_peers(node.peers, node.committee.committee.threshold))
+    if node.active is None:
+        checks.append(Check("bridge", ok=False, text="not active: there is no activation record yet"))
+        return checks
+    if node.tss is not None:
+        checks.append(_keys(node.tss))
+    paused = node.active.paused()
+    checks.append(Check("paused", paused is None, paused or "value moves"))
+    checks.append(_part(node, "bridge", "follows treasury and lanes"))
+    for purpose, keeper in node.active.keepers.items():
+        failure = keeper.last_failure
+        checks.append(Check(f"signing {purpose}", failure is None, failure or "nothing is stuck"))
+    return checks
+
+
+def _part(node: "Node", name: str, good: str) -> Check:
+    return Check(name, name not in node.trouble, node.trouble.get(name, good))
+
+
+def _peers(peers: "Peers", needed: int) -> Check:
+    down = [f"{p.name} {p.down}" for p in peers.seen.values() if p.down is not None]
+    up = len(peers.seen) + 1 - len(down)
+    text = f"{up} of {len(peers.seen) + 1} members up, {needed} needed"
+    return Check("committee", up >= needed, "; ".join([text, *down]))
+
+
+def _keys(tss: "TssNode") -> Check:
+    """On an active bridge every purpose has a key: where none serves, the share is lost."""
+    lost = [purpose for purpose in PURPOSES if tss.public(purpose) is None]
+    text = (
+        f"the shares are lost of {', '.join(lost)}: make no new keys; stop the node, then put signer.db back "
+        "or build a folder anew with `holdfast node restore`"
+    )
+    return Check("keys", not lost, text if lost else "a share of each")
