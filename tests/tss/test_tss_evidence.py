@@ -1,0 +1,361 @@
+"""Evidence among running members: who finds a fault tells all, each judges alone, and nothing unproven stays."""
+
+import asyncio
+import json
+from dataclasses import replace
+
+import pytest
+from aiohttp import web
+from click.testing import CliRunner
+
+from tests.tss.evidence.cases import CHEATER
+from tests.tss.shells import committee_of, until
+from tss.api import routes
+from tss.cli import tss
+from tss.dkg.messages import R1, R1Set, R2Set
+from tss.evidence import collect
+from tss.evidence.form import Kind
+from tss.evidence_gossip import FETCH, LIST, TELL
+from tss.node import DkgFailed
+from tss.peers import PeerRefused, Refuse
+
+
+async def holding(seat, wanted):
+    """Wait until a member holds evidence of exactly these faults."""
+    async with asyncio.timeout(10):
+        while {(row.member, row.kind) for row in await seat.node.evidence()} != wanted:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+
+
+def some_evidence(seats, *, sequence=1, member=CHEATER):
+    """Bob offers one commitment twice, under the committee that really runs."""
+    from tss.signing import faults
+    from tss.signing.messages import Commitments
+
+    bob = seats[member - 1].identity.seated(seats[0].committee.committee)
+    made = [
+        Commitments(b"\x02" * 33, member, bytes(16), number, (b"\x02" * 66,)).signed(bob)
+        for number in (sequence, sequence + 1)
+    ]
+    finding = faults.Finding(faults.Kind.REPLAYED_COMMITMENT, member, "", tuple(made))
+    return collect.signing(None, seats[0].committee.committee, None, finding)
+
+
+async def test_a_bad_r1_convicts_its_signer_at_every_member(tmp_path):
+    async with committee_of(tmp_path, 3, 2) as (alice, bob, carol):
+        real = bob.peers._handlers["tss.dkg.r1"]
+
+        async def lying(member, body):
+            r1 = R1.decode(await real(member, body))
+            return (
+                replace(r1, package=bytes(131)).signed(bob.identity.seated(bob.committee.committee)).encode()
+            )
+
+        bob.peers._handlers["tss.dkg.r1"] = lying
+        with pytest.raises(DkgFailed, match="the R1 of bob holds no valid package") as failed:
+            await carol.node.dkg("anchor")
+        assert failed.value.culprits == (2,)
+        for seat in (alice, bob, carol):
+            await holding(seat, {(2, "bad-proof")})
+
+
+async def test_a_complaint_reaches_all_though_the_relay_drops_it(tmp_path):
+    async with committee_of(tmp_path, 3, 2) as (alice, bob, carol):
+        honest = bob.node._dkg_member._sealer
+
+        class Lying:
+            derive, open = honest.derive, honest.open
+            sealed = 0
+
+            def seal(self, public, info, plaintext, /):
+                Lying.sealed += 1
+                return honest.seal(public, info, plaintext if Lying.sealed != 3 else bytes(32))
+
+        bob.node._dkg_member._sealer = Lying()
+        real = alice.node._relay._rounds
+
+        async def dropping(roster):
+            alice.node._relay._book.report = _nothing
+            return await real(roster)
+
+        alice.node._relay._rounds = dropping
+        with pytest.raises(DkgFailed):
+            await alice.node.dkg("anchor")
+        for seat in (bob, carol):
+            await holding(seat, {(2, "bad-dkg-share")})
+
+
+async def _nothing(_found):
+    return []
+
+
+async def test_a_member_that_shows_two_r1_is_named_when_views_differ(tmp_path):
+    async with committee_of(tmp_path, 3, 2) as (alice, bob, carol):
+        me = bob.identity.seated(bob.committee.committee)
+        sent = {}
+        real_r1 = bob.peers._handlers["tss.dkg.r1"]
+
+        async def first(member, body):
+            sent["r1"] = R1.decode(await real_r1(member, body))
+            sent["other"] = replace(sent["r1"], salt=b"\x33" * 32).signed(me)
+            return sent["r1"].encode()
+
+        bob.peers._handlers["tss.dkg.r1"] = first
+        real = carol.peers._handlers["tss.dkg.r2"]
+
+        async def two_faced(member, body):
+            """What bob and the relay could show carol together."""
+            r1s = R1Set.decode(body[32:])
+            shown = tuple(sent["other"] if r1.sender == 2 else r1 for r1 in r1s.messages)
+            return await real(member, body[:32] + R1Set(shown).encode())
+
+        carol.peers._handlers["tss.dkg.r2"] = two_faced
+        with pytest.raises(DkgFailed, match="bob signed two different messages for one round") as failed:
+            await alice.node.dkg("anchor")
+        assert (failed.value.code, failed.value.culprits) == ("equivocation", (2,))
+        for seat in (alice, bob, carol):
+            await holding(seat, {(2, "equivocation")})
+
+
+async def test_a_relay_that_alters_or_drops_is_noticed_and_blames_no_member(tmp_path):
+    async with committee_of(tmp_path, 3, 2) as (alice, bob, carol):
+        real = alice.peers.gather
+
+        async def altering(topic, body, **more):
+            if topic == "tss.dkg.r3":
+                r2s = R2Set.decode(body[32:])
+                changed = replace(r2s.messages[1], sealed=r2s.messages[1].sealed[::-1])
+                body = body[:32] + R2Set((r2s.messages[0], changed, r2s.messages[2])).encode()
+            return await real(topic, body, **more)
+
+        alice.peers.gather = altering
+        with pytest.raises(DkgFailed, match="bob"):
+            await alice.node.dkg("anchor")
+        alice.peers.gather = real
+        assert [await seat.node.evidence() for seat in (alice, bob, carol)] == [[], [], []]
+        assert (await bob.node.dkg("anchor")).state == "verified"
+
+
+@pytest.mark.parametrize("lost", ["tss.dkg.r2", "tss.dkg.r3"])
+@pytest.mark.parametrize("answered", [True, False])
+async def test_a_member_restarted_after_its_r2_goes_on_and_the_key_is_made(tmp_path, lost, answered):
+    async with committee_of(tmp_path, 3, 2) as (alice, bob, carol):
+        real = carol.peers._handlers[lost]
+        restarted = asyncio.Event()
+
+        async def dying(member, body):
+            if answered or lost == "tss.dkg.r2":
+                await real(member, body)  # stored, but the answer is lost with the process
+            restarted.set()
+            await asyncio.sleep(60)
+
+        carol.peers._handlers[lost] = dying
+        making = asyncio.create_task(alice.node.dkg("anchor"))
+        await restarted.wait()
+        await carol.down()
+        await carol.up()
+        info = await making
+        assert info.state == "verified"
+        await until(lambda: bob.node.public("anchor") and carol.node.public("anchor"))
+        assert carol.node.public("anchor") == info.public
+        [row] = await carol.node._store.attempts("anchor", 1)
+        assert row.attempt == 1, "the attempt went on, it was not begun anew"
+
+
+async def test_a_member_restarted_before_its_r2_gives_that_attempt_up(tmp_path):
+    async with committee_of(tmp_path, 3, 2) as (alice, _bob, carol):
+        restarted = asyncio.Event()
+
+        async def dying(_member, _body):
+            restarted.set()
+            await asyncio.sleep(60)
+
+        carol.peers._handlers["tss.dkg.r2"] = dying
+        making = asyncio.create_task(alice.node.dkg("anchor"))
+        await restarted.wait()
+        await carol.down()
+        await carol.up()
+        with pytest.raises(DkgFailed, match="carol refused in round 2"):
+            await making
+        [row] = await carol.node._store.attempts("anchor", 1)
+        assert (row.state, row.reason) == ("failed", "this node was restarted before it sent R2")
+        assert (await alice.node.dkg("anchor")).state == "verified"
+
+
+async def test_a_member_answers_a_repeated_round_with_the_same_words_only(tmp_path):
+    async with committee_of(tmp_path, 3, 2) as (alice, _bob, carol):
+        codes = []
+
+        def twice(real):
+            async def handler(member, body):
+                answer = await real(member, body)
+                assert await real(member, body) == answer
+                other = bytearray(body)
+                other[-70] ^= 1  # before the last signature: another salt, another sealed share
+                try:
+                    await real(member, bytes(other))
+                except Refuse as refused:
+                    codes.append(refused.code)
+                return answer
+
+            return handler
+
+        for topic in ("tss.dkg.r2", "tss.dkg.r3"):
+            carol.peers._handlers[topic] = twice(carol.peers._handlers[topic])
+        await alice.node.dkg("anchor")
+        assert codes == ["order", "order"]
+
+
+async def test_a_certificate_that_comes_after_all_gave_up_still_makes_the_key(tmp_path):
+    async with committee_of(tmp_path, 3, 2) as (alice, bob, carol):
+        real = alice.node._relay._finish
+        kept = []
+
+        async def withheld(key):
+            kept.append(key.recovery)
+            raise DkgFailed("gone", "the relay went away with the certificate")
+
+        alice.node._relay._finish = withheld
+        with pytest.raises(DkgFailed):
+            await alice.node.dkg("anchor")
+        alice.node._relay._finish = real
+        await carol.down()
+        await carol.up()
+        await carol.peers.until_heard([1, 2], 10)
+        answer = await bob.peers.call(3, "tss.dkg.accept", kept[0].encode())
+        assert answer, "carol, restarted since, acknowledges it"
+        assert carol.node._keyring.of("anchor", 1)
+        info = await carol.node.dkg("anchor")
+        assert info.state == "verified"
+        assert len(alice.node._keyring.of("anchor", 1)) == 1
+
+
+async def test_what_proves_nothing_is_dropped_and_counted(tmp_path):
+    async with committee_of(tmp_path, 3, 2) as seats:
+        alice, bob, _carol = seats
+        good = some_evidence(seats)
+        slander = replace(good, culprit=1)
+        for body, code in (
+            (b"", "malformed"),
+            (b"\x40\x01" + bytes(50), "malformed"),
+            (slander.encode(), "unproven"),
+        ):
+            with pytest.raises(PeerRefused) as refused:
+                await bob.peers.call(1, TELL, body)
+            assert refused.value.code == code
+        counts = alice.node.evidence_counts
+        assert (counts.unreadable, counts.unproven, counts.stored) == (2, 1, 0)
+        for _ in range(3):
+            await bob.peers.call(1, TELL, good.encode())
+        assert (counts.stored, counts.known) == (1, 2)
+        assert [row.reporter for row in await alice.node.evidence()] == [2]
+
+
+async def test_a_culprit_cannot_fill_our_disk_with_its_own_faults_nor_our_time_with_judging(tmp_path):
+    async with committee_of(tmp_path, 3, 2) as seats:
+        alice, bob, _carol = seats
+        codes = []
+        for number in range(40):
+            try:
+                await bob.peers.call(1, TELL, some_evidence(seats, sequence=10 * number).encode())
+            except PeerRefused as refused:
+                codes.append(refused.code)
+        assert codes == ["too-many"] * 10
+        assert len(await alice.node.evidence()) == 8
+        assert alice.node.evidence_counts.full == 22
+
+
+async def test_a_member_that_was_away_fetches_what_it_missed(tmp_path):
+    async with committee_of(tmp_path, 3, 2) as seats:
+        alice, bob, carol = seats
+        await carol.down()
+        assert len(await alice.node._book.report([some_evidence(seats)])) == 1
+        await holding(bob, {(2, "replayed-commitment")})
+        await carol.up()
+        await carol.peers.until_heard([1, 2], 10)
+        await carol.node._book.compare(1)
+        await holding(carol, {(2, "replayed-commitment")})
+        with pytest.raises(PeerRefused):
+            await carol.peers.call(1, FETCH, bytes(32))
+        with pytest.raises(PeerRefused):
+            await carol.peers.call(1, LIST, b"?")
+
+
+async def test_evidence_is_listed_taken_out_and_judged_by_commands(tmp_path):
+    async with committee_of(tmp_path, 3, 2) as seats:
+        alice = seats[0]
+        await alice.node._book.report([some_evidence(seats)])
+        app = web.Application()
+        app.add_routes(routes(alice.node))
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+        (alice.folder / "admin.json").write_text(json.dumps({"url": url, "token": "t"}))
+        committee = tmp_path / "committee.json"
+        committee.write_text(alice.committee.to_json())
+        try:
+
+            async def run(*words, status=0):
+                made = await asyncio.to_thread(CliRunner().invoke, tss, [str(word) for word in words])
+                assert made.exit_code == status, made.output
+                assert "Traceback" not in made.output
+                return made.output
+
+            at = ("--dir", alice.folder)
+            [piece] = json.loads(await run("evidence", *at, "--json"))["evidence"]
+            assert (piece["member"], piece["kind"]) == ("bob", "replayed-commitment")
+            assert "bob offered one commitment in two messages" in await run("evidence", *at)
+            file = tmp_path / "bob.evidence"
+            assert "judge it anywhere" in await run("evidence", *at, piece["id"][:8], "-o", file)
+            assert "choose another name" in await run("evidence", *at, piece["id"], "-o", file, status=1)
+            assert "names no one piece" in await run("evidence", *at, "ffff0000", status=1)
+            assert "Name its id" in await run("evidence", *at, "-o", tmp_path / "x", status=2)
+            said = await run("judge", file)
+            assert "proven: bob offered one commitment in two messages" in said
+            assert alice.committee.committee.words in said
+            judged = json.loads(await run("judge", file, "--committee", committee, "--json"))
+            assert judged["proven"]
+            assert judged["committee_checked"]
+            assert judged["culprit"]["host_key"] == seats[1].identity.host_key.hex()
+            assert '"boots"' in await run("nonces", *at, "--json")
+            assert "no nonces were made yet" in await run("nonces", *at)
+            assert "nothing waits" in await run("requests", *at)
+            assert "no such request" in await run("requests", *at, "--lead", "00" * 32, status=1)
+            assert "no such request" in await run("requests", *at, "--lead", "nonsense", status=1)
+        finally:
+            await runner.cleanup()
+
+
+def test_the_judge_says_when_it_cannot_read_or_convict(tmp_path):
+    from tests.tss.evidence.cases import true_case
+    from tests.tss.shells import make_identities, signed_committee
+
+    def run(*words):
+        made = CliRunner().invoke(tss, ["judge", *map(str, words)])
+        assert "Traceback" not in made.output
+        return made.exit_code, made.output
+
+    evidence = true_case(Kind.FALSE_KEY)
+    file = tmp_path / "x.evidence"
+    file.write_bytes(evidence.encode())
+    assert run(file)[0] == 0
+    other = tmp_path / "committee.json"
+    other.write_text(signed_committee(make_identities(tmp_path, 3), 2).to_json())
+    status, said = run(file, "--committee", other)
+    assert status == 1
+    assert said.startswith("not proven: it is about the committee sim")
+    file.write_bytes(replace(evidence, culprit=1).encode())
+    status, said = run(file, "--json")
+    assert (status, json.loads(said)["proven"]) == (1, False)
+    for bad in (b"", b"\x40", b"text", bytes(3_000_000), evidence.encode()[:-1]):
+        file.write_bytes(bad)
+        status, said = run(file)
+        assert status == 2
+        assert len(said.strip().splitlines()) == 1
+        assert "is no evidence" in said
+    assert run(tmp_path / "nothing")[0] == 2
+    file.write_bytes(evidence.encode())
+    other.write_text("{}")
+    assert run(file, "--committee", other)[0] == 2
+    assert run(file, "--committee", tmp_path / "nothing")[0] == 2
