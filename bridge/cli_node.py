@@ -2,9 +2,13 @@
 
 import asyncio
 import contextlib
+import datetime as dt
+import ipaddress
+import re
 import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import urlsplit
 
 import click
 
@@ -55,18 +59,17 @@ def init(folder: Path, as_json: bool, **given: Any) -> None:
     An operator's host key, and with it every share, is under a passphrase, which is asked for twice.
 
     Example: holdfast node init --dir ~/holdfast --name alice --network regtest --bitcoind-url
-    http://127.0.0.1:18443 --cookie ~/.bitcoin/regtest/.cookie --peer-host 127.0.0.1 --peer-port 9301
-    --public-port 9101 --rollup-url http://127.0.0.1:9200
+    http://127.0.0.1:18443 --cookie ~/.bitcoin/regtest/.cookie --peer-host 127.0.0.1 --peer-port 9101
+    --public-port 8101 --rollup-url http://127.0.0.1:9000
     """
     operator = given["role"] == "operator"
     if operator and not (given["peer_host"] and given["peer_port"]):
         raise click.UsageError("an operator needs --peer-host and --peer-port: the others dial it there")
     if bool(given["cookie"]) == bool(given["user"]):
         raise click.UsageError("give either --cookie, or --user and --password-file, of your bitcoind")
+    _check_addresses(given)
     if (folder / "config.toml").exists():
         raise Failed(f"{folder} already is a node: choose another folder, or run it with `holdfast node run`")
-    if not all(str(value).isprintable() for value in given.values()):
-        raise click.UsageError("a value holds a line break or another unprintable character")
     config = _config(given)
     passphrase = _first_passphrase(folder, given) if operator else None
     try:
@@ -91,7 +94,52 @@ def init(folder: Path, as_json: bool, **given: Any) -> None:
             f"{folder} is ready. Give {member} to whoever runs `holdfast tss committee propose`;\n"
             "it holds no secret. keys/ never leaves this machine."
         )
+    if given["cookie"] and not given["cookie"].expanduser().exists():
+        click.echo(f"note: there is no {given['cookie']} yet; bitcoind writes it when it starts", err=True)
     show(as_json, done, text)
+
+
+def _check_addresses(given: dict[str, Any]) -> None:
+    """Refuse what could never be reached or bound, before anything is written."""
+    if not all(str(value).isprintable() for value in given.values()):
+        raise click.UsageError("a value holds a line break or another unprintable character")
+    for name, schemes in (("bitcoind_url", "http https"), ("rollup_url", "http https"), ("zmq", "tcp ipc")):
+        value = given[name]
+        if not value and name != "bitcoind_url":
+            continue
+        scheme, _, rest = value.partition("://")
+        if scheme not in schemes.split() or not rest or (scheme != "ipc" and not _has_host(value)):
+            option = f"--{name.replace('_', '-')}"
+            forms = " or ".join(f"{each}://…" for each in schemes.split())
+            raise click.UsageError(f"{option} {value!r} is no address: it reads {forms}, with host and port")
+    host = given["peer_host"]
+    if host and not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?", host) and not _is_ip(host):
+        raise click.UsageError(
+            f"--peer-host {host!r} is no name and no IP address: leave out scheme and port"
+        )
+    named = [("--public-port", given["public_port"]), ("--admin-port", given["admin_port"])]
+    if given["role"] == "operator":
+        named.append(("--peer-port", given["peer_port"]))
+    seen: dict[int, str] = {}
+    for option, port in named:
+        if port and port in seen:
+            raise click.UsageError(f"{seen[port]} and {option} are both {port}: each needs a port of its own")
+        seen[port] = option
+
+
+def _has_host(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        return False
+
+
+def _is_ip(host: str) -> bool:
+    try:
+        return bool(ipaddress.ip_address(host))
+    except ValueError:
+        return False
 
 
 def _config(given: dict[str, Any]) -> "Config":
@@ -208,12 +256,41 @@ def status(folder: Path, as_json: bool) -> None:
 
     found = admin(folder).get("/v1/node/status")
     facts = {name: value for name, value in found.items() if name not in ("checks", "alarms")}
+    facts |= {"started": _moment(found["started"]), "uptime": _span(found["uptime"])}
     checks = [(c["name"], "ok" if c["ok"] else "TROUBLE", c["text"]) for c in found["checks"]]
     text = f"{lines(facts)}\n\n{table('checks', ('check', 'state', 'what'), checks)}"
-    alarms = [(a["time"], a["level"], a["text"]) for a in found["alarms"]]
+    alarms = [(_moment(a["time"]), a["level"], a["text"]) for a in found["alarms"]]
     if alarms:
         text += f"\n\n{table('alarms', ('time', 'level', 'alarm'), alarms)}"
     show(as_json, found, text)
+
+
+def _moment(seconds: int) -> str:
+    return dt.datetime.fromtimestamp(seconds, dt.UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def _span(seconds: int) -> str:
+    days, hours, minutes = seconds // 86400, seconds // 3600 % 24, seconds // 60 % 60
+    parts = ((days, "d"), (hours, "h"), (minutes, "min"), (seconds % 60, "s"))
+    return " ".join(f"{count} {unit}" for count, unit in parts if count) or "0 s"
+
+
+@node.command("confirm-tip")
+@FOLDER
+@click.argument("tip", metavar="TIP")
+@JSON
+def confirm_tip(folder: Path, tip: str, as_json: bool) -> None:
+    """Say that the chain with block TIP is right, though this node would lose more than ten blocks to it.
+
+    A node that sees its bitcoind drop so many blocks holds and asks: the bitcoind may have been swapped. The tip
+    stands in `holdfast node status`; compare it with the other operators before you confirm.
+
+    Example: holdfast node confirm-tip --dir ~/holdfast 5f0c…9a
+    """
+    from bridge.admin_client import admin
+
+    found = admin(folder).post("/v1/headers/confirm", {"tip": tip})
+    show(as_json, found, f"this node now follows the chain with block {found['confirmed']}")
 
 
 @node.command()

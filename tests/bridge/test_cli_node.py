@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import signal
 import socket
 import sqlite3
@@ -80,6 +81,35 @@ async def test_an_observer_needs_no_identity_and_an_operator_a_peer_port(tmp_pat
     assert not (tmp_path / "p").exists()
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--bitcoind-url", "127.0.0.1:18443"), "--bitcoind-url '127.0.0.1:18443' is no address"),
+        (("--bitcoind-url", "http://"), "is no address"),
+        (("--bitcoind-url", "http://host:port"), "is no address"),
+        (("--rollup-url", "localhost:9000"), "--rollup-url"),
+        (("--zmq", "http://127.0.0.1:28332"), "tcp://"),
+        (("--peer-host", "https://alice.example"), "leave out scheme and port"),
+        (("--peer-host", "alice.example:9101"), "leave out scheme and port"),
+        (("--peer-port", 9101), "--public-port and --peer-port are both 9101"),
+        (("--admin-port", 9101), "--public-port and --admin-port are both 9101"),
+    ],
+)
+async def test_what_can_never_be_reached_or_bound_is_refused_before_anything_is_made(tmp_path, words, said):
+    _, err = await holdfast(*init(tmp_path / "a", *OPERATOR, *words), status=2)
+    assert said in " ".join(err.split())
+    assert not (tmp_path / "a").exists()
+
+
+async def test_a_cookie_that_is_not_there_yet_is_pointed_out_and_the_folder_made(tmp_path):
+    out, err = await holdfast(*init(tmp_path / "a", *OPERATOR, "--json"))
+    assert "there is no cookie yet" in err
+    assert json.loads(out)["name"] == "alice"
+    (tmp_path / "there").touch()
+    _, err = await holdfast(*init(tmp_path / "b", *OPERATOR, "--cookie", tmp_path / "there"))
+    assert "note" not in err
+
+
 async def test_help_of_the_root_and_of_each_command_is_quick_and_has_an_example(tmp_path):
     began = time.monotonic()
     out, _ = await holdfast("--help")
@@ -137,6 +167,12 @@ async def test_a_node_runs_tells_its_status_and_stops_cleanly_when_told(observer
         assert status["public_url"] in running.line
         text, _ = await holdfast("node", "status", "--dir", observer)
         assert "bitcoind" in text
+        assert re.search(r"started +20\d\d-\d\d-\d\d \d\d:\d\d:\d\d UTC\n", text)
+        assert re.search(r"uptime +\d+ s\n", text)
+        confirmed, _ = await holdfast("node", "confirm-tip", "--dir", observer, "ab" * 32)
+        assert "ab" * 32 in confirmed
+        _, err = await holdfast("node", "confirm-tip", "--dir", observer, "nonsense", status=1)
+        assert "64 hex digits" in err
         code, logged = await running.end(number)
     assert code == 0, logged
     lines = [json.loads(line) for line in logged.splitlines()]
