@@ -59,11 +59,7 @@ class Committee(Encoded):
             raise CommitteeFault("names of committee and chain are 1 to 32 characters of a-z, 0-9 and -")
         if not 0 <= self.epoch < 1 << 32:
             raise CommitteeFault(f"epoch {self.epoch} is not a 32-bit number")
-        if not 2 <= self.threshold <= len(self.members) <= MAX_MEMBERS:
-            raise CommitteeFault(
-                f"threshold {self.threshold} of {len(self.members)} members: "
-                f"use 2 ≤ threshold ≤ members ≤ {MAX_MEMBERS}"
-            )
+        _check_size(self.threshold, len(self.members))
         for what in ("name", "host_key", "tls_fingerprint", "peer_url"):
             _unique(self.members, what)
 
@@ -287,6 +283,20 @@ def _hex(row: Mapping[str, Any], key: str, size: int) -> bytes:
     if len(data) != size or data.hex() != text:
         raise CommitteeFault(f"{row['name']}: {key} must be {size} bytes in lower-case hex")
     return data
+
+
+def _check_size(threshold: int, members: int) -> None:
+    if members > MAX_MEMBERS:
+        raise CommitteeFault(f"{members} members: a committee has at most {MAX_MEMBERS}; leave some out")
+    if threshold < 2:
+        raise CommitteeFault(
+            f"threshold {threshold}: a key that one member can use alone is no committee's; use 2 or more (on "
+            "regtest, two nodes on one machine make a committee of 2 of 2)"
+        )
+    if threshold > members:
+        raise CommitteeFault(
+            f"threshold {threshold} of {members} members: nothing could ever be signed; use 2 ≤ threshold ≤ members"
+        )
 
 
 def _unique(members: tuple[Member, ...], what: str) -> None:

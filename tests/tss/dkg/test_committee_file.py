@@ -129,3 +129,32 @@ def test_a_file_names_the_one_it_succeeds_and_its_hash_shows_it():
     for bad in (later.previous.hex()[:-2], later.previous.hex().upper(), ""):
         with pytest.raises(CommitteeFault):
             SignedCommittee.from_json(text.replace(later.previous.hex(), bad))
+
+
+@pytest.mark.parametrize(
+    ("n", "threshold", "said"),
+    [
+        (1, 1, "a key that one member can use alone"),
+        (3, 1, "a key that one member can use alone"),
+        (3, 0, "a key that one member can use alone"),
+        (3, 4, "nothing could ever be signed"),
+        (129, 3, "at most 128"),
+    ],
+)
+def test_a_committee_of_a_wrong_size_is_refused_with_the_reason(n, threshold, said):
+    with pytest.raises(CommitteeFault, match=said):
+        big_committee(n, threshold)
+
+
+@pytest.mark.parametrize(("n", "threshold"), [(2, 2), (128, 2), (128, 128)])
+def test_every_size_from_two_to_a_hundred_and_twenty_eight_is_a_committee(n, threshold):
+    made = big_committee(n, threshold)
+    assert Committee.decode(made.encode()) == made
+
+
+def big_committee(n, threshold):
+    members = tuple(
+        Member(f"m{i}", i.to_bytes(32, "big"), i.to_bytes(32, "big"), f"https://127.0.0.1:{1000 + i}")
+        for i in range(1, n + 1)
+    )
+    return Committee("big", "regtest", 1, threshold, members)

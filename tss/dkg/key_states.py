@@ -1,0 +1,71 @@
+"""The states of a key and every move between them; whatever is not in the table is refused.
+
+proposed   an attempt is under way, or ended in R3 signatures that may yet become a certificate
+certified  n signatures on one transcript exist: the key is there for everybody, whoever knows of it
+acked      this node has stored the recovery data and restored its share from it once
+verified   a test signature of all members held, our own share in it: only now does the key sign
+active     the activation record is signed: only now does anything pay to it
+retiring   a later key serves; this one signs what moves coins off it
+retired    nothing is left on it and our share is wiped
+removed    a refresh made new shares without this node
+failed     the attempt ended before this node signed R3 (a certificate that proves otherwise still counts)
+"""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Final
+
+from tss.dkg.faults import DkgFault
+
+
+class KeyState(StrEnum):
+    """One of the states above."""
+
+    PROPOSED = "proposed"
+    CERTIFIED = "certified"
+    ACKED = "acked"
+    VERIFIED = "verified"
+    ACTIVE = "active"
+    RETIRING = "retiring"
+    RETIRED = "retired"
+    REMOVED = "removed"
+    FAILED = "failed"
+
+
+_S = KeyState
+MOVES: Final[Mapping[KeyState, frozenset[KeyState]]] = MappingProxyType(
+    {
+        _S.PROPOSED: frozenset({_S.CERTIFIED, _S.FAILED}),
+        _S.FAILED: frozenset({_S.CERTIFIED}),
+        _S.CERTIFIED: frozenset({_S.ACKED}),
+        _S.ACKED: frozenset({_S.VERIFIED, _S.FAILED}),  # failed: another key of its place was verified
+        _S.VERIFIED: frozenset({_S.ACTIVE, _S.RETIRING, _S.REMOVED}),
+        _S.ACTIVE: frozenset({_S.RETIRING, _S.REMOVED}),
+        _S.RETIRING: frozenset({_S.ACTIVE, _S.RETIRED, _S.REMOVED}),
+        _S.RETIRED: frozenset(),
+        _S.REMOVED: frozenset(),
+    }
+)
+
+SIGNS_TESTS: Final = frozenset({_S.ACKED, _S.VERIFIED, _S.ACTIVE, _S.RETIRING})
+SIGNS: Final = frozenset({_S.VERIFIED, _S.ACTIVE, _S.RETIRING})
+IS_PAID_TO: Final = frozenset({_S.ACTIVE})
+
+
+class KeyStateFault(DkgFault):
+    """A key cannot move so; the sentence says where it can."""
+
+    code = "key-state"
+
+
+def check_move(what: str, old: str, new: str) -> None:
+    """KeyStateFault unless a key in `old` may move to `new`; staying is no move. `what` names the key."""
+    known = {state.value for state in KeyState}
+    if old == new and old in known:
+        return
+    reachable = MOVES[KeyState(old)] if old in known else frozenset()
+    if new in reachable:
+        return
+    where = f"it can become {', '.join(sorted(reachable))}" if reachable else "it stays so"
+    raise KeyStateFault(f"{what} is {old} and cannot become {new}: {where}")
