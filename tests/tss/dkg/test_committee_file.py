@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from tests.tss.simnet import make_committee
-from tss.dkg.committee import Committee, SignedCommittee
+from tss.dkg.committee import Committee, Member, SignedCommittee
 from tss.dkg.faults import CommitteeFault
 from tss.frost.codec import DecodeError
 
@@ -76,7 +76,7 @@ def test_a_file_changed_after_signing_is_noticed():
     ("old", "new", "words"),
     [
         ('"threshold": 2', '"threshold": 4', "threshold 4 of 3"),
-        ('"threshold": 2', '"threshold": 1', "threshold 1 of 3"),
+        ('"threshold": 2', '"threshold": 1', "a key that one member can use alone"),
         ('"threshold": 2', '"threshold": "2"', "wrong type"),
         ('"threshold": 2', '"threshold": true', "wrong type"),
         ('"epoch": 0', '"epoch": -1', "epoch"),
