@@ -170,8 +170,8 @@ class LaneDesk:
         package = build(batch, self.activation.anchor_key, {self.activation.rollup_id})
         return batch, assemble(package, signatures)
 
-    async def submit(self, payload: bytes, signatures: Sequence[bytes]) -> Submitted:
-        """Bring commit and reveal into the mempool, the reveal on the lowest rung that the estimate asks for.
+    async def submit(self, payload: bytes, signatures: Sequence[bytes], rung: int | None = None) -> Submitted:
+        """Bring commit and reveal into the mempool: the reveal on `rung`, or on the lowest for the estimate.
 
         Safe to repeat. When another transaction in the mempool spends the tip, that one is in flight: ours waits.
         """
@@ -182,11 +182,12 @@ class LaneDesk:
             return there
         if there is None and batch.tip in spent:
             return Submitted(spent[batch.tip], Outcome.IN_MEMPOOL, "another batch of this slot is in flight")
-        wanted = min(await self.bitcoind.estimate_fee() or 0, self.max_fee_rate)
-        rungs = [i for i, rate in enumerate(signed.rates) if rate >= wanted] or [len(signed.rates) - 1]
+        if rung is None:
+            wanted = min(await self.bitcoind.estimate_fee() or 0, self.max_fee_rate)
+            rung = next((i for i, rate in enumerate(signed.rates) if rate >= wanted), len(signed.rates) - 1)
         result = Submitted(signed.commit.txid, Outcome.REFUSED, "no rung was tried")
-        for rung in rungs:
-            commit, result = await self.bitcoind.submit_package(signed.commit, signed.reveals[rung])
+        for reveal in signed.reveals[rung:]:
+            commit, result = await self.bitcoind.submit_package(signed.commit, reveal)
             if result.outcome is not Outcome.REFUSED or any(word in str(commit.reason) for word in GONE):
                 break
         return result

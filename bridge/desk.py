@@ -44,5 +44,8 @@ class Desk(Protocol):
     async def present(self, payload: bytes, signatures: Sequence[bytes]) -> Txid | None:
         """The version of the last stage that our mempool holds. NodeError when bitcoind does not say."""
 
-    async def submit(self, payload: bytes, signatures: Sequence[bytes]) -> Submitted:
-        """Bring a signed batch into the mempool; safe to repeat. NodeError when bitcoind does not say."""
+    async def submit(self, payload: bytes, signatures: Sequence[bytes], rung: int | None = None) -> Submitted:
+        """Bring a signed batch into the mempool; safe to repeat. NodeError when bitcoind does not say.
+
+        `rung` is the version of the last stage that was there before; None leaves the choice to the desk.
+        """

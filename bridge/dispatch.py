@@ -77,7 +77,9 @@ class Dispatch:
             self.sent_again += 1
             self.log.warning("sent again", request=package.id.hex()[:16], sequence=package.sequence)
         if there is None:
-            sent = await self.desk.submit(package.payload, signatures)
+            been = isinstance(state, st.Evicted | st.Reorged | st.Mempool | st.Committed)
+            rung = getattr(state, "rung", None) if been else None  # the very bytes that were there
+            sent = await self.desk.submit(package.payload, signatures, rung)
             if sent.outcome is Outcome.REFUSED:
                 self.log.info("refused by bitcoind", request=package.id.hex()[:16], reason=sent.reason)
                 return False

@@ -224,7 +224,12 @@ class TreasuryDesk:
         spenders = await self.bitcoind.spenders([outpoint, tip])
         return outpoint in spenders and spenders[outpoint] != spenders.get(tip)
 
-    async def submit(self, payload: bytes, signatures: Sequence[bytes]) -> Submitted:
+    async def submit(
+        self,
+        payload: bytes,
+        signatures: Sequence[bytes],
+        rung: int | None = None,  # noqa: ARG002 a batch has one version
+    ) -> Submitted:
         """Bring a signed batch into the mempool; safe to repeat.
 
         When another transaction in the mempool spends the tip, that one is in flight: ours waits.
