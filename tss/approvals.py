@@ -6,7 +6,7 @@ import structlog
 
 from tss.frost.path import INTERNAL
 from tss.key_proof import TEST, message_for_test, verify_payload
-from tss.keyring import SERVING, Key, Keyring
+from tss.keyring import SIGNING, Key, Keyring
 from tss.signing.approval import ApprovalPort, Approved, Refused
 from tss.signing.slots import request_id
 from tss.store import Store
@@ -31,7 +31,7 @@ class Approvals:
         """What may be signed under this key for this request, or why nothing."""
         if purpose == TEST:
             return await self._test(key, payload)
-        if key.info.purpose != purpose or key.info.state not in SERVING:
+        if key.info.purpose != purpose or key.info.state not in SIGNING:
             return Refused(
                 f"the {key.info.purpose} key in state {key.info.state} signs no {purpose}", retryable=False
             )

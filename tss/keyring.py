@@ -1,24 +1,37 @@
 """The keys of this node: certified rows of signer.db, shares in the vault, handles in the engine.
 
-A key's states (DESIGN section 4): certified, acked, verified, active, retired. Only verified and active ones
-serve; a DKG adds a row beside them and never touches one.
+A key's states (DESIGN section 4): certified, acked, verified, active, retiring, retired; removed when a refresh
+left this member out; lost when neither vault nor recovery data give its share. Verified and active ones serve; a
+DKG adds a row beside them and never touches one. A refresh that is certified but not yet proved is *pending*: its
+share is held beside the serving one, and signs when the others already use it.
 """
 
+import asyncio
+import time
 from dataclasses import dataclass, replace
 from typing import Final
 
 import structlog
 
 from tss.dkg.committee import Committee
+from tss.dkg.faults import RestoreFault
 from tss.dkg.participant import restore
 from tss.dkg.ports import Identity, Sealer
 from tss.dkg.transcript import RecoveryData
+from tss.files import sync_folder
 from tss.frost.engine import Engine, GroupPublic, KeyShare
 from tss.frost.errors import FrostError
+from tss.rotation.chain import Chain
+from tss.rotation.link import Link
+from tss.rotation.rules import Proven, counts
+from tss.rotation_store import RotationRow, RotationStore
 from tss.store import KeyRow, Store
 from tss.vault import ShareVault, VaultFault, wipe
 
 SERVING: Final = frozenset({"verified", "active"})
+SIGNING: Final = SERVING | {"retiring"}
+OVER: Final = frozenset({"retired", "removed"})
+_GRACE_SECONDS = 3.0  # sessions under way end with the shares that they began with
 
 
 class KeyFault(Exception):
@@ -44,6 +57,23 @@ class Key:
     share: KeyShare
     recovery: RecoveryData
     proof: bytes
+    links: tuple[Link, ...] = ()
+    repairs: tuple[Link, ...] = ()
+
+    @property
+    def chain(self) -> Chain:
+        """The recovery data with all refreshes up to this share."""
+        return Chain(self.recovery, self.links, self.repairs)
+
+
+@dataclass(frozen=True, slots=True)
+class LostKey:
+    """A key whose share this node lost: what is public of it, so that it can be repaired."""
+
+    sid: bytes
+    info: KeyInfo
+    chain: Chain
+    proof: bytes
 
 
 class Keyring:
@@ -58,46 +88,95 @@ class Keyring:
         self._sealer = sealer
         self._identity = identity
         self._keys: dict[bytes, Key] = {}
+        self._pending: dict[bytes, Key] = {}
+        self._lost: dict[bytes, LostKey] = {}
+        self._over: dict[bytes, KeyInfo] = {}
+        self._leaving: dict[KeyShare, asyncio.TimerHandle] = {}
+        self._rotations = RotationStore(store, time.time)
         self._log = structlog.get_logger("tss.keys")
 
     async def load(self) -> None:
         """Take up every stored key; a missing or damaged share file is restored from the recovery data."""
         for row in await self._store.keys():
-            recovery = RecoveryData.decode(row.recovery)
-            public = GroupPublic.decode(row.public)
-            share = self._from_vault(row, public) or self._restored(recovery)
-            info = KeyInfo(row.purpose, row.epoch, row.state, public)
-            self._keys[row.sid] = Key(row.sid, info, share, recovery, row.proof)
+            info = KeyInfo(row.purpose, row.epoch, row.state, GroupPublic.decode(row.public))
+            if row.state in OVER:
+                self._over[row.sid] = info
+                continue
+            chain = await self._stored_chain(row)
+            try:
+                share = self._from_vault(row, info.public) or self._restored(chain, info.public)
+            except RestoreFault as fault:
+                self._log.error("share lost", purpose=row.purpose, epoch=row.epoch, why=str(fault))
+                lost = replace(info, state="lost")
+                self._lost[row.sid] = LostKey(row.sid, lost, chain, row.proof)
+                continue
+            key = Key(row.sid, info, share, chain.base, row.proof, chain.links, chain.repairs)
+            self._keys[row.sid] = key
+            await self._load_pending(key)
 
     def close(self) -> None:
         """Wipe the shares and their nonces from memory."""
-        for key in self._keys.values():
-            key.share.close()
-        self._keys = {}
+        for timer in self._leaving.values():
+            timer.cancel()
+        for share in [key.share for key in (*self._keys.values(), *self._pending.values())] + list(
+            self._leaving
+        ):
+            share.close()
+        self._keys, self._pending, self._leaving = {}, {}, {}
 
     def get(self, sid: bytes) -> Key | None:
         """A key by its DKG session."""
         return self._keys.get(sid)
 
     def by_share_set(self, share_set: bytes) -> Key | None:
-        """A key by what signing messages name (`GroupPublic.share_set`)."""
-        return next((k for k in self._keys.values() if k.info.public.share_set == share_set), None)
+        """A key by what signing messages name (`GroupPublic.share_set`), or one with its pending share."""
+        serving = (k for k in self._keys.values() if k.info.public.share_set == share_set)
+        return next(serving, self._pending.get(share_set))
+
+    def pending(self, sid: bytes) -> list[Key]:
+        """A key with each of its pending shares, by ascending attempt."""
+        held = [key for key in self._pending.values() if key.sid == sid]
+        return sorted(held, key=lambda key: (key.links[-1].roster.plan.attempt, key.links[-1].sid))
+
+    def lost(self, purpose: str) -> LostKey | None:
+        """The newest key of a purpose whose share is lost."""
+        keys = [key for key in self._lost.values() if key.info.purpose == purpose]
+        return max(keys, key=lambda key: key.info.epoch, default=None)
+
+    def settled(self, purpose: str, epoch: int) -> bool:
+        """Whether nothing is to be learned of a key: its share is lost, or it is over here."""
+        known = [*self._over.values(), *(key.info for key in self._lost.values())]
+        return any((info.purpose, info.epoch) == (purpose, epoch) for info in known)
+
+    def find_lost(self, sid: bytes) -> LostKey | None:
+        """A lost key by its DKG session."""
+        return self._lost.get(sid)
+
+    def all(self) -> list[Key]:
+        """Every key with a share, oldest epoch first."""
+        return sorted(self._keys.values(), key=lambda key: (key.info.epoch, key.info.purpose))
 
     def of(self, purpose: str, epoch: int) -> list[Key]:
         """All certified keys of a purpose and epoch; more than one only while none is verified."""
         return [k for k in self._keys.values() if (k.info.purpose, k.info.epoch) == (purpose, epoch)]
 
     def serving(self, purpose: str) -> Key | None:
-        """The newest verified or active key of a purpose."""
-        keys = [k for k in self._keys.values() if k.info.purpose == purpose and k.info.state in SERVING]
-        return max(keys, key=lambda k: k.info.epoch, default=None)
+        """The newest verified or active key of a purpose; while there is none, the one that retires."""
+        keys = [k for k in self._keys.values() if k.info.purpose == purpose and k.info.state in SIGNING]
+        return max(keys, key=lambda k: (k.info.state in SERVING, k.info.epoch), default=None)
 
     def infos(self) -> dict[str, KeyInfo]:
         """Per purpose the serving key, or the newest one on its way."""
         found: dict[str, KeyInfo] = {}
-        for key in sorted(self._keys.values(), key=lambda k: (k.info.state in SERVING, k.info.epoch)):
-            found[key.info.purpose] = key.info
+        held = [k.info for k in self._keys.values()] + [k.info for k in self._lost.values()]
+        for info in sorted([*self._over.values(), *held], key=lambda i: (i.state in SERVING, i.epoch)):
+            found[info.purpose] = info
         return found
+
+    def every_info(self) -> list[KeyInfo]:
+        """What may be told of all keys, those that are over and lost ones too."""
+        held = [k.info for k in self._keys.values()] + [k.info for k in self._lost.values()]
+        return sorted([*held, *self._over.values()], key=lambda info: (info.purpose, info.epoch))
 
     async def accept(self, committee: Committee, recovery: RecoveryData, now: float) -> Key:
         """Take up a certified key: check all signatures, restore the share from the transcript once, store both.
@@ -108,6 +187,10 @@ class Keyring:
         known = self._keys.get(roster.sid)
         if known is not None:
             return known
+        if roster.sid in self._lost:
+            raise KeyFault(f"our share is lost: run `holdfast tss repair --purpose {roster.purpose}`")
+        if roster.sid in self._over:
+            raise KeyFault(f"this key is {self._over[roster.sid].state} here and is not taken up again")
         if recovery.transcript.committee.hash != committee.hash:
             raise KeyFault("this key was made by another committee file: compare its words with the others")
         share = restore(self._engine, self._sealer, self._identity, recovery)
@@ -137,6 +220,45 @@ class Keyring:
         self._log.info("key state", purpose=key.info.purpose, epoch=key.info.epoch, state=state)
         return moved
 
+    def hold(self, pending: Key) -> None:
+        """Keep a refreshed share beside the serving one until it is proved; its row is stored already."""
+        self._pending[pending.info.public.share_set] = pending
+
+    def take_up(self, key: Key) -> None:
+        """Serve with these shares from now on; the store says so already. What they replace is wiped."""
+        old = self._keys.get(key.sid)
+        self._lost.pop(key.sid, None)
+        self._pending.pop(key.info.public.share_set, None)
+        self._keys[key.sid] = key
+        self._write_share(key.info.purpose, key.info.epoch, key.share)
+        if old is not None and old.share is not key.share:
+            self._leave(old.share)
+        attempt = key.links[-1].roster.plan.attempt if key.links else 0
+        for other in self.pending(key.sid):
+            plan = other.links[-1].roster.plan
+            sibling = len(other.links) == len(key.links)
+            if len(other.links) < len(key.links) or (sibling and plan.attempt <= attempt):
+                self._pending.pop(other.info.public.share_set).share.close()
+        self._log.info("shares taken up", purpose=key.info.purpose, generation=len(key.links))
+
+    def repaired(self, key: Key) -> None:
+        """The same share with one more repair in its recovery data."""
+        self._keys[key.sid] = key
+
+    async def end(self, sid: bytes, state: str) -> None:
+        """Move a key to retired or removed: its row stays, its shares are wiped, here and in the vault."""
+        assert state in OVER, "a key ends retired or removed"
+        await self._store.set_key_state(sid, state)
+        key = self._keys.pop(sid)
+        for other in [key, *self.pending(sid)]:
+            self._pending.pop(other.info.public.share_set, None)
+            other.share.close()
+        self._over[sid] = replace(key.info, state=state)
+        path = self._vault.path(key.info.purpose, key.info.epoch)
+        path.unlink(missing_ok=True)
+        sync_folder(path.parent)
+        self._log.info("key ended", purpose=key.info.purpose, epoch=key.info.epoch, state=state)
+
     async def activate(self, purposes: list[str]) -> None:
         """Verified → active for the newest key of each purpose; KeyFault when one has none."""
         keys = {purpose: self.serving(purpose) for purpose in purposes}
@@ -147,10 +269,20 @@ class Keyring:
             if key is not None and key.info.state == "verified":
                 await self.set_state(key.sid, "active")
 
+    def _leave(self, share: KeyShare) -> None:
+        def wipe_now() -> None:
+            self._leaving.pop(share, None)
+            share.close()
+
+        self._leaving[share] = asyncio.get_running_loop().call_later(_GRACE_SECONDS, wipe_now)
+
     def _save_share(self, purpose: str, epoch: int, share: KeyShare) -> None:
         # A share that serves is never replaced by one that does not yet.
         if any(key.info.state in SERVING for key in self.of(purpose, epoch)):
             return
+        self._write_share(purpose, epoch, share)
+
+    def _write_share(self, purpose: str, epoch: int, share: KeyShare) -> None:
         secret = share.export_secret()
         try:
             self._vault.save(purpose, epoch, secret)
@@ -173,9 +305,42 @@ class Keyring:
             if secret is not None:
                 wipe(secret)
 
-    def _restored(self, recovery: RecoveryData) -> KeyShare:
-        share = restore(self._engine, self._sealer, self._identity, recovery)
-        roster = recovery.transcript.roster
+    def _restored(self, chain: Chain, public: GroupPublic) -> KeyShare:
+        share = chain.restore(self._engine, self._sealer, self._identity)
+        if share.public != public:
+            raise RestoreFault("the recovery data ends before the refresh that counts: repair the share")
+        roster = chain.base.transcript.roster
         self._log.info("share restored from recovery data", purpose=roster.purpose, epoch=roster.epoch)
         self._save_share(roster.purpose, roster.epoch, share)
         return share
+
+    async def _stored_chain(self, row: KeyRow) -> Chain:
+        """The key's recovery data with the refreshes that count, followed from one share set to the next."""
+        base = RecoveryData.decode(row.recovery)
+        chain, rows = Chain(base), await self._rotations.of_key(row.sid, "proved")
+        if not rows:
+            return chain
+        chain = replace(chain, repairs=tuple(Link.decode(r.body) for r in rows if r.work == "repair"))
+        here = self._engine.dkg_public(base.transcript.r1s.packages, base.transcript.committee.threshold)
+        while (following := _following(rows, here.share_set)) is not None:
+            chain = chain.with_link(Link.decode(following.body))
+            here = GroupPublic.decode(following.public)
+        return chain
+
+    async def _load_pending(self, key: Key) -> None:
+        for row in await self._rotations.of_key(key.sid, "acked"):
+            link = Link.decode(row.body)
+            if row.base != key.info.public.share_set or self._identity.index not in link.roster.plan.members:
+                continue
+            chain = key.chain.with_link(link)
+            share = chain.restore(self._engine, self._sealer, self._identity)
+            self.hold(
+                replace(key, info=replace(key.info, public=share.public), share=share, links=chain.links)
+            )
+
+
+def _following(rows: list[RotationRow], base: bytes) -> RotationRow | None:
+    """The proved refresh of a share set that counts."""
+    found = {row.sid: row for row in rows if row.work == "refresh" and row.base == base}
+    chosen = counts(Proven(row.attempt, row.sid) for row in found.values())
+    return None if chosen is None else found[chosen.sid]

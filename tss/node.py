@@ -36,6 +36,7 @@ from tss.frost.errors import FrostError
 from tss.handover import Handover, UnknownRequest
 from tss.identity import HostIdentity
 from tss.key_proof import HELD, HeldKey, KeyProof, KeyTopics, held_request
+from tss.key_work import KeyWork
 from tss.keyring import KeyFault, KeyInfo, Keyring
 from tss.nonce_store import BootCounts, NonceBook
 from tss.peers import PeerError, Peers
@@ -102,6 +103,8 @@ class TssNode:
             self._dkg_member.views,
             self._book,
         )
+        parts = (engine, sealer, identity, self.committee, peers, keyring, store, clock)
+        self.key_work = KeyWork(*parts, self._runner.prove)
         for part in (
             self._member,
             self._handover,
@@ -109,6 +112,7 @@ class TssNode:
             self._dkg_member,
             self._book,
             self.rehearsals,
+            self.key_work,
         ):
             part.register(peers)
         self._catching_up: asyncio.Task[None] | None = None
@@ -145,6 +149,7 @@ class TssNode:
             )
             await node._nonces.load()
             await node._dkg_member.load()
+            await node.key_work.member.load()
         except BaseException:
             if store is not None:
                 await store.close()
@@ -155,6 +160,7 @@ class TssNode:
     async def start(self) -> None:
         """Begin to ask the others for what this node missed while it was away."""
         self._book.start()
+        self.key_work.start()
         self._catching_up = asyncio.create_task(self._catch_up())
 
     async def close(self) -> None:
@@ -163,6 +169,7 @@ class TssNode:
             self._catching_up.cancel()
             with suppress(asyncio.CancelledError):
                 await self._catching_up
+        await self.key_work.close()
         await self._book.close()
         await self._runner.close()
         await self._nonces.save()
@@ -261,7 +268,8 @@ class TssNode:
         epoch = self.committee.epoch
         begun = {row.purpose for row in await self._store.signed_attempts(epoch)}
         begun |= {purpose for purpose, info in self.keys().items() if info.epoch == epoch}
-        return {purpose for purpose in begun if self.public(purpose) is None}
+        missing = {purpose for purpose in begun if self.public(purpose) is None}
+        return {purpose for purpose in missing if not self._keyring.settled(purpose, epoch)}
 
     async def _learn(self, purpose: str) -> None:
         answers = await self.peers.gather(HELD, held_request(purpose, self.committee.epoch), timeout=5)

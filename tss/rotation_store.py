@@ -75,6 +75,11 @@ class RotationStore:
         rows = await self._store.rows(sa.select(sa.func.max(t.c.attempt)).where(t.c.base == base))
         return int(rows[0][0] or 0)
 
+    async def key_states(self) -> list[tuple[bytes, str]]:
+        """The stored state of every key, by its DKG session."""
+        t = tables.keys
+        return [(row[0], row[1]) for row in await self._store.rows(sa.select(t.c.sid, t.c.state))]
+
     async def consent(self, base: bytes, members: Iterable[int]) -> None:
         """Remember that the operator agreed to remove these members from a share set."""
         text = ",".join(str(member) for member in sorted(members))

@@ -228,9 +228,9 @@ class SigningMember:
         return signer.answer(self._identity, request, shares, following)
 
     def _issue(self, key: Key, one: _Signer, owner: int, count: int, era: bytes) -> Commitments:
-        fresh = self._engine.commit(key.share, count) if count else []
+        fresh = [] if key.share.closed else self._engine.commit(key.share, count) if count else []
         one.state, message, dropped = signer.issue(self._identity, one.context, one.state, owner, fresh, era)
-        if dropped:
+        if dropped and not key.share.closed:
             self._engine.drop_nonces(key.share, dropped)
         if fresh or dropped:
             self.nonces.add(one.context.key, made=len(fresh), voided=len(dropped))

@@ -156,9 +156,9 @@ class SigningRunner:
             raise SigningFailed("closing", "this node is stopping", retryable=True)
         return task.result()
 
-    async def prove(self, key: Key) -> KeyProof:
-        """The n-of-n test signature that ends a DKG; every member must be up."""
-        payload = verify_payload(key.info.purpose, key.sid)
+    async def prove(self, key: Key, payload: bytes = b"") -> KeyProof:
+        """The test signature of all who hold a share, which ends a DKG or refresh; every member must be up."""
+        payload = payload or verify_payload(key.info.purpose, key.sid)
         approved = Approved(((message_for_test(payload), INTERNAL),))
         task = self._task(key, TEST, payload, approved, len(key.info.public.verifying_shares))
         try:

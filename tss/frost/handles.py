@@ -24,6 +24,11 @@ class Held:
         """Wipe it now; a second time is no error, later use is EngineState."""
         self._close()
 
+    @property
+    def closed(self) -> bool:
+        """Whether it was wiped: a share is, some seconds after a refresh replaced it."""
+        return not self._close.alive
+
     def __enter__(self) -> Self:
         return self
 

@@ -1,0 +1,430 @@
+"""Refresh, removal and repair in committees of real nodes over real TLS, in one process."""
+
+import asyncio
+import shutil
+from dataclasses import replace
+
+import pytest
+
+from tests.tss.shells import committee_of, noticed, sign_test, until, valid
+from tss.frost.hashing import tagged_hash
+from tss.node import DkgFailed, SigningFailed
+from tss.peers import Refuse
+from tss.rotation import boxes, refresh
+
+
+def secret_of(seat, purpose="anchor"):
+    return bytes(seat.node._keyring.serving(purpose).share.export_secret())
+
+
+def group_of(seat, purpose="anchor"):
+    return seat.node.public(purpose)
+
+
+def all_on(seats, share_set):
+    return lambda: all(
+        seat.node._keyring.serving("anchor").info.public.share_set == share_set for seat in seats
+    )
+
+
+async def with_key(seats, purpose="anchor"):
+    await seats[0].node.dkg(purpose)
+    await until(lambda: all(seat.node.public(purpose) for seat in seats))
+    return seats[0].node.public(purpose)
+
+
+async def refreshed(seat, seats, **options):
+    done = await seat.node.key_work.refresh("anchor", **options)
+    await until(all_on(seats, done.share_set))
+    return done
+
+
+async def test_a_refresh_changes_every_share_and_nothing_that_anybody_sees(tmp_path):
+    async with committee_of(tmp_path, 3, 2) as seats:
+        alice, bob, carol = seats
+        before = await with_key(seats)
+        await sign_test(alice.node, b"before")
+        old = {seat.folder.name: secret_of(seat) for seat in seats}
+        files = {seat.folder.name: (seat.folder / "keys" / "anchor-1.share").read_bytes() for seat in seats}
+        done = await refreshed(bob, seats)
+        assert (done.generation, done.members, done.removed) == (1, (1, 2, 3), ())
+        for seat in seats:
+            assert secret_of(seat) != old[seat.folder.name]
+            assert (seat.folder / "keys" / "anchor-1.share").read_bytes() != files[seat.folder.name]
+            assert group_of(seat).group_key == before.group_key
+        for seat in seats:
+            await sign_test(seat.node, b"after, led by " + seat.folder.name.encode())
+        await carol.down()
+        await sign_test(alice.node, b"two of the new shares")
+        await carol.up()
+        await noticed(alice, carol)
+        await sign_test(carol.node, b"and a restart keeps them")
+        assert (await refreshed(alice, seats)).generation == 2
+        message = tagged_hash("tests/message", b"pay")
+        signature = (await alice.node.sign("anchor", b"pay"))[0]
+        assert valid(before.x_only, message, signature)
+
+
+async def test_requests_go_on_while_shares_are_refreshed(tmp_path):
+    async with committee_of(tmp_path, 3, 2) as seats:
+        await with_key(seats)
+        stop, signed, lost = asyncio.Event(), [], []
+
+        async def busy(seat):
+            number = 0
+            while not stop.is_set():
+                number += 1
+                try:
+                    signed.append(await sign_test(seat.node, b"%d" % number))
+                except SigningFailed as failed:
+                    lost.append(failed)
+
+        work = [asyncio.create_task(busy(seat)) for seat in seats]
+        for seat in seats:
+            await refreshed(seat, seats)
+        await until(lambda: len(signed) > 10)
+        stop.set()
+        await asyncio.gather(*work)
+        assert all(failed.retryable for failed in lost), [failed.reason for failed in lost]
+        for seat in seats:
+            assert await seat.node.evidence() == [], "nobody is accused for a share of the time before"
+
+
+async def test_a_lost_share_file_is_restored_from_the_chain(tmp_path):
+    async with committee_of(tmp_path, 3, 3) as seats:
+        alice, bob, _ = seats
+        await with_key(seats)
+        await refreshed(alice, seats)
+        await refreshed(alice, seats)
+        share = secret_of(bob)
+        await bob.down()
+        (bob.folder / "keys" / "anchor-1.share").unlink()
+        await bob.up()
+        assert secret_of(bob) == share
+        await noticed(alice, bob)
+        await sign_test(alice.node, b"restored")
+
+
+async def test_a_node_with_an_older_database_learns_the_refreshes_it_forgot(tmp_path):
+    async with committee_of(tmp_path, 3, 3) as seats:
+        alice, bob, _ = seats
+        await with_key(seats)
+        await bob.down()
+        shutil.copy(bob.folder / "signer.db", tmp_path / "old.db")
+        await bob.up()
+        await noticed(alice, bob)
+        await noticed(seats[2], bob)
+        done = await refreshed(alice, seats)
+        await bob.down()
+        for rest in ("signer.db-wal", "signer.db-shm"):
+            (bob.folder / rest).unlink(missing_ok=True)
+        shutil.copy(tmp_path / "old.db", bob.folder / "signer.db")
+        await bob.up()
+        await until(all_on(seats, done.share_set), timeout=20)
+        await noticed(alice, bob)
+        await sign_test(bob.node, b"with the new share")
+
+
+async def test_removal_needs_every_other_operators_consent_and_ends_the_removed_ones_share(tmp_path):
+    async with committee_of(tmp_path, 4, 2) as seats:
+        alice, bob, carol, dave = seats
+        await with_key(seats)
+        with pytest.raises(DkgFailed, match=r"bob and carol refused: .*not agreed to remove dave") as failed:
+            await alice.node.key_work.refresh("anchor", ["dave"])
+        assert failed.value.code == "consent"
+        await sign_test(dave.node, b"nothing happened")
+        for seat in (bob, carol):
+            await seat.node.key_work.consent("anchor", ["dave"])
+        done = await alice.node.key_work.refresh("anchor", ["dave"])
+        assert done.removed == (4,)
+        await until(all_on((alice, bob, carol), done.share_set))
+        await until(lambda: dave.node.keys()["anchor"].state == "removed", timeout=20)
+        assert not (dave.folder / "keys" / "anchor-1.share").exists()
+        with pytest.raises(SigningFailed, match="the anchor key is only removed"):
+            await sign_test(dave.node, b"gone")
+        for seat in (alice, bob, carol):
+            await sign_test(seat.node, b"three go on")
+        await dave.down()
+        await dave.up()
+        assert dave.node.public("anchor") is None
+        assert (await alice.node.key_work.refresh("anchor")).members == (1, 2, 3)
+
+
+async def test_impossible_removals_are_refused_with_the_reason(tmp_path):
+    async with committee_of(tmp_path, 3, 2) as (alice, bob, _carol):
+        work = alice.node.key_work
+        with pytest.raises(DkgFailed, match="run `holdfast tss dkg --purpose anchor` first"):
+            await work.refresh("anchor")
+        await alice.node.dkg("anchor")
+        for without, why in (
+            (["zoe"], "zoe is no member"),
+            (["alice"], "cannot remove itself"),
+            (["bob", "carol"], "make a new key instead"),
+        ):
+            with pytest.raises(DkgFailed, match=why):
+                await work.refresh("anchor", without)
+        with pytest.raises(DkgFailed, match="names the members to remove"):
+            await work.consent("anchor", [])
+        await bob.down()
+        with pytest.raises(DkgFailed, match=r"bob is down.*leave out who will not") as failed:
+            await work.refresh("anchor")
+        assert failed.value.culprits == (2,)
+
+
+async def test_a_share_that_neither_vault_nor_transcript_give_is_repaired_by_t_others(tmp_path, monkeypatch):
+    async with committee_of(tmp_path, 4, 2) as seats:
+        alice, bob, carol, dave = seats
+        await with_key(seats)
+        await refreshed(alice, seats)
+        share = secret_of(bob)
+        await bob.down()
+        (bob.folder / "keys" / "anchor-1.share").unlink()
+        from tss.dkg.faults import RestoreFault
+        from tss.rotation import chain
+
+        def lost(*_arguments):
+            raise RestoreFault("the sealed shares are damaged")
+
+        with monkeypatch.context() as damaged:
+            damaged.setattr(chain.participant, "restore", lost)
+            await bob.up()
+            assert bob.node.keys()["anchor"].state == "lost"
+            assert bob.node.public("anchor") is None
+            await noticed(alice, bob)
+            await noticed(carol, bob)
+            await noticed(dave, bob)
+            await sign_test(alice.node, b"the others do not wait")
+            with pytest.raises(DkgFailed, match="exactly 2 other members"):
+                await bob.node.key_work.repair("anchor", ["carol"])
+            done = await bob.node.key_work.repair("anchor", ["carol", "dave"])
+            assert (done.work, done.generation, done.members) == ("repair", 1, (2, 3, 4))
+            assert secret_of(bob) == share
+            await sign_test(bob.node, b"repaired")
+            await bob.down()
+            (bob.folder / "keys" / "anchor-1.share").unlink()
+            await bob.up()
+            assert secret_of(bob) == share, "the repair is recovery data too"
+        await noticed(alice, bob)
+        assert (await bob.node.key_work.repair("anchor")).work == "repair", (
+            "a share that is there comes out equal"
+        )
+        assert secret_of(bob) == share
+        await sign_test(bob.node, b"still")
+
+
+async def test_only_the_member_itself_gets_its_share_repaired(tmp_path):
+    async with committee_of(tmp_path, 3, 2) as seats:
+        alice, bob, carol = seats
+        await with_key(seats)
+        relay = alice.node.key_work.relay
+        from tss.rotation.plan import Work
+
+        key = alice.node._keyring.serving("anchor")
+        plan = await relay._plan(key, Work.REPAIR, (1, 2, 3), receiver=3)
+        with pytest.raises(DkgFailed, match="only carol itself may ask"):
+            await relay._certified(plan, key.info.public)
+        assert bob.node.public("anchor") == carol.node.public("anchor")
+
+
+async def test_a_member_that_deals_a_bad_refresh_share_is_named_and_the_old_shares_serve(tmp_path):
+    async with committee_of(tmp_path, 3, 2) as seats:
+        alice, bob, carol = seats
+        before = await with_key(seats)
+        honest = bob.node.key_work.member._sealer
+
+        class Lying:
+            derive, open = honest.derive, honest.open
+            sealed = 0
+
+            def seal(self, public, info, plaintext, /):
+                Lying.sealed += 1
+                return honest.seal(public, info, plaintext if Lying.sealed != 3 else b"\x01" * 32)
+
+        bob.node.key_work.member._sealer = Lying()
+        with pytest.raises(
+            DkgFailed, match="bob sealed to carol a refresh share that does not fit"
+        ) as failed:
+            await alice.node.key_work.refresh("anchor")
+        assert failed.value.culprits == (2,)
+        bob.node.key_work.member._sealer = honest
+        assert group_of(carol) == before
+        await sign_test(carol.node, b"undisturbed")
+        assert (await refreshed(carol, seats)).generation == 1
+
+
+async def test_a_helper_that_sends_a_bad_sigma_is_named(tmp_path, monkeypatch):
+    async with committee_of(tmp_path, 3, 2) as seats:
+        await with_key(seats)
+        carol = seats[2]
+        honest = carol.node.key_work.member._sealer
+
+        class Lying:
+            derive, open = honest.derive, honest.open
+
+            def seal(self, public, info, plaintext, /):
+                second = info[24 + 32] == boxes.SECOND
+                return honest.seal(public, info, b"\x01" * 32 if second else plaintext)
+
+        carol.node.key_work.member._sealer = Lying()
+        with pytest.raises(DkgFailed, match="carol sealed to alice a sigma that does not fit") as failed:
+            await seats[0].node.key_work.repair("anchor", ["bob", "carol"])
+        assert failed.value.culprits == (3,)
+        await sign_test(seats[0].node, b"undisturbed")
+
+
+ROUNDS = ["offer", "r1", "deal", "assent", "accept"]
+
+
+@pytest.mark.parametrize("lost", ROUNDS)
+async def test_a_refresh_that_stops_anywhere_leaves_the_old_shares_and_can_be_run_again(tmp_path, lost):
+    async with committee_of(tmp_path, 3, 2) as seats:
+        alice, bob, carol = seats
+        before = await with_key(seats)
+        real = carol.peers._handlers[f"tss.rotation.{lost}"]
+
+        async def silent(_member, _body):
+            raise Refuse("gone", "the machine went away")
+
+        carol.peers._handlers[f"tss.rotation.{lost}"] = silent
+        with pytest.raises(DkgFailed, match="carol refused"):
+            await alice.node.key_work.refresh("anchor")
+        assert group_of(alice) == before
+        await sign_test(alice.node, b"undisturbed")
+        await carol.down()
+        await carol.up()
+        await noticed(bob, carol)
+        await noticed(alice, carol)
+        assert carol.peers._handlers[f"tss.rotation.{lost}"] is not real
+        await sign_test(carol.node, b"undisturbed after a restart")
+        done = await refreshed(bob, seats)
+        assert done.generation == 1
+        await sign_test(carol.node, b"new")
+
+
+async def test_a_lost_proof_is_asked_for_and_the_last_one_comes_along(tmp_path):
+    async with committee_of(tmp_path, 3, 2) as seats:
+        alice, bob, carol = seats
+        await with_key(seats)
+
+        async def unheard(_member, _body):
+            raise ConnectionError
+
+        carol.peers._handlers["tss.rotation.proof"] = unheard
+        done = await alice.node.key_work.refresh("anchor")
+        await sign_test(alice.node, b"whoever is behind serves the new shares already")
+        await until(all_on(seats, done.share_set), timeout=20)
+        await sign_test(carol.node, b"caught up")
+        assert group_of(bob) == group_of(carol)
+
+
+@pytest.mark.parametrize("method", ["save", "adopt"])
+@pytest.mark.parametrize("number", range(1, 4))
+async def test_a_store_that_fails_at_any_write_disturbs_nothing(tmp_path, method, number):
+    """The disk is full at the n-th durable write of one member; after a restart a refresh comes through."""
+    async with committee_of(tmp_path, 3, 2) as seats:
+        alice, _bob, carol = seats
+        await with_key(seats)
+        store = carol.node.key_work.member._store
+        real, calls = getattr(store, method), []
+
+        async def failing(*arguments):
+            calls.append(arguments)
+            if len(calls) == number:
+                raise OSError("disk full")
+            return await real(*arguments)
+
+        setattr(
+            type(store), method, lambda self, *a: failing(*a) if self is store else real.__func__(self, *a)
+        )
+        try:
+            [result] = await asyncio.gather(alice.node.key_work.refresh("anchor"), return_exceptions=True)
+            assert not isinstance(result, DkgFailed) or "carol" in result.reason, result
+        finally:
+            setattr(type(store), method, real.__func__)
+        await sign_test(alice.node, b"undisturbed")
+        await carol.down()
+        await carol.up()
+        await noticed(alice, carol)
+        done = await refreshed(alice, seats)
+        for seat in seats:
+            await sign_test(seat.node, b"new " + seat.folder.name.encode())
+        assert done.generation in (1, 2)
+
+
+async def test_two_drivers_at_once_end_on_the_same_shares(tmp_path):
+    async with committee_of(tmp_path, 3, 2) as seats:
+        await with_key(seats)
+        results = await asyncio.gather(
+            *(seat.node.key_work.refresh("anchor") for seat in seats), return_exceptions=True
+        )
+        assert all(isinstance(r, DkgFailed) or r.generation for r in results), results
+        await until(lambda: len({group_of(seat) for seat in seats}) == 1, timeout=20)
+        for seat in seats:
+            await sign_test(seat.node, b"one set of shares")
+
+
+async def test_a_late_certificate_of_the_same_members_still_counts_after_a_restart(tmp_path):
+    async with committee_of(tmp_path, 3, 2) as seats:
+        alice, bob, _carol = seats
+        await with_key(seats)
+        relay = alice.node.key_work.relay
+        key = alice.node._keyring.serving("anchor")
+        from tss.rotation.plan import Work
+
+        link = await relay._certified(await relay._plan(key, Work.REFRESH, (1, 2, 3)), key.info.public)
+        for seat in seats:
+            await seat.down()
+        for seat in seats:
+            await seat.up()
+        for seat in seats:
+            await seat.peers.until_heard((1, 2, 3), 10)
+        await bob.node.key_work.keys.accept(link)
+        assert bob.node._keyring.pending(key.sid)
+        await bob.down()
+        await bob.up()
+        assert bob.node._keyring.pending(key.sid), "a certified refresh survives restarts"
+        await noticed(alice, bob)
+        await noticed(_carol, bob)
+        done = await refreshed(bob, seats)
+        assert done.generation == 1
+        assert bob.node._keyring.serving("anchor").links[0].sid == link.sid
+
+
+async def test_garbage_on_every_topic_of_key_work_is_refused(tmp_path):
+    async with committee_of(tmp_path, 3, 2) as seats:
+        group = await with_key(seats)
+        _, bob, carol = seats
+        topics = [topic for topic in bob.peers._handlers if topic.startswith("tss.rotation.")]
+        assert len(topics) == 9
+        for topic in topics:
+            for body in (b"", b"\0" * 40, b"\xff" * 3000, group.encode(), bytes(65)):
+                answers = await carol.peers.gather(topic, body, members=[2])
+                answer = answers[2]
+                assert answer == b"" or answer.code not in ("internal", "down"), (topic, answer.reason)
+        await refreshed(carol, seats)
+
+
+async def test_a_key_goes_from_retiring_to_retired_only_behind_a_later_one(tmp_path):
+    async with committee_of(tmp_path, 2, 2) as seats:
+        alice, _bob = seats
+        await with_key(seats)
+        work = alice.node.key_work
+        with pytest.raises(DkgFailed, match="is verified: from there it can become active, retiring"):
+            await work.move("anchor", 1, "retired")
+        assert (await work.move("anchor", 1, "retiring")).state == "retiring"
+        assert alice.node.public("anchor") is not None, "it signs on until another key serves"
+        await sign_test(alice.node, b"the move")
+        with pytest.raises(DkgFailed, match="no later anchor key serves here"):
+            await work.move("anchor", 1, "retired")
+        key = alice.node._keyring.serving("anchor")
+        later = replace(key, sid=bytes(32), info=replace(key.info, epoch=2, state="active"))
+        alice.node._keyring._keys[later.sid] = later
+        assert (await work.move("anchor", 1, "retired")).state == "retired"
+        assert not (alice.folder / "keys" / "anchor-1.share").exists()
+        with pytest.raises(DkgFailed, match="holds no share"):
+            await work.move("anchor", 1, "active")
+        del alice.node._keyring._keys[later.sid]
+
+
+def test_a_refresh_needs_no_proof_of_knowledge_and_says_so():
+    assert "constant term" in refresh.step1.__doc__

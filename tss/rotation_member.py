@@ -1,0 +1,384 @@
+"""A member's answers while shares are refreshed or repaired: rounds in memory, the outcome in the store.
+
+What a relay sends is checked by the pure steps of `tss/rotation`. A member that is killed before its assent lets
+that attempt fail, and the old shares serve on. After the certificate the link alone is enough, whoever brings it.
+"""
+
+import asyncio
+import secrets
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field, replace
+
+import structlog
+
+from tss.dkg.committee import Committee
+from tss.dkg.faults import DkgFault
+from tss.dkg.ports import Identity, Sealer
+from tss.frost.codec import DecodeError, Reader, Writer
+from tss.frost.engine import Engine
+from tss.frost.errors import FrostError
+from tss.key_proof import KeyProof
+from tss.keyring import Key, KeyFault, Keyring, LostKey
+from tss.peers import Peers, Refuse
+from tss.rotation import refresh, repair, rules
+from tss.rotation.link import Link, acknowledge
+from tss.rotation.messages import Complaint, DealSet, R1Set
+from tss.rotation.plan import Entry, Plan, Roster, Work
+from tss.rotation.refresh import Done
+from tss.rotation_keys import RotationKeys
+from tss.rotation_store import RotationRow, RotationStore
+from tss.store import StoreFault
+
+OFFER = "tss.rotation.offer"
+ROUND1 = "tss.rotation.r1"
+DEAL = "tss.rotation.deal"
+SUM = "tss.rotation.sum"
+ASSENT = "tss.rotation.assent"
+ACCEPT = "tss.rotation.accept"
+PROOF = "tss.rotation.proof"
+FAIL = "tss.rotation.fail"
+LINKS = "tss.rotation.links"
+
+_ATTEMPT_SECONDS = 90.0
+_EARLY_SECONDS = (
+    300  # attempts are numbered by the clock, so that the later one counts; nobody books the future
+)
+_MAX_REASON = 1000
+_PROOF_BYTES = 32 * 1024
+
+
+@dataclass(slots=True)
+class _Attempt:
+    """What is in memory of one attempt; there is at most one per key."""
+
+    plan: Plan
+    entry: Entry
+    relay: int
+    boot_id: bytes
+    begun: float = field(default_factory=time.monotonic)
+    roster: Roster | None = None
+    first: refresh.State1 | repair.State1 | None = None
+    second: refresh.State2 | repair.State2 | None = None
+    third: repair.State3 | None = None
+
+    def close(self) -> None:
+        if self.first is not None:
+            self.first.close()
+
+
+@dataclass(frozen=True, slots=True)
+class HeldLink:
+    """A link as a member hands it on, with its proof when it has one."""
+
+    link: bytes
+    proof: bytes
+
+    def encode(self) -> bytes:
+        """Both with their u32 lengths."""
+        return Writer().var(self.link, Link.LIMIT).var(self.proof, _PROOF_BYTES).done()
+
+    @classmethod
+    def decode(cls, data: bytes) -> "HeldLink":
+        """DecodeError for anything but what `encode` writes; the contents are still to be checked."""
+        reader = Reader(data, Link.LIMIT + _PROOF_BYTES + 64)
+        held = cls(reader.var(Link.LIMIT), reader.var(_PROOF_BYTES))
+        reader.finish()
+        return held
+
+
+class RotationMember:
+    """Registers the topics of key work and answers them."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        sealer: Sealer,
+        identity: Identity,
+        committee: Committee,
+        keyring: Keyring,
+        keys: RotationKeys,
+        store: RotationStore,
+        clock: Callable[[], float],
+    ) -> None:
+        self._engine, self._sealer, self._identity = engine, sealer, identity
+        self._committee, self._keyring, self._keys = committee, keyring, keys
+        self._store, self._clock = store, clock
+        self._attempts: dict[bytes, _Attempt] = {}
+        self._peers: Peers | None = None
+        self._log = structlog.get_logger("tss.rotation")
+
+    def register(self, peers: Peers) -> None:
+        """Answer the topics of key work."""
+        self._peers = peers
+        for topic, answer in (
+            (OFFER, self._offer),
+            (ROUND1, self._round1),
+            (DEAL, self._deal),
+            (SUM, self._sum),
+            (ASSENT, self._assent),
+            (ACCEPT, self._accept),
+            (PROOF, self._proof),
+            (FAIL, self._fail),
+            (LINKS, self._links),
+        ):
+            peers.handle(topic, _named(answer))
+
+    async def load(self) -> None:
+        """Give up what a restart ended; what we assented to may still be certified."""
+        for row in await self._store.open():
+            await self._store.save(replace(row, state="failed", reason="this node was restarted"))
+
+    async def _offer(self, relay: int, body: bytes) -> bytes:
+        plan = Plan.decode(body)
+        key = self._held(plan.key)
+        standing = rules.Standing(
+            key.info.public,
+            await self._store.highest_attempt(plan.base),
+            await self._store.consents(plan.base),
+        )
+        state = key.info.state
+        if isinstance(key, LostKey) and plan.receiver == self._identity.index:
+            state = "verified"  # it was, before it was lost; the helpers know
+        rules.check_plan(self._committee, plan, standing, state, relay)
+        if plan.attempt > self._clock() + _EARLY_SECONDS:
+            raise Refuse("attempt", "the attempt's number lies in the future: set the clocks by NTP")
+        self._make_room(plan.key, relay)
+        entry = refresh.offer(self._identity, self._committee, plan, secrets.token_bytes(32))
+        self._attempts[plan.key] = _Attempt(plan, entry, relay, self._boot_of(relay))
+        return entry.encode()
+
+    def _make_room(self, key: bytes, relay: int) -> None:
+        current = self._attempts.get(key)
+        if current is None:
+            return
+        if current.relay != relay and self._alive(current):
+            name = self._committee.name_of(current.relay)
+            raise Refuse("busy", f"{name} is working on this key just now: wait a minute and try again")
+        self._attempts.pop(key).close()
+
+    def _alive(self, attempt: _Attempt) -> bool:
+        """Whether its relay is still there, in the same boot, and not too slow."""
+        late = time.monotonic() - attempt.begun > _ATTEMPT_SECONDS
+        seen = None if self._peers is None else self._peers.seen.get(attempt.relay)
+        there = seen is None or (seen.down is None and seen.boot_id == attempt.boot_id)
+        return there and not late
+
+    def _boot_of(self, relay: int) -> bytes:
+        seen = None if self._peers is None else self._peers.seen.get(relay)
+        return b"" if seen is None else seen.boot_id
+
+    def _held(self, sid: bytes) -> Key | LostKey:
+        key: Key | LostKey | None = self._keyring.get(sid) or self._keyring.find_lost(sid)
+        if key is None:
+            raise Refuse("unknown-key", "we hold no such key: run the key's `holdfast tss dkg` again")
+        return key
+
+    async def _round1(self, relay: int, body: bytes) -> bytes:
+        roster = Roster.decode(body)
+        attempt = self._attempts.get(roster.plan.key)
+        # One entry starts one session, whatever becomes of it.
+        if (
+            attempt is None
+            or attempt.relay != relay
+            or attempt.roster is not None
+            or roster.plan != attempt.plan
+        ):
+            raise Refuse("unknown-offer", "we made no such offer to you, or it was used: start a new attempt")
+        attempt.roster = roster
+        key, salt = self._held(roster.plan.key), secrets.token_bytes(32)
+        common = (self._engine, self._sealer, self._identity, self._committee, roster, attempt.entry)
+        if roster.plan.work is Work.REFRESH:
+            if isinstance(key, LostKey):
+                raise Refuse("lost", "our share is lost: repair it before the key is refreshed")
+            attempt.first, r1 = await asyncio.to_thread(refresh.step1, *common, key.share, salt)
+        else:
+            share = None if isinstance(key, LostKey) else key.share
+            attempt.first, r1 = await asyncio.to_thread(repair.step1, *common, key.info.public, share, salt)
+        await self._note(attempt, "open", "")
+        return r1.encode()
+
+    async def _deal(self, relay: int, body: bytes) -> bytes:
+        attempt, rest = self._find(relay, body)
+        r1s = R1Set.decode(rest)
+        if attempt.first is None or attempt.second is not None:
+            raise Refuse("order", "this round is over: start a new attempt")
+        if isinstance(attempt.first, refresh.State1):
+            steps = (self._engine, self._sealer, attempt.first, r1s)
+            attempt.second, deal = await asyncio.to_thread(refresh.step2, *steps)
+            return deal.encode()
+        second = await asyncio.to_thread(repair.step2, self._engine, self._sealer, attempt.first, r1s)
+        attempt.second = second
+        return b"" if second.deal is None else second.deal.encode()
+
+    async def _sum(self, relay: int, body: bytes) -> bytes:
+        attempt, rest = self._find(relay, body)
+        second = attempt.second
+        if not isinstance(second, repair.State2) or attempt.third is not None:
+            raise Refuse("order", "this round is over, or there is none in a refresh: start a new attempt")
+        if second.deal is None:
+            return b""
+        deals = DealSet.decode(rest)
+        made = await asyncio.to_thread(repair.step3, self._engine, self._sealer, second, deals)
+        if isinstance(made, Complaint):
+            return await self._complained(attempt, made)
+        attempt.third = made
+        return made.sigma.encode()
+
+    async def _assent(self, relay: int, body: bytes) -> bytes:
+        attempt, rest = self._find(relay, body)
+        deals, sigmas = read_deals(rest)
+        second, attempt.second = attempt.second, None  # one assent, whatever becomes of it
+        if second is None:
+            raise Refuse("order", "the deals come first: start a new attempt")
+        made = await asyncio.to_thread(self._last_step, attempt, second, deals, sigmas)
+        if isinstance(made, Complaint):
+            return await self._complained(attempt, made)
+        # Before the assent leaves the transcript is durable: with it and the host key a late certificate counts.
+        await self._note(attempt, "signed", "", made.transcript.encode())
+        if made.key is not None:
+            made.key.close()
+        return made.assent.encode()
+
+    def _last_step(
+        self,
+        attempt: _Attempt,
+        second: refresh.State2 | repair.State2,
+        deals: DealSet,
+        sigmas: DealSet | None,
+    ) -> Done | Complaint:
+        if isinstance(second, refresh.State2):
+            return refresh.step3(self._engine, self._sealer, second, deals)
+        if sigmas is None:
+            raise Refuse("order", "a repair ends with sigmas: start a new attempt")
+        if attempt.third is not None:
+            return repair.assent(self._engine, attempt.third, sigmas)
+        if second.deal is not None:
+            raise Refuse("order", "our sigma comes first: start a new attempt")
+        return repair.receive(self._engine, self._sealer, second, deals, sigmas)
+
+    async def _complained(self, attempt: _Attempt, complaint: Complaint) -> bytes:
+        names = self._committee.names_of(complaint.accused)
+        await self._note(attempt, "failed", f"we complained of {names}")
+        return complaint.encode()
+
+    async def _accept(self, relay: int, body: bytes) -> bytes:
+        link = Link.decode(body)
+        await self._keys.accept(link, relay)
+        done = self._attempts.get(link.roster.plan.key)
+        if done is not None and done.roster is not None and done.roster.sid == link.sid:
+            self._attempts.pop(link.roster.plan.key).close()
+        return (
+            acknowledge(self._identity, link).encode()
+            if self._identity.index in link.roster.plan.members
+            else b""
+        )
+
+    async def _proof(self, _relay: int, body: bytes) -> bytes:
+        await self._keys.adopt(body[:32], KeyProof.decode(body[32:]))
+        return b""
+
+    async def _fail(self, relay: int, body: bytes) -> bytes:
+        key, reason = read_failure(body)
+        attempt = self._attempts.get(key)
+        if attempt is None or attempt.relay != relay:
+            return b""
+        self._attempts.pop(key).close()
+        row = None if attempt.roster is None else await self._store.get(attempt.roster.sid)
+        if row is not None and row.state == "open":  # what we assented to may still be certified
+            await self._note(attempt, "failed", reason)
+        return b""
+
+    async def _links(self, _member: int, body: bytes) -> bytes:
+        """The refresh that follows a share set, the proved one first; nothing when there is none."""
+        key, base = read_links_request(body)
+        rows = [row for row in await self._store.of_key(key, "acked", "proved") if row.work == "refresh"]
+        after = [row for row in rows if row.base == base]
+        chosen = max(after, key=lambda row: (row.state == "proved", row.attempt, row.sid), default=None)
+        return b"" if chosen is None else HeldLink(chosen.body, chosen.proof).encode()
+
+    def _find(self, relay: int, body: bytes) -> tuple[_Attempt, bytes]:
+        for attempt in self._attempts.values():
+            if attempt.roster is not None and attempt.roster.sid == body[:32] and attempt.relay == relay:
+                return attempt, body[32:]
+        raise Refuse("unknown-attempt", "we are in no such attempt of yours: start a new one")
+
+    async def _note(self, attempt: _Attempt, state: str, reason: str, transcript: bytes = b"") -> None:
+        roster = attempt.roster
+        assert roster is not None, "an attempt is noted once it has a roster"
+        plan, work = roster.plan, roster.plan.work.name.lower()
+        body, public = transcript or roster.encode(), b""
+        row = RotationRow(
+            roster.sid,
+            plan.key,
+            work,
+            plan.base,
+            plan.attempt,
+            attempt.relay,
+            state,
+            reason,
+            body,
+            public,
+            b"",
+            self._clock(),
+        )
+        await self._store.save(row)
+        self._log.info("key work", work=work, attempt=plan.attempt, state=state, reason=reason)
+
+
+def deals_body(sid: bytes, deals: DealSet, sigmas: DealSet | None) -> bytes:
+    """What a relay sends for the assent: sid, deals, and sigmas in a repair."""
+    later = b"" if sigmas is None else sigmas.encode()
+    return Writer().raw(sid, 32).var(deals.encode(), DealSet.LIMIT).var(later, DealSet.LIMIT).done()
+
+
+def read_deals(body: bytes) -> tuple[DealSet, DealSet | None]:
+    """Deals and sigmas, without the sid in front; DecodeError for anything else."""
+    reader = Reader(body, 2 * DealSet.LIMIT + 64)
+    deals, sigmas = reader.var(DealSet.LIMIT), reader.var(DealSet.LIMIT)
+    reader.finish()
+    return DealSet.decode(deals), DealSet.decode(sigmas) if sigmas else None
+
+
+def failure(key: bytes, reason: str) -> bytes:
+    """What a relay tells all when it gives up."""
+    return Writer().raw(key, 32).text(reason[: _MAX_REASON // 4], _MAX_REASON).done()
+
+
+def read_failure(body: bytes) -> tuple[bytes, str]:
+    """The key's session and the reason; DecodeError for anything else."""
+    reader = Reader(body, _MAX_REASON + 64)
+    key, reason = reader.raw(32), reader.text(_MAX_REASON)
+    reader.finish()
+    return key, reason
+
+
+def links_request(key: bytes, share_set: bytes) -> bytes:
+    """What asks a member for the refresh that follows a share set."""
+    return Writer().raw(key, 32).raw(share_set, 33).done()
+
+
+def read_links_request(body: bytes) -> tuple[bytes, bytes]:
+    """The key's session and a share set; DecodeError for anything else."""
+    reader = Reader(body, 65)
+    key, share_set = reader.raw(32), reader.raw(33)
+    reader.finish()
+    return key, share_set
+
+
+def _named(answer: Callable[[int, bytes], Awaitable[bytes]]) -> Callable[[int, bytes], Awaitable[bytes]]:
+    """Turn what the pure steps raise into refusals that name the fault."""
+
+    async def guarded(member: int, body: bytes) -> bytes:
+        try:
+            return await answer(member, body)
+        except DecodeError as error:
+            raise Refuse("malformed", str(error)) from error
+        except DkgFault as fault:
+            raise Refuse(fault.code, fault.reason) from fault
+        except (KeyFault, StoreFault) as fault:
+            raise Refuse("key", str(fault)) from fault
+        except FrostError as error:
+            raise Refuse("engine", str(error)) from error
+
+    return guarded

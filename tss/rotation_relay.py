@@ -1,0 +1,308 @@
+"""Drives refreshes and repairs from any member, trusted with nothing, and learns of those it missed.
+
+`refresh` is safe to repeat: it finishes a certified refresh of the same members before it begins another. What
+fails leaves the serving shares as they are.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+
+import structlog
+
+from tss import rotation_member as topics
+from tss.dkg.committee import Committee
+from tss.dkg.faults import DkgFault
+from tss.dkg.ports import Sealer
+from tss.dkg_relay import DkgFailed
+from tss.frost.engine import Engine, GroupPublic
+from tss.frost.errors import FrostError
+from tss.key_proof import KeyProof
+from tss.keyring import SIGNING, Key, KeyFault, Keyring, LostKey
+from tss.peers import PeerError, PeerRefused, Peers
+from tss.rotation import relay, rules
+from tss.rotation.judge import judge
+from tss.rotation.link import Link, Transcript
+from tss.rotation.messages import FIRST, SECOND, Complaint, DealSet, R1Set
+from tss.rotation.plan import Plan, Roster, Work
+from tss.rotation_keys import RotationKeys, proof_payload
+from tss.rotation_store import RotationStore
+from tss.signing_runner import SigningFailed
+
+_ROUND_SECONDS = 30.0
+
+Prove = Callable[[Key, bytes], Awaitable[KeyProof]]
+
+
+@dataclass(frozen=True, slots=True)
+class KeyWorkInfo:
+    """What a refresh or repair came to: member numbers, and how many refreshes the key has seen."""
+
+    work: str
+    purpose: str
+    epoch: int
+    generation: int
+    members: tuple[int, ...]
+    removed: tuple[int, ...]
+    share_set: bytes
+
+
+class RotationRelay:
+    """One member's driving of key work, one piece at a time."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        sealer: Sealer,
+        committee: Committee,
+        peers: Peers,
+        keyring: Keyring,
+        keys: RotationKeys,
+        store: RotationStore,
+        clock: Callable[[], float],
+        prove: Prove,
+    ) -> None:
+        self._engine, self._sealer, self._committee, self._peers = engine, sealer, committee, peers
+        self._keyring, self._keys, self._store, self._clock = keyring, keys, store, clock
+        self._prove = prove
+        self._one_at_a_time = asyncio.Lock()
+        self._log = structlog.get_logger("tss.rotation")
+
+    async def refresh(self, purpose: str, without: Iterable[int] = ()) -> KeyWorkInfo:
+        """Make all shares of a serving key new, leaving some members out; DkgFailed says who and why not."""
+        async with self._one_at_a_time:
+            await self.catch_up(purpose)
+            key = self._serving(purpose)
+            members, removed = self._split(key, frozenset(without))
+            pending = [
+                held
+                for held in self._keyring.pending(key.sid)
+                if held.links[-1].roster.plan.members == members
+            ]
+            if pending:
+                link = pending[-1].links[-1]
+            else:
+                if removed:
+                    await self._store.consent(key.info.public.share_set, removed)
+                link = await self._certified(await self._plan(key, Work.REFRESH, members), key.info.public)
+            await self._finish_refresh(key.info.purpose, link)
+            made = self._serving(purpose)
+            return self._info("refresh", made, members, removed)
+
+    async def consent(self, purpose: str, without: Iterable[int]) -> KeyWorkInfo:
+        """Agree that these members are removed from the present shares, whichever member drives it."""
+        key = self._serving(purpose)
+        members, removed = self._split(key, frozenset(without))
+        if not removed:
+            raise DkgFailed(
+                "removal", "consent names the members to remove: add --without NAME", retryable=False
+            )
+        await self._store.consent(key.info.public.share_set, removed)
+        return self._info("consent", key, members, removed)
+
+    async def repair(self, purpose: str, helpers: Iterable[int] = ()) -> KeyWorkInfo:
+        """Make our own share again with t helpers; DkgFailed says who and why not."""
+        async with self._one_at_a_time:
+            await self.catch_up(purpose)
+            key: Key | LostKey = self._keyring.lost(purpose) or self._serving(purpose)
+            public, me = key.info.public, self._peers.index
+            wanted = tuple(helpers)
+            up = wanted or sorted(self._peers.seen, key=lambda m: self._peers.seen[m].down is not None)
+            chosen = rules.choose_helpers(public.verifying_shares, me, public.threshold, up)
+            if len(chosen) < public.threshold or (wanted and set(wanted) != set(chosen)):
+                raise DkgFailed(
+                    "helpers",
+                    f"a repair needs exactly {public.threshold} other members who hold a share: name those",
+                    retryable=False,
+                )
+            members = tuple(sorted((*chosen, me)))
+            link = await self._certified(await self._plan(key, Work.REPAIR, members, me), public)
+            await self._ask(topics.ACCEPT, link.encode(), members)
+            return self._info("repair", self._serving(purpose), members, ())
+
+    async def catch_up(self, purpose: str | None = None) -> None:
+        """Ask the others for refreshes that follow our shares, and take them up; the proved ones count."""
+        for key in self._keyring.all():
+            if purpose in (None, key.info.purpose) and key.info.state in SIGNING | {"acked"}:
+                with suppress(KeyFault):
+                    while await self._learn(key.sid):
+                        pass
+
+    def unfinished(self) -> bool:
+        """Whether a certified refresh waits for its proof here."""
+        return any(self._keyring.pending(key.sid) for key in self._keyring.all())
+
+    async def _learn(self, sid: bytes) -> bool:
+        """Take in one refresh that others hold; True when our shares moved on."""
+        key = self._keyring.get(sid)
+        if key is None:
+            return False
+        before = key.info.public.share_set
+        answers = await self._peers.gather(topics.LINKS, topics.links_request(sid, before), timeout=5)
+        for member, answer in answers.items():
+            if isinstance(answer, PeerError) or not answer:
+                continue
+            try:
+                held = topics.HeldLink.decode(answer)
+                link = Link.decode(held.link)
+                await self._keys.accept(link)
+                if held.proof:
+                    await self._keys.adopt(link.sid, KeyProof.decode(held.proof))
+            except (ValueError, DkgFault, FrostError, KeyFault) as error:
+                self._log.info(
+                    "a peer's refresh was not taken", member=self._peers.name(member), why=str(error)
+                )
+        now = self._keyring.get(sid)
+        return now is not None and now.info.public.share_set != before
+
+    def _serving(self, purpose: str) -> Key:
+        key = self._keyring.serving(purpose)
+        if key is None:
+            reason = (
+                f"there is no serving {purpose} key here: run `holdfast tss dkg --purpose {purpose}` first"
+            )
+            raise DkgFailed("no-key", reason, retryable=False)
+        return key
+
+    def _split(self, key: Key, without: frozenset[int]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        holders = tuple(key.info.public.verifying_shares)
+        strangers = without - set(holders)
+        if strangers:
+            names = self._committee.names_of(set(strangers))
+            raise DkgFailed(
+                "removal", f"{names} holds no share of this key", tuple(strangers), retryable=False
+            )
+        if self._peers.index in without:
+            raise DkgFailed(
+                "removal", "a member cannot remove itself: let another one drive", retryable=False
+            )
+        members = tuple(member for member in holders if member not in without)
+        threshold = key.info.public.threshold
+        if len(members) < threshold:
+            reason = f"{len(members)} members would be left of a key that needs {threshold}: make a new key instead"
+            raise DkgFailed("removal", reason, retryable=False)
+        return members, tuple(sorted(without))
+
+    async def _plan(
+        self, key: Key | LostKey, work: Work, members: tuple[int, ...], receiver: int = 0
+    ) -> Plan:
+        base = key.info.public.share_set
+        attempt = max(int(self._clock()), 1 + await self._store.highest_attempt(base))
+        return Plan(work, self._committee.hash, key.sid, base, attempt, members, receiver)
+
+    async def _certified(self, plan: Plan, before: GroupPublic) -> Link:
+        """One attempt, from plan to link; what fails is told to all."""
+        self._log.info("key work begins", work=plan.work.name.lower(), members=plan.members)
+        try:
+            return await self._rounds(plan, before)
+        except (DkgFault, DkgFailed, FrostError) as fault:
+            body = topics.failure(plan.key, str(fault))
+            await self._peers.gather(topics.FAIL, body, timeout=2, members=plan.members)
+            with suppress(PeerError):
+                await self._peers.call(self._peers.index, topics.FAIL, body)
+            if isinstance(fault, DkgFault):
+                raise DkgFailed(fault.code, fault.reason, fault.culprits) from fault
+            if isinstance(fault, FrostError):
+                raise DkgFailed("engine", str(fault), fault.culprits) from fault
+            raise
+
+    async def _rounds(self, plan: Plan, before: GroupPublic) -> Link:
+        committee, everyone = self._committee, plan.members
+        roster = relay.roster(committee, plan, await self._ask(topics.OFFER, plan.encode(), everyone))
+        r1s = relay.bundle_r1(committee, roster, await self._ask(topics.ROUND1, roster.encode(), everyone))
+        answers = await self._ask(topics.DEAL, roster.sid + r1s.encode(), everyone)
+        deals = self._dealt(roster, r1s, FIRST, r1s.hash, answers)
+        sigmas = None
+        if plan.work is Work.REPAIR:
+            answers = await self._ask(topics.SUM, roster.sid + deals.encode(), everyone)
+            sigmas = self._dealt(roster, r1s, SECOND, deals.hash, answers, deals)
+        answers = await self._ask(topics.ASSENT, topics.deals_body(roster.sid, deals, sigmas), everyone)
+        transcript = Transcript(roster, r1s, deals, sigmas)
+        public = await asyncio.to_thread(transcript.check, self._engine, committee, before)
+        made = relay.certificate(committee, roster, transcript.hash(public), answers)
+        if isinstance(made, tuple):
+            raise self._judged(roster, r1s, deals, sigmas, made[0])
+        return Link(transcript, made)
+
+    def _dealt(
+        self,
+        roster: Roster,
+        r1s: R1Set,
+        number: int,
+        seen: bytes,
+        answers: dict[int, bytes],
+        deals: DealSet | None = None,
+    ) -> DealSet:
+        made = relay.bundle_deals(self._committee, roster, number, seen, answers)
+        if isinstance(made, DealSet):
+            return made
+        if deals is None:
+            raise DkgFailed("order", "a complaint came before anything was dealt", (made[0].sender,))
+        raise self._judged(roster, r1s, deals, None, made[0])
+
+    def _judged(
+        self, roster: Roster, r1s: R1Set, deals: DealSet, sigmas: DealSet | None, complaint: Complaint
+    ) -> DkgFault:
+        said = (roster, r1s, deals, sigmas, complaint)
+        return judge(self._engine, self._sealer, self._committee, *said).fault()
+
+    async def _finish_refresh(self, purpose: str, link: Link) -> None:
+        """Bring the link to all who take part, collect their acks, prove the new shares, and end the old ones."""
+        members = link.roster.plan.members
+        try:
+            relay.acks(self._committee, link, await self._ask(topics.ACCEPT, link.encode(), members))
+        except DkgFault as fault:
+            raise DkgFailed(fault.code, fault.reason, fault.culprits) from fault
+        held = [key for key in self._keyring.pending(link.roster.plan.key) if key.links[-1].sid == link.sid]
+        if not held:
+            raise DkgFailed(
+                "superseded", "another refresh of these shares was quicker: nothing is left to do"
+            )
+        try:
+            proof = await self._prove(held[0], proof_payload(purpose, link.sid))
+        except SigningFailed as failed:
+            raise DkgFailed(
+                "unproven",
+                f"the new {purpose} shares are made and stored by all, but not proved: {failed.reason}; the old "
+                f"shares serve on. Run `holdfast tss refresh --purpose {purpose}` again when all are up",
+            ) from failed
+        await self._keys.adopt(link.sid, proof)
+        told = await self._peers.gather(topics.PROOF, link.sid + proof.encode(), members=members)
+        for member, answer in told.items():
+            if isinstance(answer, PeerError):  # it asks for it later
+                self._log.warning("proof not delivered", member=self._peers.name(member), why=answer.reason)
+
+    def _info(self, work: str, key: Key, members: tuple[int, ...], removed: tuple[int, ...]) -> KeyWorkInfo:
+        info = key.info
+        return KeyWorkInfo(
+            work, info.purpose, info.epoch, len(key.links), members, removed, info.public.share_set
+        )
+
+    async def _ask(self, topic: str, body: bytes, members: tuple[int, ...]) -> dict[int, bytes]:
+        """Every member's answer, our own included; DkgFailed when one is missing or refuses."""
+
+        async def own() -> bytes | PeerError:
+            try:
+                return await self._peers.call(self._peers.index, topic, body)
+            except PeerError as error:
+                return error
+
+        others = self._peers.gather(topic, body, timeout=_ROUND_SECONDS, members=members)
+        mine, theirs = await asyncio.gather(own(), others)
+        answers = {self._peers.index: mine, **theirs}
+        errors = {member: answer for member, answer in answers.items() if isinstance(answer, PeerError)}
+        if not errors:
+            return {member: answer for member, answer in answers.items() if isinstance(answer, bytes)}
+        refused = {member: error for member, error in errors.items() if isinstance(error, PeerRefused)}
+        said = "; ".join(error.reason for error in (refused or errors).values())
+        if refused:
+            code, names = next(iter(refused.values())).code, self._committee.names_of(set(refused))
+            raise DkgFailed(code, f"{names} refused: {said}", tuple(refused))
+        names = self._committee.names_of(set(errors))
+        raise DkgFailed(
+            "missing",
+            f"{said}: all who take part are needed; run it again when {names} is back, or leave out who will not "
+            "come back",
+            tuple(errors),
+        )
