@@ -13,6 +13,7 @@ from anchor.cli_tools import Failed
 from tss import backup as backups
 from tss import rehearsal
 from tss.dkg.committee import SignedCommittee
+from tss.files import FolderInUse, FolderLock
 from tss.identity import HostIdentity
 from tss.peers import Peers
 from tss.recovery import RecoveryChain, RecoveryFile, newest
@@ -89,8 +90,7 @@ async def rehearse(
     chains: Sequence[RecoveryChain],
 ) -> dict[str, bytes]:
     """Signatures by purpose, from a folder that is thrown away; the running node announces and notes it."""
-    place = folder / f"rehearsal-{os.getpid()}"
-    _clear(place)
+    place = folder / "rehearsal"
     boots: list[str] = []
 
     async def announce(boot_id: bytes) -> Sequence[int]:
@@ -101,6 +101,11 @@ async def rehearse(
 
     said = "it failed"
     try:
+        lock = FolderLock(folder, "rehearsal.lock").acquire()
+    except FolderInUse as busy:
+        raise Failed(f"another rehearsal is under way here: {busy}") from busy
+    try:
+        _clear(place)  # of one that was killed
         # Nobody ever opens this seal: the passphrase is drawn here and gone, so the folder is worth nothing.
         throw_away = (bytearray(os.urandom(32)), REGTEST)
         identity = await backups.build(place, secret, file, committee, chains, throw_away)
@@ -112,6 +117,7 @@ async def rehearse(
         return signatures
     finally:
         _clear(place)
+        lock.release()
         for boot_id in boots:
             ended = {"boot_id": boot_id, "said": said}
             with suppress(Failed):  # the node has gone: what was proved stays proved

@@ -4,9 +4,12 @@ It is bytes, exactly as typed or sent, without the line's end; whoever types on 
 to ASCII. Every buffer that holds it is a bytearray, wiped by whoever used it.
 """
 
+import contextlib
 import os
+import signal
 import termios
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 MAX_BYTES = 1024
@@ -103,13 +106,27 @@ def prompt(text: str) -> bytearray:
         silent[3] &= ~termios.ECHO
         termios.tcsetattr(terminal, termios.TCSAFLUSH, silent)
         try:
-            os.write(terminal, text.encode())
-            return read_descriptor(terminal)
+            with _interruptible():
+                os.write(terminal, text.encode())
+                return read_descriptor(terminal)
         finally:
             termios.tcsetattr(terminal, termios.TCSAFLUSH, before)
             os.write(terminal, b"\n")
     finally:
         os.close(terminal)
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let Ctrl-C end a question: an event loop takes the signal and would look at it only after the answer."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def wipe(secret: bytearray) -> None:

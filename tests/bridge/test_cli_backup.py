@@ -1,6 +1,7 @@
 """Passphrase, backup, restore and rehearsal as an operator types them: real processes, descriptors, terminals."""
 
 import asyncio
+import contextlib
 import json
 import os
 import pty
@@ -186,6 +187,34 @@ def test_an_open_folder_of_the_first_release_is_put_under_a_passphrase(tmp_path)
     assert "under the new passphrase" in shown
 
 
+ASKING_IN_A_LOOP = """
+import asyncio, signal
+from tss import passphrase
+async def main():
+    asyncio.get_running_loop().add_signal_handler(signal.SIGINT, lambda: None)
+    passphrase.prompt("Passphrase: ")
+try:
+    asyncio.run(main())
+except KeyboardInterrupt:
+    raise SystemExit(7)
+"""
+
+
+def test_ctrl_c_ends_the_question_also_inside_a_starting_node():
+    child, terminal = pty.fork()
+    if child == 0:
+        os.execv(sys.executable, [sys.executable, "-c", ASKING_IN_A_LOOP])  # noqa: S606
+    shown = b""
+    while b"Passphrase" not in shown:
+        shown += os.read(terminal, 100)
+    os.write(terminal, b"half of it\x03")
+    with contextlib.suppress(OSError):  # the terminal's end when the child has gone
+        while os.read(terminal, 100):
+            pass
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+    os.close(terminal)
+
+
 def test_backup_shows_the_words_once_on_a_terminal_and_never_on_stdout(tmp_path):
     folder, out = tmp_path / "a", tmp_path / "alice.json"
     holdfast(*init_words(folder), given={"--passphrase-fd": SECRET})
@@ -238,7 +267,7 @@ async def test_backup_restore_and_rehearsal_by_command(tmp_path):
         assert "Traceback" not in err
         noted = json.loads((bob.folder / "backup.json").read_text())
         assert noted["rehearsal"]["words"]
-        assert not list(bob.folder.glob("rehearsal-*"))
+        assert not (bob.folder / "rehearsal").exists()
         wrong = words.split()
         wrong[4] = "lusab" if wrong[4] != "lusab" else "babad"
         _, err, _ = await command(*rehearsing, given={"--words-fd": " ".join(wrong)}, status=2)
