@@ -8,6 +8,7 @@ import pty
 import re
 import select
 import shutil
+import signal
 import subprocess
 import sys
 import termios
@@ -336,6 +337,60 @@ async def test_restore_refuses_an_older_state_than_the_others_hold_until_it_gets
         )
         await alice.node.dkg("mint")
         assert bob.node.keys()["mint"].state == "verified"
+
+
+async def test_words_are_typed_on_a_terminal_in_as_many_lines_as_one_likes(tmp_path):
+    async with committee_of(tmp_path, 2, 2) as seats:
+        alice = seats[0]
+        file, committee = tmp_path / "alice.json", tmp_path / "committee.json"
+        words = (await backed_up(alice, file)).split()
+        committee.write_text(alice.committee.to_json())
+        back = ("node", "restore", "--dir", tmp_path / "new", "--recovery", file, "--committee", committee)
+        typing = ("18 words from paper", "\n".join(" ".join(words[i : i + 6]) for i in (0, 6, 12)))
+        new = (("New passphrase", SECRET), ("again", SECRET))
+        shown = await asyncio.to_thread(on_terminal, (*back, "--offline"), typing, *new)
+        assert "is alice again, with no key" in shown
+        after = shown[shown.index("\x1b[?1049l") :]
+        assert not set(words) & set(after.split()), "the screen with the words is left"
+        assert identity.load(tmp_path / "new", lambda: bytearray(SECRET.encode())).sealed
+
+
+async def test_a_restore_that_is_killed_is_done_again_from_the_beginning(tmp_path):
+    async with committee_of(tmp_path, 3, 2) as seats:
+        alice, bob, _carol = seats
+        await alice.node.dkg("anchor")
+        await until(lambda: all(seat.node.public("anchor") for seat in seats))
+        file, committee = tmp_path / "bob.json", tmp_path / "committee.json"
+        words = await backed_up(bob, file)
+        committee.write_text(bob.committee.to_json())
+        await bob.down()
+        back = ("node", "restore", "--dir", tmp_path / "new", "--recovery", file, "--committee", committee)
+        for until_there in ("member.json", "committee.json", "keys/host.key", "signer.db"):
+            done = await asyncio.to_thread(killed_at, back, words, tmp_path / "new.restoring" / until_there)
+            assert done == -signal.SIGKILL
+            assert not (tmp_path / "new").exists(), "nothing half-made is ever in its place"
+        await command(*back, given={"--words-fd": words, "--passphrase-fd": SECRET})
+        assert not (tmp_path / "new.restoring").exists()
+        assert identity.load(tmp_path / "new", lambda: bytearray(SECRET.encode())).sealed
+
+
+def killed_at(words, paper, path):
+    """Start a command and kill it as soon as a file is there; how it ended."""
+    fds = []
+    for text in (paper, SECRET):
+        read, write = os.pipe()
+        os.write(write, text.encode())
+        os.close(write)
+        fds.append(read)
+    options = ("--words-fd", str(fds[0]), "--passphrase-fd", str(fds[1]))
+    process = subprocess.Popen([*HOLDFAST, *map(str, words), *options], pass_fds=fds, stderr=subprocess.PIPE)
+    while process.poll() is None and not path.exists():
+        time.sleep(0.0005)
+    process.kill()
+    for fd in fds:
+        os.close(fd)
+    process.communicate()
+    return process.returncode
 
 
 async def test_restore_asks_somebody_unless_it_is_told_not_to(tmp_path):
