@@ -6,7 +6,7 @@ import pytest
 
 from anchor.headers.bundle import Bundle
 from anchor.rollup.block import Block
-from anchor.rollup.tx import Activate
+from anchor.rollup.tx import Activate, RollupTx
 from anchor.rollup_client import RollupRefused
 from anchor.sequencer import Sequencer
 from anchor.validator import Validator
@@ -64,11 +64,13 @@ async def test_a_height_that_was_stuck_on_a_lie_goes_on_after_a_restart_of_both(
         await until(lambda: s.state.height >= 2, "blocks to go on")
 
 
-async def stuck(s: Sequencer, source: Branch, honest: Branch) -> tuple[Block, Block]:
+async def stuck(s: Sequencer, source: Branch, honest: Branch, *meanwhile: RollupTx) -> tuple[Block, Block]:
     """A proposal on a lie, and the one that took its place after the correction."""
     source.chain = lying(honest).chain
     first = await s.propose()
     corrected(source, honest)
+    for tx in meanwhile:
+        await s.submit(tx.encode())
     assert await s.reconsider()
     assert s.proposal is not None
     return first, s.proposal
@@ -184,7 +186,9 @@ async def test_votes_that_were_under_way_count_for_the_replaced_proposal(tmp_pat
     honest = Branch().mine(5)
     source = Branch(list(honest.chain))
     async with a_sequencer(tmp_path, source, run=False, patience=0) as (s, client):
-        first, second = await stuck(s, source, honest)
+        activate = Activate(signed(an_activation()))
+        first, second = await stuck(s, source, honest, activate)
+        assert second.transactions == (activate.encode(),)
         await client.vote([vote(GEN, first, 0)])
         await client.vote([vote(GEN, second, 1)])
         await client.vote([vote(GEN, first, 2)])
@@ -196,7 +200,7 @@ async def test_votes_that_were_under_way_count_for_the_replaced_proposal(tmp_pat
         assert (s.proposal, await s.store.retired(1)) == (None, [first, second])
         with pytest.raises(RollupRefused, match="not_this_block"):
             await client.vote([vote(GEN, second, 0)])
-        await certify(s, client)
+        assert (await certify(s, client)).transactions == second.transactions, "they waited again"
 
 
 async def test_a_validator_looks_at_the_newest_proposal_until_it_voted(tmp_path: Path) -> None:
@@ -245,8 +249,9 @@ async def test_a_block_that_moves_value_on_a_view_that_lost_gives_way_to_one_tha
     ):
         w = Shadow(source)
         await certify(s, client, Activate(signed(an_activation())))
-        await client.submit(w.at(s.state).mint(ALICE, 500_000).encode())
-        assert (await s.propose()).transactions
+        mint = w.at(s.state).mint(ALICE, 500_000)
+        await client.submit(mint.encode())
+        assert (await s.propose()).transactions == (mint.encode(),)
         honest.reorg(K + 2, K + 4)
         await v.feed.sync()
         await v.step()
@@ -256,4 +261,7 @@ async def test_a_block_that_moves_value_on_a_view_that_lost_gives_way_to_one_tha
         await v.step()
         assert s.state.height == 2
         assert s.state.supply == 0
+        told = await client.transaction(mint.txid(GEN.hash))
+        assert told is not None
+        assert (told.state, "paused" in str(told.reason)) == ("dropped", True)
         assert s.state.paused is not None
