@@ -146,13 +146,15 @@ def restore(
         backups.check_words(secret, file)
     seal = None if given["no_passphrase"] else _new_seal(given["passphrase_fd"], file.network)
     with _sorry():
-        chains = _run(restoring.restore(folder, secret, file, signed, chains, seal, ask))
+        chains, lost = _run(restoring.restore(folder, secret, file, signed, chains, seal, ask))
     keys = [f"{chain.purpose} {chain.epoch}" for chain in chains]
     text = (
         f"{folder} is {file.name} again, with {', '.join(keys) or 'no key'}. Look through config.toml (bitcoind, "
         f"ports), then `holdfast node run --dir {folder}`.\nThe old machine must never run again."
     )
-    show(as_json, {"dir": str(folder), "name": file.name, "keys": keys}, text)
+    for sentence in lost:
+        text += f"\nNo share of the {sentence}; have it repaired, if this member still belongs to the key."
+    show(as_json, {"dir": str(folder), "name": file.name, "keys": keys, "lost": lost}, text)
 
 
 @click.command()

@@ -38,22 +38,25 @@ async def restore(
     chains: Sequence[RecoveryChain],
     seal: tuple[bytearray, Cost] | None,
     ask: Ask,
-) -> Sequence[RecoveryChain]:
-    """Build the folder beside its place, ask the others, only then put it there; a refusal leaves nothing."""
+) -> tuple[Sequence[RecoveryChain], list[str]]:
+    """Build the folder beside its place, ask the others, only then put it there; a refusal leaves nothing.
+
+    Gives the keys that are there now, and a sentence for each whose share is lost.
+    """
     building = folder.with_name(f"{folder.name}.restoring")
     _clear(building)
     try:
         identity = backups.build_identity(building, secret, file, committee, seal)
         try:
             kept = chains if ask is Ask.NOBODY else await _newest(committee, identity, chains, ask)
-            await backups.add_keys(building, identity, kept)
+            lost = await backups.add_keys(building, identity, kept)
         finally:
             identity.forget()
         building.rename(folder)
     except BaseException:
         _clear(building)
         raise
-    return kept
+    return kept, lost
 
 
 async def _newest(

@@ -13,13 +13,15 @@ from pathlib import Path
 from typing import Any, Final
 
 from tss.dkg.committee import SignedCommittee
+from tss.dkg.faults import RestoreFault
 from tss.files import write_atomically
 from tss.frost import bip340
 from tss.frost.engine import Engine, GroupPublic
 from tss.hardening import LockedSecret
 from tss.identity import HostIdentity, TlsFiles, certificate_fingerprint, install, write_tls
+from tss.keyring import OVER
 from tss.recovery import RecoveryChain, RecoveryFault, RecoveryFile, open_tls, seal_tls
-from tss.rotation.link import Link
+from tss.rotation_keys import row_of
 from tss.rotation_store import RotationRow, RotationStore
 from tss.store import KeyRow, Store
 from tss.vault import Cost, HpkeSealer, ShareVault, wipe
@@ -27,7 +29,6 @@ from tss.vault import Cost, HpkeSealer, ShareVault, wipe
 DOCUMENTS: Final = ("committee.json", "config.toml", "genesis.json")
 STANDING_FILE: Final = "backup.json"
 REFRESH, REPAIR = "refresh", "repair"  # kinds of rows in `rotations`
-KEEPS_SHARE: Final = frozenset({"certified", "acked", "verified", "active", "retiring"})
 REHEARSE_EVERY: Final = 90 * 86400.0
 
 
@@ -111,9 +112,11 @@ async def build(
     chains: Sequence[RecoveryChain],
     seal: tuple[bytearray, Cost] | None,
 ) -> HostIdentity:
-    """Make a node's folder whole: `build_identity`, then `add_keys`."""
+    """Make a node's folder whole: `build_identity`, then `add_keys`. RecoveryFault when a share is lost."""
     identity = build_identity(folder, secret, recovery, committee, seal)
-    await add_keys(folder, identity, chains)
+    lost = await add_keys(folder, identity, chains)
+    if lost:
+        raise RecoveryFault("; ".join(lost))
     return identity
 
 
@@ -159,73 +162,60 @@ def _restore_tls(keys: Path, secret: bytearray, recovery: RecoveryFile) -> None:
     write_tls(keys, key, recovery.tls_certificate.encode())
 
 
-async def add_keys(folder: Path, identity: HostIdentity, chains: Sequence[RecoveryChain]) -> None:
-    """Make signer.db with these keys and every share from its transcripts.
+async def add_keys(folder: Path, identity: HostIdentity, chains: Sequence[RecoveryChain]) -> list[str]:
+    """Make signer.db with these keys and every share from its transcripts; a sentence for each share that is lost.
 
-    Raises DkgFault or RecoveryFault for a chain that is not sound, or that this host key has no share in.
+    Raises DkgFault, FrostError or RecoveryFault for a chain that is not sound.
     """
-    store, vault = Store(folder / "signer.db", time.time), ShareVault(folder / "keys", identity)
+    store, vault, lost = Store(folder / "signer.db", time.time), ShareVault(folder / "keys", identity), []
     try:
         for chain in chains:
-            _restore_share(vault, identity, chain)
-            links, proof = chain.links[0], chain.proof
-            row = KeyRow(
-                chain.sid, chain.purpose, chain.epoch, chain.state, chain.public, links, proof, chain.at
-            )
-            await store.insert_key(row)
-            await _store_later(store, chain)
+            groups = chain.read().publics(Engine())
+            if groups[-1].encode() != chain.public:
+                raise RecoveryFault(
+                    f"the {chain.purpose} key of epoch {chain.epoch} does not come out of its own recovery data: "
+                    "take another member's file with --chains"
+                )
+            if chain.state not in OVER:
+                lost += _restore_share(vault, identity, chain)
+            await store.insert_key(_key_row(chain))
+            await _store_later(store, chain, groups)
     finally:
         await store.close()
+    return lost
 
 
-def _restore_share(vault: ShareVault, identity: HostIdentity, chain: RecoveryChain) -> None:
-    """Check every signature of a chain, rebuild our share of it and seal it."""
-    share = chain.read().restore(Engine(), HpkeSealer(), identity)
+def _key_row(chain: RecoveryChain) -> KeyRow:
+    first = chain.links[0]
+    return KeyRow(
+        chain.sid, chain.purpose, chain.epoch, chain.state, chain.public, first, chain.proof, chain.at
+    )
+
+
+def _restore_share(vault: ShareVault, identity: HostIdentity, chain: RecoveryChain) -> list[str]:
+    """Rebuild our share of a sound chain and seal it; why there is none, where there is none."""
     try:
-        if share.public.encode() != chain.public:
-            raise RecoveryFault(
-                f"the {chain.purpose} key of epoch {chain.epoch} does not come out of its own recovery data: "
-                "take another member's file with --chains"
-            )
-        if chain.state not in KEEPS_SHARE:
-            return
-        secret = share.export_secret()
-        try:
-            vault.save(chain.purpose, chain.epoch, secret)
-        finally:
-            wipe(secret)
+        share = chain.read().restore(Engine(), HpkeSealer(), identity)
+    except RestoreFault as fault:
+        return [f"{chain.purpose} key of epoch {chain.epoch}: {fault}"]
+    secret = share.export_secret()
+    try:
+        vault.save(chain.purpose, chain.epoch, secret)
     finally:
+        wipe(secret)
         share.close()
+    return []
 
 
-async def _store_later(store: Store, chain: RecoveryChain) -> None:
+async def _store_later(store: Store, chain: RecoveryChain, groups: Sequence[GroupPublic]) -> None:
     """Put the refreshes and repairs back as this node would have stored them itself."""
     rotations, read = RotationStore(store, time.time), chain.read()
-    groups = read.publics(Engine())
     proofs = (*chain.proofs, *([b""] * len(read.links)))
     for link, public, proof in zip(read.links, groups[1:], proofs, strict=False):
-        await rotations.save(_row(chain, link, REFRESH, public, proof))
+        await rotations.save(row_of(link, 0, "proved", public, time.time(), proof))
     for link in read.repairs:
         public = next((g for g in groups if g.share_set == link.roster.plan.base), groups[-1])
-        await rotations.save(_row(chain, link, REPAIR, public, b""))
-
-
-def _row(chain: RecoveryChain, link: Link, work: str, public: GroupPublic, proof: bytes) -> RotationRow:
-    plan = link.roster.plan
-    return RotationRow(
-        link.sid,
-        chain.sid,
-        work,
-        plan.base,
-        plan.attempt,
-        0,
-        "proved",
-        "restored",
-        link.encode(),
-        public.encode(),
-        proof,
-        time.time(),
-    )
+        await rotations.save(row_of(link, 0, "proved", public, time.time()))
 
 
 # When it was last done

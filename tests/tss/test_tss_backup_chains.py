@@ -5,9 +5,11 @@ from dataclasses import replace
 import pytest
 
 from tests.tss.rotation.session import Held
-from tss import backup, recovery
-from tss.dkg.faults import RestoreFault
-from tss.recovery import RecoveryFault
+from tests.tss.shells import committee_of, noticed, sign_test, until
+from tests.tss.test_tss_backup import announced, backed_up, came_back, key_everywhere
+from tss import backup, recovery, rehearsal
+from tss.recovery import RecoveryFault, RecoveryFile
+from tss.rehearsal import RehearsalFailed, rehearse
 from tss.vault import ShareVault
 
 NOW = 1_800_000_000.0
@@ -53,9 +55,56 @@ async def test_refreshed_keys_are_restored_to_their_last_share_and_stored_as_bef
         assert share == key.export_secret()
 
 
-async def test_a_member_that_a_refresh_left_out_gets_nothing_back(tmp_path):
+async def test_a_member_that_a_refresh_left_out_is_told_that_its_share_is_gone(tmp_path):
     held = Held.made(4, 2).refreshed((1, 2, 3))
     (tmp_path / "keys").mkdir()
-    with pytest.raises(RestoreFault, match="left out of a refresh"):
-        await backup.add_keys(tmp_path, held.who(4), [Kept(held).chain])
+    (said,) = await backup.add_keys(tmp_path, held.who(4), [Kept(held).chain])
+    assert "left out of a refresh" in said
     assert not list((tmp_path / "keys").iterdir())
+    over = replace(Kept(held).chain, state="retired")
+    (tmp_path / "b" / "keys").mkdir(parents=True)
+    assert await backup.add_keys(tmp_path / "b", held.who(4), [over]) == [], "nobody misses a retired key"
+
+
+async def refreshed_by_all(seats):
+    await seats[0].node.key_work.refresh("anchor")
+    want = seats[0].node.public("anchor")
+    await until(lambda: all(seat.node.public("anchor") == want for seat in seats))
+
+
+async def test_a_backup_from_before_a_refresh_is_refused_and_one_from_after_it_signs(tmp_path):
+    async with committee_of(tmp_path, 3, 3) as seats:
+        alice, bob, carol = seats
+        await key_everywhere(seats)
+        words, old = await backed_up(bob, tmp_path)
+        await refreshed_by_all(seats)
+        chains = RecoveryFile.read(old).chains
+        (newer,) = await rehearsal.newer_chains(bob.peers, [1, 3], bob.committee.committee, chains)
+        assert "holds 2 certificates of the anchor key of epoch 1, this recovery file 1" in newer.reason
+        assert "good for nothing together" in newer.reason
+        heads = backup.heads_of(await backup.chains_of(bob.folder))
+        backup.note(bob.folder, "backup", backup.heads_of(chains), NOW)
+        assert "1 keys changed since the backup" in backup.standing(bob.folder, heads, NOW).backup
+        folder = bob.folder / "rehearsal"
+        stale = await came_back(bob, folder, words, old)
+        with pytest.raises(RehearsalFailed, match="make a new backup"):
+            await rehearse(folder, bob.committee, stale, chains, await announced(bob))
+
+        _, new = await backed_up(bob, tmp_path)
+        chains = RecoveryFile.read(new).chains
+        assert [len(chain.links) for chain in chains] == [2]
+        assert await rehearsal.newer_chains(bob.peers, [1, 3], bob.committee.committee, chains) == []
+        restored = await came_back(bob, folder, words, new)
+        assert list(await rehearse(folder, bob.committee, restored, chains, await announced(bob))) == [
+            "anchor"
+        ]
+        await bob.down()
+        bob.folder.rename(tmp_path / "lost")
+        merged = recovery.newest(RecoveryFile.read(old).chains, [newer.chain])
+        bob.identity = await came_back(bob, bob.folder, words, old, chains=merged)
+        await bob.up()
+        assert bob.node.public("anchor") == carol.node.public("anchor")
+        await noticed(alice, bob)
+        await sign_test(alice.node, b"under the refreshed shares, all three needed")
+        await refreshed_by_all(seats)
+        await sign_test(bob.node, b"and once more after the next refresh")
