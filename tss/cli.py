@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tss import cli_evidence
+from tss import cli_evidence, cli_rotation
 from tss.cli_tools import CHAINS, FOLDER, JSON, Admin, Failed, setting, show, table
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def tss() -> None:
     """The committee and its keys: committee file, DKG, test signatures."""
 
 
-for _command in cli_evidence.COMMANDS:
+for _command in (*cli_evidence.COMMANDS, *cli_rotation.COMMANDS):
     tss.add_command(_command)
 
 
@@ -55,7 +55,7 @@ def propose(
     from tss.dkg.faults import CommitteeFault
 
     try:
-        made = Committee(name, chain, epoch, threshold, tuple(_member(path) for path in members))
+        made = Committee(name, chain, epoch, threshold, tuple(read_member(path) for path in members))
     except CommitteeFault as fault:
         raise Failed(str(fault), 2) from fault
     signed = SignedCommittee.unsigned(made)
@@ -83,7 +83,7 @@ def sign(folder: Path, file: Path, out: Path | None, as_json: bool, passphrase_f
     from tss.identity import IdentityFault, load
     from tss.passphrase import PassphraseFault, source
 
-    read = _read(file)
+    read = read_committee(file)
     _check_chain(folder, read.committee.chain)
     try:
         identity = load(folder, source(passphrase_fd)).seated(read.committee)
@@ -109,10 +109,10 @@ def merge(files: Sequence[Path], out: Path, as_json: bool) -> None:
     """
     from tss.dkg.faults import CommitteeFault
 
-    merged = _read(files[0])
+    merged = read_committee(files[0])
     for path in files[1:]:
         try:
-            merged = merged.merge(_read(path))
+            merged = merged.merge(read_committee(path))
         except CommitteeFault as fault:
             raise Failed(f"{path}: {fault}") from fault
     _write_new(out, merged)
@@ -129,7 +129,7 @@ def show_committee(file: Path, as_json: bool) -> None:
 
     Example: holdfast tss committee show committee.json
     """
-    _describe(as_json, _read(file), "")
+    _describe(as_json, read_committee(file), "")
 
 
 @committee.command()
@@ -145,7 +145,7 @@ def accept(folder: Path, file: Path, as_json: bool) -> None:
     from tss.files import write_atomically
     from tss.identity import IdentityFault, check_seat
 
-    signed = _read(file)
+    signed = read_committee(file)
     target = folder / "committee.json"
     if not folder.is_dir():
         raise Failed(f"{folder} does not exist: make the node with `holdfast node init` first", 2)
@@ -156,9 +156,9 @@ def accept(folder: Path, file: Path, as_json: bool) -> None:
             check_seat(folder, signed.committee)
     except (CommitteeFault, IdentityFault) as fault:
         raise Failed(str(fault), 2) from fault
-    if target.exists() and _read(target).committee.hash != signed.committee.hash:
+    if target.exists() and read_committee(target).committee.hash != signed.committee.hash:
         raise Failed(
-            f"{target} is another committee ({_read(target).committee.words}): a node serves one; "
+            f"{target} is another committee ({read_committee(target).committee.words}): a node serves one; "
             "use a new folder, or move the old file away if no key was made with it"
         )
     write_atomically(target, signed.to_json().encode(), 0o644)
@@ -275,7 +275,8 @@ def _milliseconds(seconds: float | None) -> str | None:
     return None if seconds is None else f"{seconds * 1000:.0f} ms"
 
 
-def _member(path: Path) -> "Member":
+def read_member(path: Path) -> "Member":
+    """A member.json; Failed when it is none."""
     from tss.dkg.committee import Member
 
     try:
@@ -288,7 +289,8 @@ def _member(path: Path) -> "Member":
         raise Failed(f"{path} is no member.json: take the one that `holdfast node init` made", 2) from error
 
 
-def _read(path: Path) -> "SignedCommittee":
+def read_committee(path: Path) -> "SignedCommittee":
+    """A committee file whose signatures hold, as far as there are any; Failed otherwise."""
     from tss.dkg.committee import SignedCommittee
     from tss.dkg.faults import CommitteeFault
 

@@ -61,6 +61,11 @@ class Key:
     repairs: tuple[Link, ...] = ()
 
     @property
+    def committee(self) -> Committee:
+        """The committee that made it; after a rotation not the one that the node serves."""
+        return self.recovery.transcript.committee
+
+    @property
     def chain(self) -> Chain:
         """The recovery data with all refreshes up to this share."""
         return Chain(self.recovery, self.links, self.repairs)
@@ -164,6 +169,10 @@ class Keyring:
         """The newest verified or active key of a purpose; while there is none, the one that retires."""
         keys = [k for k in self._keys.values() if k.info.purpose == purpose and k.info.state in SIGNING]
         return max(keys, key=lambda k: (k.info.state in SERVING, k.info.epoch), default=None)
+
+    def signing(self, purpose: str, epoch: int) -> Key | None:
+        """The key of a purpose and epoch that may sign: verified, active or retiring."""
+        return next((key for key in self.of(purpose, epoch) if key.info.state in SIGNING), None)
 
     def infos(self) -> dict[str, KeyInfo]:
         """Per purpose the serving key, or the newest one on its way."""

@@ -187,12 +187,16 @@ class TssNode:
         """Ask this port before anything but `test` is signed."""
         self._approvals.use(port)
 
-    async def sign(self, purpose: str, payload: bytes, *, timeout: float = 30) -> list[bytes]:
+    async def sign(
+        self, purpose: str, payload: bytes, *, timeout: float = 30, epoch: int | None = None
+    ) -> list[bytes]:
         """Coordinate one request: 64-byte signatures over what our port approves, in its order.
+
+        `epoch` picks a key that no longer serves, for the move away from it; by default the serving one signs.
 
         Raises SigningFailed with code refused, no-key, too-few-signers, timeout or too-large.
         """
-        return await self._runner.sign(purpose, payload, timeout)
+        return await self._runner.sign(purpose, payload, timeout, epoch)
 
     async def dkg(self, purpose: str) -> KeyInfo:
         """Make the key of a purpose, or finish the one begun; DkgFailed names culprits or who was missing."""

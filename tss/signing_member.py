@@ -218,7 +218,7 @@ class SigningMember:
             seen = self._seen(request) if approval.retryable else None
             await self._remember_no(request.sender, verdict, seen)
         if refuse.evidence is not None:
-            found = collect.signing(self._engine, self._committee, key.info.public, refuse.evidence)
+            found = collect.signing(self._engine, key.committee, key.info.public, refuse.evidence)
             await self._book.report([] if found is None else [found])
         self._log.info("shares refused", purpose=request.purpose, by=request.sender, reason=refuse.reason)
         return signer.refusal(self._identity, request, refuse).encode()
@@ -244,9 +244,7 @@ class SigningMember:
             raise RefuseCall("unknown-key", "we hold no such key: run the key's `holdfast tss dkg` again")
         if share_set not in self._signers:
             threshold = key.info.public.threshold
-            context = SignerContext(
-                self._committee, self._identity.index, share_set, threshold, self._boot_id
-            )
+            context = SignerContext(key.committee, self._identity.index, share_set, threshold, self._boot_id)
             self._signers[share_set] = _Signer(context, SignerState())
         return key, self._signers[share_set]
 

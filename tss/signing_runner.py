@@ -21,7 +21,7 @@ from tss.dkg.signed import is_slug
 from tss.evidence import collect
 from tss.evidence_gossip import EvidenceBook
 from tss.frost.codec import DecodeError
-from tss.frost.engine import Engine
+from tss.frost.engine import Engine, verify
 from tss.frost.path import INTERNAL
 from tss.key_proof import TEST, KeyProof, message_for_test, verify_payload
 from tss.keyring import Key, Keyring
@@ -136,17 +136,23 @@ class SigningRunner:
                 found.append(SessionInfo(run.request, run.purpose, (), (), "gathering", run.started))
         return found + list(self._ended)
 
-    async def sign(self, purpose: str, payload: bytes, timeout: float) -> list[bytes]:
-        """Signatures over what our own approval port returns for the payload, in its order."""
+    async def sign(
+        self, purpose: str, payload: bytes, timeout: float, epoch: int | None = None
+    ) -> list[bytes]:
+        """Signatures over what our own approval port returns for the payload, in its order.
+
+        Under the serving key, or under that of a certain epoch, which may be retiring.
+        """
         if len(payload) > MAX_PAYLOAD:
             raise SigningFailed("too-large", f"a payload is at most {MAX_PAYLOAD} bytes", retryable=False)
-        key = self._key(purpose, payload)
+        key = self._key(purpose, payload, epoch)
         request = request_id(purpose, payload)
-        task = self._running.get(request)
+        running = request + key.sid
+        task = self._running.get(running)
         if task is None:
             task = asyncio.create_task(self._sign(key, purpose, payload))
-            self._running[request] = task
-            task.add_done_callback(lambda done: self._forget(request, done))
+            self._running[running] = task
+            task.add_done_callback(lambda done: self._forget(running, done))
         # Who runs out of patience leaves; the work goes on, and the next to ask joins it or finds its result.
         done, _ = await asyncio.wait({task}, timeout=timeout)
         if not done:
@@ -170,11 +176,14 @@ class SigningRunner:
             ) from None
         return KeyProof(order.packages[0], signatures[0])
 
-    def _key(self, purpose: str, payload: bytes) -> Key:
+    def _key(self, purpose: str, payload: bytes, epoch: int | None) -> Key:
         name = payload.partition(b"\0")[0].decode("ascii", "replace") if purpose == TEST else purpose
         if not is_slug(name):
             raise SigningFailed("purpose", "a request names a purpose of a-z, 0-9 and -", retryable=False)
-        key = self._keyring.serving(name)
+        key = self._keyring.serving(name) if epoch is None else self._keyring.signing(name, epoch)
+        if key is None and epoch is not None:
+            reason = f"no {name} key of epoch {epoch} can sign here: see `holdfast tss keys`"
+            raise SigningFailed("no-key", reason, retryable=False)
         if key is None:
             info = self._keyring.infos().get(name)
             state = f"the {name} key is only {info.state}" if info else f"there is no {name} key"
@@ -191,7 +200,7 @@ class SigningRunner:
             )
         request = request_id(purpose, payload)
         known = None if purpose == TEST else await self._store.signatures(request)
-        if known is not None and known[0] == approval.digest:
+        if known is not None and known[0] == approval.digest and _made_by(key, approval, known[1]):
             return [known[1][at : at + 64] for at in range(0, len(known[1]), 64)]
         async with self._turns:
             task = self._task(key, purpose, payload, approval, key.info.public.threshold)
@@ -208,7 +217,7 @@ class SigningRunner:
         return Task(
             self._engine,
             key.info.public,
-            self._committee,
+            key.committee,
             self._peers.index,
             purpose,
             payload,
@@ -275,7 +284,7 @@ class SigningRunner:
             case effects.Blame(member, reason, evidence):
                 self._log.warning("a member did wrong", member=self._peers.name(member), reason=reason)
                 if evidence is not None:  # garbage that only we saw proves nothing to others
-                    found = collect.signing(self._engine, self._committee, task.public, evidence)
+                    found = collect.signing(self._engine, task.committee, task.public, evidence)
                     await self._book.report([] if found is None else [found])
             case effects.Failed(code, reason, retryable):
                 kind = _TooSlow if run.slow and retryable else SigningFailed
@@ -326,6 +335,12 @@ class SigningRunner:
         order = run.orders.get(session)
         members = order.members if order is not None else ()
         self._ended.appendleft(SessionInfo(session, run.purpose, members, (), state, run.started))
+
+
+def _made_by(key: Key, approved: Approved, signatures: bytes) -> bool:
+    """Whether stored signatures are this key's; the same request may have been signed under the epoch before."""
+    message, path = approved.messages[0]
+    return verify(key.info.public.output_key(path)[0], message, signatures[:64])
 
 
 def _event(member: int, topic: str, data: bytes) -> events.Event:

@@ -1,15 +1,17 @@
 """A key's last states, and what the next epoch's committee file must say.
 
 A new epoch has a new committee file, which names the file it succeeds, and new keys made by it. tss makes the new
-keys, retires the old ones, and wipes their shares in the end; what moves the coins from the old key to the new one
-is a transaction, which the bridge builds and the approval port approves. tss knows nothing of it.
+keys, retires the old ones, and wipes their shares in the end. Members who stay keep their places, and with them the
+numbers of their old shares, so that a quorum of them signs the move under the old keys. The move itself, which
+takes the coins from the old key to the new one, is a transaction: the bridge builds it and the approval port approves
+it; tss knows nothing of it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final
 
-from tss.dkg.committee import Committee
+from tss.dkg.committee import Committee, Member
 from tss.dkg.faults import CommitteeFault, DkgFault
 
 NEXT: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
@@ -39,6 +41,40 @@ def check_move(purpose: str, epoch: int, state: str, wanted: str) -> None:
         )
 
 
+def successor(
+    old: Committee,
+    replaced: Mapping[str, Member],
+    added: Sequence[Member],
+    dropped: Collection[str],
+    threshold: int | None,
+) -> Committee:
+    """The next epoch's committee: members replaced by name, dropped from the end, added at the end.
+
+    CommitteeFault when a name is unknown, a dropped member is not at the end, or the result is unsound.
+    """
+    names = [member.name for member in old.members]
+    strangers = [name for name in (*replaced, *dropped) if name not in names]
+    if strangers:
+        raise CommitteeFault(f"{strangers[0]} is no member: the members are {', '.join(names)}")
+    kept = len(names) - len(set(dropped))
+    if set(names[kept:]) != set(dropped):
+        raise CommitteeFault(
+            f"only the last {len(set(dropped))} of {', '.join(names)} can be dropped, for all others keep their "
+            "places: replace them instead"
+        )
+    members = [replaced.get(member.name, member) for member in old.members[:kept]]
+    made = Committee(
+        old.name,
+        old.chain,
+        old.epoch + 1,
+        old.threshold if threshold is None else threshold,
+        (*members, *added),
+        old.hash,
+    )
+    check_successor(old, made)
+    return made
+
+
 def check_successor(old: Committee, new: Committee) -> None:
     """CommitteeFault unless `new` names `old` as its predecessor and continues its epoch, chain and name."""
     if new.previous != old.hash:
@@ -51,6 +87,12 @@ def check_successor(old: Committee, new: Committee) -> None:
             f"the committee file after {old.name} on {old.chain}, epoch {old.epoch}, is {old.name} on {old.chain}, "
             f"epoch {old.epoch + 1}; this one is {new.name} on {new.chain}, epoch {new.epoch}"
         )
+    for place, member in enumerate(old.members, 1):
+        if new.index_of(member.host_key) not in (None, place):
+            raise CommitteeFault(
+                f"{member.name} has another place in this file: who stays keeps its place, because the old keys' "
+                "shares are numbered by it"
+            )
     kept = [member for member in old.members if new.index_of(member.host_key) is not None]
     if len(kept) < old.threshold:
         raise CommitteeFault(

@@ -1,0 +1,224 @@
+"""The commands of key work: files of the next epoch, and a running node through its admin port."""
+
+import asyncio
+import json
+import sys
+from asyncio.subprocess import PIPE, STDOUT
+
+import pytest
+from aiohttp import web
+from click.testing import CliRunner
+
+from tests.tss.shells import Seat, committee_of, make_identities, noticed, sign_test, signed_committee, until
+from tss.api import routes
+from tss.cli import tss
+from tss.dkg.committee import Member, SignedCommittee
+from tss.node import SigningFailed
+from tss.rotation.succession import successor
+
+
+def run(*words, code=0):
+    result = CliRunner().invoke(tss, [str(word) for word in words])
+    assert result.exit_code == code, result.output
+    assert "Traceback" not in result.output
+    return result.output
+
+
+@pytest.fixture
+def epoch1(tmp_path):
+    """Alice, bob and carol with a committee file, and dave without one."""
+    people = make_identities(tmp_path, 4)
+    signed = signed_committee(people[:3], 2)
+    for one in people[:3]:
+        (tmp_path / one.name / "committee.json").write_text(signed.to_json())
+    (tmp_path / "now.json").write_text(signed.to_json())
+    return people, signed
+
+
+def test_the_next_committee_is_proposed_signed_and_accepted(tmp_path, epoch1):
+    people, signed = epoch1
+    dave = tmp_path / "dave" / "member.json"
+    proposed = ["rotate", "propose", tmp_path / "now.json", "--replace", "carol", dave]
+    said = json.loads(run(*proposed, "-o", tmp_path / "next.json", "--json"))
+    assert said["members"] == ["alice", "bob", "dave"]
+    assert (said["epoch"], said["previous"]) == (2, signed.committee.hash.hex())
+    assert "choose another name" in run(*proposed, "-o", tmp_path / "next.json", code=1)
+    refused = run("rotate", "accept", "--dir", tmp_path / "alice", tmp_path / "next.json", code=2)
+    assert "is not signed by alice, bob and dave" in refused
+    for who in ("alice", "bob", "dave"):
+        run("committee", "sign", "--dir", tmp_path / who, tmp_path / "next.json")
+    folder = tmp_path / "alice"
+    for _ in range(2):
+        assert "restart the node" in run("rotate", "accept", "--dir", folder, tmp_path / "next.json")
+    assert (folder / "committee.json").read_text() == (tmp_path / "next.json").read_text()
+    assert SignedCommittee.from_json((folder / "committee-1.json").read_text()) == signed
+    assert people[3].host_key.hex() in (folder / "committee.json").read_text()
+
+
+def test_a_folder_that_serves_a_rollup_is_not_moved_and_says_what_is_missing(tmp_path, epoch1):
+    run("rotate", "propose", tmp_path / "now.json", "-o", tmp_path / "next.json")
+    for who in ("alice", "bob", "carol"):
+        run("committee", "sign", "--dir", tmp_path / who, tmp_path / "next.json")
+    (tmp_path / "bob" / "genesis.json").write_text("{}")
+    before = (tmp_path / "bob" / "committee.json").read_bytes()
+    said = run("rotate", "accept", "--dir", tmp_path / "bob", tmp_path / "next.json", code=1)
+    assert "bridge cannot move its coins" in said.replace("\n", " ")
+    assert (tmp_path / "bob" / "committee.json").read_bytes() == before
+
+
+def test_files_that_do_not_follow_are_refused_with_the_next_move(tmp_path, epoch1):
+    out = ["-o", tmp_path / "next.json"]
+    dave = tmp_path / "dave" / "member.json"
+    now = tmp_path / "now.json"
+    for options, why in (
+        (["--replace", "zoe", dave], "zoe is no member"),
+        (["--drop", "alice"], "only the last 1 of alice, bob, carol can be dropped"),
+        (["--drop", "carol", "--threshold", "3"], "threshold 3 of 2"),
+        (["--add", tmp_path / "alice" / "member.json"], "same name"),
+        (["--add", now], "no member.json"),
+    ):
+        assert why in run("rotate", "propose", now, *options, *out, code=2)
+    assert "give a committee file" in run("rotate", "propose", tmp_path / "none.json", *out, code=2)
+    said = json.loads(run("rotate", "propose", now, "--drop", "carol", "--add", dave, *out, "--json"))
+    assert said["members"] == ["alice", "bob", "dave"]
+    stranger = signed_committee(epoch1[0][:3], 3)
+    (tmp_path / "other.json").write_text(stranger.to_json())
+    said = run("rotate", "accept", "--dir", tmp_path / "alice", tmp_path / "other.json", code=2)
+    assert "does not succeed ours" in said
+
+
+def test_help_says_what_a_refresh_does_not_do_and_what_rotate_leaves_to_the_bridge():
+    assert "t old shares, which still sign for ever" in " ".join(run("refresh", "--help").split())
+    assert "stolen host key" in " ".join(run("refresh", "--help").split())
+    assert "It does not move coins" in run("rotate", "--help")
+    for words in (
+        ["refresh"],
+        ["repair"],
+        *(["rotate", c] for c in ("propose", "accept", "retire", "finish")),
+    ):
+        said = run(*words, "--help")
+        assert "Example: holdfast tss " + " ".join(words) in " ".join(said.split())
+        assert "--json" in said
+
+
+def test_without_a_running_node_the_commands_say_how_to_start_it(tmp_path):
+    for words in (
+        ["refresh", "--purpose", "mint"],
+        ["repair", "--purpose", "mint"],
+        ["rotate", "retire", "--purpose", "mint", "--epoch", "1"],
+        ["rotate", "finish", "--purpose", "mint", "--epoch", "1", "--yes"],
+    ):
+        assert "start it with `holdfast node run" in run(*words, "--dir", tmp_path, code=1)
+
+
+async def admin_site(seat):
+    app = web.Application()
+    app.add_routes(routes(seat.node))
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    port = runner.addresses[0][1]
+    (seat.folder / "admin.json").write_text(json.dumps({"url": f"http://127.0.0.1:{port}", "token": "t"}))
+    return runner
+
+
+async def command(seat, *words, ok=True):
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", "from tss.cli import tss; tss()", *words, "--dir", str(seat.folder)),
+        stdout=PIPE,
+        stderr=STDOUT,
+    )
+    said = (await process.communicate())[0].decode()
+    assert (process.returncode == 0) is ok, said
+    return said
+
+
+async def test_shares_are_refreshed_removed_and_repaired_from_the_command_line(tmp_path):
+    async with committee_of(tmp_path, 3, 2) as (alice, bob, carol):
+        runners = [await admin_site(alice), await admin_site(bob)]
+        try:
+            assert "run `holdfast tss dkg" in await command(alice, "refresh", "--purpose", "anchor", ok=False)
+            await alice.node.dkg("anchor")
+            await until(lambda: bob.node.public("anchor") and carol.node.public("anchor"))
+            made = json.loads(await command(alice, "refresh", "--purpose", "anchor", "--json"))
+            assert (made["generation"], made["members"]) == (1, ["alice", "bob", "carol"])
+            await until(lambda: bob.node.public("anchor").share_set.hex() == made["share_set"])
+            assert "our share is there" in await command(bob, "repair", "--purpose", "anchor")
+            remove = ("refresh", "--purpose", "anchor", "--without", "carol")
+            assert "bob has not agreed" not in await command(alice, *remove, ok=False)
+            assert "this node agrees that carol leaves" in await command(bob, *remove, "--consent")
+            assert "without carol" in await command(alice, *remove)
+            assert "is no member" in await command(alice, *remove[:3], "--without", "zoe", ok=False)
+            await until(lambda: bob.node.public("anchor") == alice.node.public("anchor"))
+            await sign_test(bob.node, b"two are left")
+            held = await command(alice, "rotate", "retire", "--purpose", "anchor", "--epoch", "1")
+            assert "anchor key of epoch 1: retiring" in held
+            finish = ("rotate", "finish", "--purpose", "anchor", "--epoch", "1", "--yes")
+            assert "no later anchor key serves" in await command(alice, *finish, ok=False)
+            back = await command(alice, "rotate", "retire", "--purpose", "anchor", "--epoch", "1", "--undo")
+            assert "active" in back
+        finally:
+            for runner in runners:
+                await runner.cleanup()
+
+
+def seated(folder, one, committee):
+    return Seat(folder / one.name, one, committee)
+
+
+async def test_a_new_epoch_makes_new_keys_while_the_old_ones_sign_the_move(tmp_path):
+    people = make_identities(tmp_path, 4)
+    first = signed_committee(people[:3], 2)
+    seats = [seated(tmp_path, one, first) for one in people[:3]]
+    try:
+        for seat in seats:
+            await seat.up()
+        for seat in seats:
+            await seat.peers.until_heard((1, 2, 3), 10)
+        await seats[0].node.dkg("treasury")
+        await until(lambda: all(seat.node.public("treasury") for seat in seats))
+        await seats[0].node.key_work.refresh("treasury")
+        old = seats[0].node.public("treasury")
+        for seat in seats:
+            await seat.down()
+        dave = people[3]
+        member = Member(dave.name, dave.host_key, dave.tls.fingerprint, dave.peer_url)
+        second = SignedCommittee.unsigned(successor(first.committee, {"carol": member}, (), (), None))
+        staying = [people[0], people[1], dave]
+        for index, one in enumerate(staying, 1):
+            second = second.with_signature(index, one.sign(second.committee.hash))
+        seats = [seated(tmp_path, one, second) for one in staying]
+        for seat in seats:
+            await seat.up()
+        for seat in seats:
+            await seat.peers.until_heard((1, 2, 3), 10)
+        alice, bob, _dave = seats
+        assert alice.node.public("treasury").group_key == old.group_key, "it serves until a new one does"
+        assert len(await alice.node.sign("treasury", b"business")) == 2
+        made = await alice.node.dkg("treasury")
+        assert (made.epoch, made.state) == (2, "verified")
+        await until(lambda: all(seat.node.public("treasury") == made.public for seat in seats))
+        new = await bob.node.sign("treasury", b"business")
+        from tests.tss.shells import valid
+        from tss.frost.hashing import tagged_hash
+
+        message = tagged_hash("tests/message", b"business")
+        assert valid(made.public.x_only, message, new[0]), (
+            "what the old key signed is not taken for the new one's"
+        )
+        await alice.node.key_work.move("treasury", 1, "retiring")
+        moved = await alice.node.sign("treasury", b"move", epoch=1)
+        assert valid(old.x_only, tagged_hash("tests/message", b"move"), moved[0])
+        with pytest.raises(SigningFailed, match="no treasury key of epoch 7"):
+            await alice.node.sign("treasury", b"move", epoch=7)
+        assert (await alice.node.key_work.move("treasury", 1, "retired")).state == "retired"
+        assert not (alice.folder / "keys" / "treasury-1.share").exists()
+        with pytest.raises(SigningFailed, match="epoch 1 can sign here"):
+            await alice.node.sign("treasury", b"again", epoch=1)
+        await alice.down()
+        await alice.up()
+        await noticed(bob, alice)
+        await sign_test(bob.node, b"only the new one", purpose="treasury")
+    finally:
+        for seat in seats:
+            await seat.down()
