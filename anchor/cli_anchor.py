@@ -40,7 +40,7 @@ def anchor() -> None:
 def list_anchors(url: str, after: int, limit: int, as_json: bool) -> None:
     """List anchors, oldest first.
 
-    Example: holdfast anchor list --node http://127.0.0.1:9101
+    Example: holdfast anchor list --node http://127.0.0.1:8101
     """
     found = HttpClient(url).get("/v1/anchors", after=after, limit=limit)
     columns = ("seq", "blocks", "records", "txid", "height", "depth", "final")
@@ -68,7 +68,7 @@ def _row(found: dict[str, Any]) -> tuple[object, ...]:
 def show_anchor(sequence: int, url: str, as_json: bool) -> None:
     """Show one anchor.
 
-    Example: holdfast anchor show 3 --node http://127.0.0.1:9101
+    Example: holdfast anchor show 3 --node http://127.0.0.1:8101
     """
     found = HttpClient(url).get(f"/v1/anchors/{sequence}")
     flat = {name: value for name, value in found.items() if name != "status"}
@@ -84,7 +84,7 @@ def show_anchor(sequence: int, url: str, as_json: bool) -> None:
 def proof(record: str | None, last_block: int | None, url: str) -> None:
     """Write the proof of an anchored record to stdout, byte for byte.
 
-    Example: holdfast anchor proof --last-block 64 --node http://127.0.0.1:9101 > p.json
+    Example: holdfast anchor proof --last-block 64 --node http://127.0.0.1:8101 > p.json
     """
     if (record is None) == (last_block is None):
         raise click.UsageError("give a record's hash, or --last-block with a rollup block")
@@ -189,7 +189,7 @@ def headers() -> None:
 def export(url: str, output: Path, as_json: bool) -> None:
     """Fetch a node's main chain of headers into a file; `verify` checks it.
 
-    Example: holdfast anchor headers export --node http://127.0.0.1:9101 -o h.bin
+    Example: holdfast anchor headers export --node http://127.0.0.1:8101 -o h.bin
     """
     try:
         start, data = _fetch_headers(HttpClient(url))

@@ -4,7 +4,7 @@ import json
 import urllib.error
 import urllib.request
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, urlencode, urlsplit
 
 from anchor.cli_tools import Failed
 
@@ -60,8 +60,11 @@ class HttpClient:
             title, detail, remedy = (str(problem.get(x) or "") for x in ("title", "detail", "remedy"))
         except (ValueError, AttributeError, OSError):
             return Failed(f"{self.url} answered {refused.code}: check that {self._option} is {self._who}")
+        if problem.get("code") == "not_found":
+            path = urlsplit(refused.url).path
+            return Failed(f"{self.url} has no {path}: is it {self._who}? Correct {self._option}")
         said = ": ".join(part for part in (title, detail) if part) or f"HTTP {refused.code}"
-        return Failed(f"{self._who} says: {said}" + (f"; {remedy}" if remedy else ""))
+        return Failed(f"{self._who} says: {said}" + (f"; {remedy}" if remedy and remedy not in said else ""))
 
     def _json(self, data: bytes) -> Any:
         try:

@@ -57,7 +57,11 @@ class Problem(Exception):
 
 
 _HTTP = {
-    404: ("not_found", "there is no such resource", "check the path against the list of endpoints"),
+    404: (
+        "not_found",
+        "there is no such resource",
+        "check host, port and path: README.md lists what a node answers",
+    ),
     405: ("method_not_allowed", "this resource does not take that method", "use the documented method"),
     413: ("too_large", "the body is too large", "send less at once"),
 }

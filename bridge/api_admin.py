@@ -140,7 +140,7 @@ def _outpoint(text: str) -> OutPoint:
 
 
 def _not_yet(fault: Exception) -> Problem:
-    remedy = "do what the sentence says, then repeat the command"
+    remedy = "then repeat the command"
     return Problem(
         409, "not_signed", "the bridge cannot become active", str(fault), retryable=True, remedy=remedy
     )

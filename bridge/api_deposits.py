@@ -31,6 +31,7 @@ from bridge.treasury.machine import InBatch
 
 PAGE, MAX_PAGE = 50, 500
 ASK_RATE, ASK_BURST = 0.5, 60  # addresses a second from one place, and at once
+_TAKEN = (dst.Swept, dst.Minting, dst.Credited, dst.Reclaimed, dst.Deficit)  # nothing is left to reclaim
 STATES = {kind.__name__.upper() for kind in dst.State.__args__}
 
 
@@ -61,6 +62,9 @@ class DepositApi:
         except DepositFault as fault:
             raise _bad_keys(fault) from fault
         except NotStored as fault:
+            if self._node.peers is None:
+                title = "an observer gives no addresses: operators store them before they are shown"
+                raise Problem(409, "observer", title, remedy="ask the node of an operator") from fault
             raise Problem(
                 503,
                 "not_stored",
@@ -155,7 +159,8 @@ class DepositApi:
             and (recipient is None or row.params[:32] == recipient)
             and (not state or row.state["state"] == state.lower())
         )
-        return answer(Deposits([self._view(active, row) for row in islice(rows, limit)]))
+        known = None if script is None else script in await self._node.store.params()
+        return answer(Deposits([self._view(active, row) for row in islice(rows, limit)], known))
 
     def _script(self, request: web.Request) -> bytes | None:
         address = request.query.get("address")
@@ -165,9 +170,7 @@ class DepositApi:
             return script_of(address, self._node.network)
         except AddressError as error:
             title = "that is no address of this network"
-            raise Problem(
-                400, "bad_address", title, str(error)[:200], remedy="copy the address again"
-            ) from error
+            raise Problem(400, "bad_address", title, str(error)[:200], remedy="then ask again") from error
 
     async def deposit(self, request: web.Request) -> web.Response:
         """One payment."""
@@ -180,9 +183,34 @@ class DepositApi:
         for row in await self._node.store.deposits():
             if row.outpoint == wanted:
                 return answer(self._view(active, row))
+        if (seen := await self._in_mempool(wanted)) is not None:
+            return answer(self._view(active, seen))
         title = "no deposit address holds that payment"
         remedy = "wait for its first confirmation; for an address you derived yourself POST /v1/deposits"
         raise Problem(404, "unknown_deposit", title, retryable=True, remedy=remedy)
+
+    async def _in_mempool(self, outpoint: bytes) -> DepositRow | None:
+        """An unconfirmed payment to an address of ours, as a row that is stored nowhere."""
+        try:
+            coin = await self._node.bitcoind.txout(OutPoint.decode(outpoint))
+        except NodeError:
+            return None
+        params = None if coin is None else (await self._node.store.params()).get(coin.out.script)
+        if coin is None or params is None or coin.confirmations:
+            return None
+        return DepositRow(
+            outpoint,
+            coin.out.script,
+            params,
+            coin.out.value,
+            coinbase=False,
+            height=None,
+            block=None,
+            spent_by=None,
+            spent_height=None,
+            state=dst.encode(dst.Seen(coin.out.value)),
+            created=int(self._node.clock()),
+        )
 
     def _view(self, active: Active, row: DepositRow) -> DepositView:
         chain, k, rules = self._node.feed.chain, self._node.genesis.k, active.activation.params
@@ -191,7 +219,7 @@ class DepositApi:
         sweep: InBatch | None = getattr(state, "sweep", None)
         sweep_txid = sweep.txid if sweep else state.txid if isinstance(state, dst.Sweeping) else None
         reclaim = ReclaimView(available=False, at_height=None)
-        if status.block_height is not None:
+        if status.block_height is not None and not isinstance(state, _TAKEN):
             waits = blocks_to_reclaim(status.block_height, params.delay, chain.tip.height)
             reclaim = ReclaimView(waits == 0 and row.spent_by is None, status.block_height + params.delay)
         return DepositView(
@@ -200,6 +228,7 @@ class DepositApi:
             recipient=params.recipient.hex(),
             value=row.value,
             state=dst.name(state),
+            reason=state.reason if isinstance(state, dst.Rejected) else None,
             confirmations=status.depth,
             required=k,
             sweep_txid=None if sweep_txid is None else display(sweep_txid),

@@ -136,20 +136,27 @@ class LateDeposit(msgspec.Struct, frozen=True):
 
 
 class ReclaimView(msgspec.Struct, frozen=True):
-    """Whether the next block may hold the reclaim; `at_height` is the first that may, once it is in a block."""
+    """Whether the next block may hold the reclaim; `at_height` is the first that may.
+
+    `at_height` is null while the payment is in no block, and once it is swept or taken back.
+    """
 
     available: bool
     at_height: int | None
 
 
 class DepositView(msgspec.Struct, frozen=True):
-    """A payment to a deposit address; credited when its sweep has `required` confirmations."""
+    """A payment to a deposit address; credited when its sweep has `required` confirmations.
+
+    `reason` says why a REJECTED one will not be swept.
+    """
 
     outpoint: str
     address: str
     recipient: str
     value: int
     state: str
+    reason: str | None
     confirmations: int
     required: int
     sweep_txid: str | None
@@ -160,10 +167,11 @@ class DepositView(msgspec.Struct, frozen=True):
     reclaim: ReclaimView
 
 
-class Deposits(msgspec.Struct, frozen=True):
-    """Deposits, newest first."""
+class Deposits(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Deposits, newest first. `known`: whether the address that was asked for is one of this bridge's."""
 
     deposits: list[DepositView]
+    known: bool | None = None
 
 
 class WithdrawalView(msgspec.Struct, frozen=True):

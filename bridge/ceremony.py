@@ -67,7 +67,8 @@ class Ceremony:
             public = self.tss.public(purpose)
             if public is None:
                 raise CeremonyFault(
-                    f"there is no verified {purpose} key: make it with `holdfast tss dkg --purpose {purpose}`"
+                    f"there is no verified {purpose} key: "
+                    f"make it with `holdfast tss dkg --dir … --purpose {purpose}`"
                 )
             found.append(public.group_key)
         return found[0], found[1], found[2]
@@ -139,8 +140,13 @@ class Ceremony:
     async def _coin(self, outpoint: OutPoint) -> tuple[Sats, bytes, int]:
         """Value, script and height of a confirmed coin."""
         coin = await self.bitcoind.txout(outpoint, include_mempool=True)
-        if coin is None or coin.confirmations < 1:
-            raise CeremonyFault(f"{outpoint} is not an unspent, confirmed coin here: wait for a block")
+        if coin is None:
+            raise CeremonyFault(
+                f"{outpoint} is no unspent coin that this node's bitcoind knows: check txid and output number, "
+                "as the wallet that paid shows them"
+            )
+        if coin.confirmations < 1:
+            raise CeremonyFault(f"{outpoint} is not confirmed yet: wait for a block")
         return coin.out.value, coin.out.script, self.headers.tip.height - coin.confirmations + 1
 
     async def _check(self, record: Activation) -> None:
@@ -162,8 +168,16 @@ class Ceremony:
         claims = [(record.treasury, record.treasury_value), *((x.outpoint, x.value) for x in record.lanes)]
         for (outpoint, value), script in zip(claims, scripts, strict=True):
             found, where, height = await self._coin(outpoint)
-            if found != value or where != script:
-                raise CeremonyFault(f"{outpoint} is not {value} sat at the genesis address")
+            if where != script and where in scripts:
+                raise CeremonyFault(f"treasury and lane are swapped: {outpoint} pays the other's address")
+            if where != script:
+                raise CeremonyFault(
+                    f"{outpoint} pays another address: fund those that `holdfast bridge genesis addresses` prints"
+                )
+            if found != value:
+                raise CeremonyFault(
+                    f"{outpoint} holds {found} sat, the record says {value}: propose it again"
+                )
             if height < record.height:
                 raise CeremonyFault(f"a reader from height {record.height} would miss {outpoint}")
         if not self.headers.start.height < record.height <= self.headers.tip.height:

@@ -9,11 +9,15 @@ import click
 from anchor.cli_http import HttpClient
 from anchor.cli_tools import FILE, FOLDER, JSON, NODE, READABLE, Failed, key32, lines, show, write_new
 from bridge.admin_client import admin
+from bridge.cli_reclaim import reclaim
 
 
 @click.group()
 def bridge() -> None:
     """Deposits, withdrawals and reserves; the genesis ceremony."""
+
+
+bridge.add_command(reclaim)
 
 
 # The ceremony
@@ -65,6 +69,9 @@ def propose(folder: Path, treasury: str, lanes: tuple[str, ...], output: Path | 
 def consent(folder: Path, digest: str, as_json: bool) -> None:
     """Agree to the activation record with this hash, so that this node signs it when it is proposed.
 
+    Outside regtest a node signs no record that its operator has not agreed to: the first `propose` fails and names
+    the hash; every operator who finds the coins right agrees to it, then `propose` is repeated.
+
     Example: holdfast bridge genesis consent --dir ~/holdfast 5f0c…9a
     """
     found = admin(folder).post("/v1/bridge/genesis/consent", {"hash": digest})
@@ -95,7 +102,7 @@ def address(
 ) -> None:
     """Ask for a deposit address, derive it again here, and print it.
 
-    Example: holdfast bridge address --node http://127.0.0.1:9101 --recipient 79be66…1798 --reclaim-key
+    Example: holdfast bridge address --node http://127.0.0.1:8101 --recipient 79be66…1798 --reclaim-key
     c6047f…9ee5 -o recovery.json
     """
     client = HttpClient(url)
@@ -155,7 +162,7 @@ def _qr(text: str) -> str:
 def deposit(what: str, url: str, recovery: Path | None, as_json: bool) -> None:
     """Say where a deposit is, by payment or by address.
 
-    Example: holdfast bridge deposit bcrt1p…w0 --node http://127.0.0.1:9101
+    Example: holdfast bridge deposit bcrt1p…w0 --node http://127.0.0.1:8101
     """
     client = HttpClient(url)
     if recovery is not None:
@@ -172,14 +179,26 @@ def deposit(what: str, url: str, recovery: Path | None, as_json: bool) -> None:
         found = client.get("/v1/deposits", address=what)
         rows = found["deposits"]
     show(as_json, found, "\n\n".join(map(_deposit, rows)) or "no confirmed payment to that address yet")
+    if not rows and found.get("known") is False:
+        raise Failed(
+            "that node knows no such deposit address: do not pay it; copy it again, or give its --recovery file "
+            "if you derived it yourself"
+        )
 
 
 def _deposit(found: dict[str, Any]) -> str:
     names = ("outpoint", "value", "state", "confirmations", "sweep_txid", "minted", "fee")
     facts = {name: found[name] for name in names}
+    if found["state"] == "SEEN":
+        facts["state"] = "SEEN: in the mempool, not in a block yet"
+    if found["reason"]:
+        facts["state"] = f"{found['state']}: {found['reason']}"
     facts["sweep_depth"] = f"{found['sweep_depth']} of {found['required']}"
     reclaim = found["reclaim"]
-    facts["reclaim"] = "now" if reclaim["available"] else f"from block {reclaim['at_height'] or 'unknown'}"
+    if reclaim["available"]:
+        facts["reclaim"] = "now: holdfast bridge reclaim"
+    elif reclaim["at_height"] is not None:
+        facts["reclaim"] = f"from block {reclaim['at_height']}, if nobody sweeps it"
     return lines(facts)
 
 
@@ -200,7 +219,7 @@ def _deposit(found: dict[str, Any]) -> str:
 def withdraw(rollup_url: str, url: str, key_file: Path, destination: str, amount: int, as_json: bool) -> None:
     """Lock coins on the rollup for a payout on Bitcoin; prints the withdrawal's id.
 
-    Example: holdfast bridge withdraw --rollup http://127.0.0.1:9200 --node http://127.0.0.1:9101 --key
+    Example: holdfast bridge withdraw --rollup http://127.0.0.1:9000 --node http://127.0.0.1:8101 --key
     alice.json --to bcrt1q…7x --amount 50000
     """
     from bridge.withdraw import lock_coins
@@ -211,12 +230,27 @@ def withdraw(rollup_url: str, url: str, key_file: Path, destination: str, amount
 
 
 @bridge.command()
+@click.argument("identity", metavar="ID")
+@NODE
+@JSON
+def withdrawal(identity: str, url: str, as_json: bool) -> None:
+    """Say where a withdrawal is; ID is what `withdraw` printed.
+
+    Example: holdfast bridge withdrawal 5f0c…9a --node http://127.0.0.1:8101
+    """
+    found = HttpClient(url).get(f"/v1/withdrawals/{identity}")
+    names = ("id", "state", "amount", "fee", "address", "txid", "expiry")
+    depth = {"depth": f"{found['depth']} of {found['required']}"}
+    show(as_json, found, lines({**{name: found[name] for name in names}, **depth}))
+
+
+@bridge.command()
 @NODE
 @JSON
 def reserves(url: str, as_json: bool) -> None:
     """Print the audit: what the rollup owes and what the treasury holds, at one point of both chains.
 
-    Example: holdfast bridge reserves --node http://127.0.0.1:9101
+    Example: holdfast bridge reserves --node http://127.0.0.1:8101
     """
     found = HttpClient(url).get("/v1/reserves")
     show(as_json, found, lines(found))

@@ -109,7 +109,7 @@ async def test_a_node_that_is_down_or_no_node_is_told_in_one_sentence(url):
     assert "correct --node" in down.stderr
     assert "is no URL" in (await run("list", "--node", "nonsense", status=2)).stderr
     other = await run("list", "--node", url + "/elsewhere", status=1)
-    assert "there is no such resource" in other.stderr
+    assert "has no /elsewhere/v1/anchors: is it the node? Correct --node" in other.stderr
 
 
 async def test_a_damaged_activation_record_is_named(files):

@@ -127,11 +127,32 @@ async def test_an_active_node_serves_record_keys_parameters_and_reserves(active,
     assert await active.get("/v1/withdrawals") == {"withdrawals": []}
 
 
-async def test_no_address_is_given_while_too_few_nodes_have_stored_it(active):
+async def test_an_observer_gives_no_address_and_says_whom_to_ask(active):
     body = {"recipient": key(31).hex(), "user_key": key(32).hex()}
     status, problem = await active.ask("POST", "/v1/deposit-addresses", json=body)
-    assert (status, problem["code"], problem["retryable"]) == (503, "not_stored", True)
-    assert "only 1 of the 2 nodes needed" in problem["detail"]
+    assert (status, problem["code"], problem["retryable"]) == (409, "observer", False)
+    assert problem["remedy"] == "ask the node of an operator"
+
+
+async def test_a_payment_is_told_while_it_waits_for_its_block_and_why_it_is_rejected(active, bitcoind):
+    mine(bitcoind, 101)
+    record = active.node.active.activation
+    await active.node.active.registry.learn(DepositParams(key(31), key(32), record.params.reclaim_delay))
+    address, outpoint = pay(bitcoind, active, PARAMS.min_deposit - 1)
+    seen = await active.get(f"/v1/deposits/{outpoint}")
+    assert (seen["state"], seen["confirmations"], seen["value"]) == ("SEEN", 0, PARAMS.min_deposit - 1)
+    assert (seen["status"]["confirmed"], seen["reclaim"]["at_height"]) == (False, None)
+    assert await active.get(f"/v1/deposits?address={address}") == {"deposits": [], "known": True}
+    tip = mine(bitcoind, 1)
+    await active.reach(tip)
+    async with asyncio.timeout(10):
+        while (found := await active.get(f"/v1/deposits/{outpoint}"))["state"] != "REJECTED":
+            active.node.wake()
+            await asyncio.sleep(0.02)
+    assert found["reason"] == f"below the minimum of {PARAMS.min_deposit} sat"
+    assert found["reclaim"]["at_height"] == tip + PARAMS.reclaim_delay
+    strange = address_of(b"\x00\x14" + bytes(20), active.node.network)
+    assert await active.get(f"/v1/deposits?address={strange}") == {"deposits": [], "known": False}
 
 
 def pay(bitcoind: Bitcoind, active: Observer, sats: int) -> tuple[str, str]:

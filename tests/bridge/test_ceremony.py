@@ -61,8 +61,8 @@ RECORDS: list[tuple[dict[str, Any], str]] = [
     ({"treasury_key": NOBODYS}, "other group keys"),
     ({"anchor_key": NOBODYS}, "other group keys"),
     ({"mint_key": NOBODYS}, "other group keys"),
-    ({"treasury_value": Sats(1)}, "is not 1 sat at the genesis address"),
-    ({"treasury": OutPoint(Txid(b"\x11" * 32), 0)}, "is not an unspent, confirmed coin here"),
+    ({"treasury_value": Sats(1)}, "sat, the record says 1"),
+    ({"treasury": OutPoint(Txid(b"\x11" * 32), 0)}, "is no unspent coin that this node's bitcoind knows"),
     ({"height": 0}, "height 0 is outside the chain"),
     ({"height": 103}, "would miss"),
     ({"height": 4_000_000}, "would miss"),
@@ -99,8 +99,12 @@ async def test_lanes_and_treasury_must_be_the_funded_coins(funded: Funded) -> No
         "lanes": (replace(lane, outpoint=funded.treasury),),
     }
     twice = (lane, replace(lane, number=1, outpoint=OutPoint(Txid(b"\x22" * 32), 1)))
-    for lie in (swapped, {"lanes": (replace(lane, value=Sats(7)),)}, {"lanes": twice}):
-        with pytest.raises(PeerRefused) as refused:
+    for lie, words in (
+        (swapped, "treasury and lane are swapped"),
+        ({"lanes": (replace(lane, value=Sats(7)),)}, "the record says 7"),
+        ({"lanes": twice}, "check txid and output number"),
+    ):
+        with pytest.raises(PeerRefused, match=words) as refused:
             await ask(funded, replace(funded.record, **lie).encode())
         assert refused.value.code == "not-signed"
 

@@ -18,7 +18,7 @@ from anchor.problem import answer
 from anchor.rollup.tx import Lock
 from anchor.rollup_keys import RollupKey
 from anchor.rollup_wire import AccountView, BitcoinView, Status, Submission, Submitted
-from bridge.cli_bridge import bridge
+from bridge.cli_bridge import _deposit, bridge
 from bridge.deposit.address import read_recovery_file
 from bridge.params import REGTEST as PARAMS
 from tests.bridge.observing import key, make_paper, observing, write_observer, write_operator
@@ -93,11 +93,49 @@ async def test_a_deposit_that_is_not_there_yet_and_the_reserves_are_told(node):
     given = json.loads((await run("address", "--node", url, *KEYS, "--json")).output)
     waits = await run("deposit", given["address"], "--node", url)
     assert "no confirmed payment" in waits.output
+    strange = await run("deposit", address_of(b"\x00\x14" + bytes(20), REGTEST), "--node", url, status=1)
+    assert "knows no such deposit address: do not pay it" in strange.stderr
+    typo = await run("deposit", given["address"][:-1] + "q", "--node", url, status=1)
+    assert typo.stderr.count("copy the address again") == 1
+    elsewhere = await run("withdrawal", "zz", "--node", url, status=1)
+    assert "64 hex digits" in elsewhere.stderr
+    nowhere = await run("withdrawal", "ab" * 32, "--node", url, status=1)
+    assert "there is no such withdrawal" in nowhere.stderr
     unknown = await run("deposit", OutPoint(Txid(bytes(32)), 0), "--node", url, status=1)
     assert "wait for its first confirmation" in unknown.stderr
     reserves = json.loads((await run("reserves", "--node", url, "--json")).output)
     assert (reserves["holds"], reserves["supply"], reserves["treasury"]) == (True, 0, 1_000_000)
     assert "treasury_outpoint" in (await run("reserves", "--node", url)).output
+
+
+FOUND = {
+    "outpoint": f"{'ab' * 32}:0",
+    "value": 50_000,
+    "state": "CREDITED",
+    "reason": None,
+    "confirmations": 9,
+    "required": 3,
+    "sweep_txid": "cd" * 32,
+    "sweep_depth": 8,
+    "minted": 49_000,
+    "fee": 1_000,
+    "reclaim": {"available": False, "at_height": None},
+}
+
+
+def test_what_is_shown_of_a_deposit_is_what_may_still_happen_to_it():
+    assert "reclaim" not in _deposit(FOUND)
+    rejected = {
+        "state": "REJECTED",
+        "reason": "below the minimum",
+        "reclaim": {"available": False, "at_height": 9},
+    }
+    text = _deposit({**FOUND, **rejected})
+    assert "REJECTED: below the minimum" in text
+    assert "from block 9" in text
+    late = _deposit({**FOUND, "state": "RECLAIMABLE", "reclaim": {"available": True, "at_height": 9}})
+    assert "holdfast bridge reclaim" in late
+    assert "in the mempool" in _deposit({**FOUND, "state": "SEEN"})
 
 
 class SmallRollup:
@@ -183,7 +221,7 @@ async def test_the_ceremony_says_what_is_missing_before_there_are_keys(paper, bi
     coin = f"{'11' * 32}:0"
     async with observing(folder) as alice:
         told = await run("genesis", "addresses", "--dir", folder, status=1)
-        assert "holdfast tss dkg --purpose treasury" in told.stderr
+        assert "--purpose treasury" in told.stderr
         told = await run("genesis", "propose", "--dir", folder, "--treasury", coin, "--lane", coin, status=1)
         assert "no verified treasury key" in told.stderr
         told = await run("genesis", "propose", "--dir", folder, "--treasury", "x", "--lane", coin, status=1)
