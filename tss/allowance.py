@@ -1,7 +1,12 @@
 """Small memories with a bound: how much a member may still do in this minute, and what was seen lately."""
 
+import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+
+_HALF_LIFE = 600.0
+_FORGIVEN = 0.5
+_MOST = 32.0
 
 
 class Allowance:
@@ -20,6 +25,27 @@ class Allowance:
             return False
         self._left -= 1
         return True
+
+
+class Grudges:
+    """Who stalled sessions lately: halved every ten minutes, forgotten below one half of a strike."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._scores: dict[int, tuple[float, float]] = {}
+
+    def note(self, strikes: Mapping[int, int]) -> None:
+        """Add the strikes of one request; an hour's worth at most is remembered."""
+        for member, count in strikes.items():
+            self._scores[member] = min(self._score(member) + count, _MOST), self._clock()
+
+    def held(self, member: int) -> bool:
+        """Whether a member is better asked after the others."""
+        return self._score(member) >= _FORGIVEN
+
+    def _score(self, member: int) -> float:
+        score, at = self._scores.get(member, (0.0, 0.0))
+        return score * math.pow(0.5, (self._clock() - at) / _HALF_LIFE)
 
 
 class Recent:

@@ -14,30 +14,23 @@ from hashlib import sha256
 
 import structlog
 
+from tss.allowance import Grudges
 from tss.approvals import Approvals
 from tss.dkg.committee import Committee
 from tss.dkg.ports import Identity
 from tss.dkg.signed import is_slug
 from tss.evidence import collect
 from tss.evidence_gossip import EvidenceBook
-from tss.frost.codec import DecodeError
 from tss.frost.engine import Engine, verify
 from tss.frost.path import INTERNAL
 from tss.key_proof import TEST, KeyProof, message_for_test, verify_payload
 from tss.keyring import Key, Keyring
 from tss.peers import PeerDown, PeerError, Peers
 from tss.signing import effects, events
+from tss.signing.answers import read_event
 from tss.signing.approval import Approved, Refused
 from tss.signing.coordinator import Coordinator
-from tss.signing.messages import (
-    ERA_SIZE,
-    MAX_PAYLOAD,
-    Refusal,
-    Shares,
-    SharesRequest,
-    read_answer,
-    read_offer,
-)
+from tss.signing.messages import ERA_SIZE, MAX_PAYLOAD, CommitRequest, SharesRequest
 from tss.signing.pool import Pool
 from tss.signing.slots import request_id
 from tss.signing.states import Task
@@ -81,6 +74,7 @@ class _Run:
     purpose: str
     request: bytes
     coordinator: Coordinator
+    committee: Committee
     started: float
     share_timeout: float
     slow: set[int] = field(default_factory=set)
@@ -112,6 +106,7 @@ class SigningRunner:
         self._share_timeout = share_timeout
         self._turns = asyncio.Semaphore(_AT_ONCE)
         self._pools: dict[bytes, Pool] = {}
+        self._grudges = Grudges()
         self._running: dict[bytes, asyncio.Task[list[bytes]]] = {}
         self._runs: list[_Run] = []
         self._ended: deque[SessionInfo] = deque(maxlen=_KEPT_SESSIONS)
@@ -234,12 +229,13 @@ class SigningRunner:
         return self._pools[name]
 
     def _preferred(self, request: bytes) -> list[int]:
-        """Who is up first, near ones before far ones; equals take turns from request to request."""
+        """Who is up first, then who stalled nothing lately, near before far; equals take turns."""
 
-        def rank(member: int) -> tuple[bool, int, bytes]:
+        def rank(member: int) -> tuple[bool, bool, int, bytes]:
             info = self._peers.seen[member]
             far = int((info.rtt or 0.0) / _NEAR_SECONDS)
-            return info.down is not None, far, sha256(request + member.to_bytes(2, "big")).digest()
+            turn = sha256(request + member.to_bytes(2, "big")).digest()
+            return info.down is not None, self._grudges.held(member), far, turn
 
         return sorted(self._peers.seen, key=rank)
 
@@ -250,7 +246,7 @@ class SigningRunner:
                 pool.saw_boot(member, info.boot_id)
         coordinator = Coordinator(task, pool)
         request = request_id(task.purpose, task.payload)
-        run = _Run(task.purpose, request, coordinator, self._clock(), share_timeout)
+        run = _Run(task.purpose, request, coordinator, task.committee, self._clock(), share_timeout)
         self._runs.append(run)
         session, state = request, "failed"
         try:
@@ -264,6 +260,7 @@ class SigningRunner:
                 made = coordinator.step(await run.inbox.get())
         finally:
             self._runs.remove(run)
+            self._grudges.note(coordinator.strikes)
             self._end(run, session, state)
             for child in run.tasks:
                 child.cancel()
@@ -271,8 +268,9 @@ class SigningRunner:
     async def _perform(self, run: _Run, task: Task, effect: effects.Effect) -> None:
         match effect:
             case effects.AskCommitments(member, _count, message):
-                ask = Ask(task.purpose, task.payload, message.signed(self._identity))
-                self._send(run, member, REQUEST, ask.encode())
+                signed = message.signed(self._identity)
+                ask = Ask(task.purpose, task.payload, signed)
+                self._send(run, member, signed, ask.encode())
             case effects.OpenSession(session, members, request):
                 self._log.info(
                     "session opens", purpose=task.purpose, session=session.hex()[:16], members=members
@@ -280,7 +278,7 @@ class SigningRunner:
                 order = request.signed(self._identity)
                 run.orders[session] = order
                 for member in members:
-                    self._send(run, member, SHARES, order.encode())
+                    self._send(run, member, order, order.encode())
             case effects.Blame(member, reason, evidence):
                 self._log.warning("a member did wrong", member=self._peers.name(member), reason=reason)
                 if evidence is not None:  # garbage that only we saw proves nothing to others
@@ -292,14 +290,17 @@ class SigningRunner:
             case effects.Ignored() | effects.Done():
                 pass
 
-    def _send(self, run: _Run, member: int, topic: str, body: bytes) -> None:
-        child = asyncio.create_task(self._exchange(run, member, topic, body))
+    def _send(self, run: _Run, member: int, asked: CommitRequest | SharesRequest, body: bytes) -> None:
+        child = asyncio.create_task(self._exchange(run, member, asked, body))
         run.tasks.add(child)
         child.add_done_callback(run.tasks.discard)
 
-    async def _exchange(self, run: _Run, member: int, topic: str, body: bytes) -> None:
+    async def _exchange(
+        self, run: _Run, member: int, asked: CommitRequest | SharesRequest, body: bytes
+    ) -> None:
         """One question to one member; its silence is reported once, and its late answer all the same."""
         # Commitments hold nobody up while others are ready; shares hold up the whole session.
+        topic = REQUEST if isinstance(asked, CommitRequest) else SHARES
         patience = run.share_timeout * (3 if topic == REQUEST else 1)
 
         def late() -> None:
@@ -309,7 +310,7 @@ class SigningRunner:
         alarm = asyncio.get_running_loop().call_later(patience, late)
         try:
             data = await self._peers.call(member, topic, body, timeout=_ANSWER_SECONDS)
-            run.inbox.put_nowait(_event(member, topic, data))
+            run.inbox.put_nowait(read_event(run.committee, member, asked, data))
         except PeerDown as down:
             run.inbox.put_nowait(events.Silent(member, down.why))
         except PeerError as refused:
@@ -341,17 +342,3 @@ def _made_by(key: Key, approved: Approved, signatures: bytes) -> bool:
     """Whether stored signatures are this key's; the same request may have been signed under the epoch before."""
     message, path = approved.messages[0]
     return verify(key.info.public.output_key(path)[0], message, signatures[:64])
-
-
-def _event(member: int, topic: str, data: bytes) -> events.Event:
-    try:
-        answer = read_offer(data) if topic == REQUEST else read_answer(data)
-    except DecodeError as error:
-        return events.Garbage(member, str(error))
-    if isinstance(answer, Refusal):
-        event: events.Event = events.Refusal(answer)
-    elif isinstance(answer, Shares):
-        event = events.Shares(answer)
-    else:
-        event = events.Ready(answer)
-    return event if answer.sender == member else events.Garbage(member, "it speaks for another member")

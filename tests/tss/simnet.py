@@ -18,11 +18,11 @@ from tss.dkg.participant import State1, State2, State3
 from tss.dkg.ports import SealBroken
 from tss.dkg.transcript import Certificate, RecoveryData
 from tss.frost import bip340
-from tss.frost.codec import DecodeError
 from tss.frost.engine import Engine, KeyShare
 from tss.frost.hashing import tagged_hash
 from tss.frost.path import INTERNAL, KEY_ONLY, SigningPath, key_with_root
 from tss.signing import events, messages, signer
+from tss.signing.answers import read_event
 from tss.signing.approval import Approved, Refused
 from tss.signing.coordinator import Coordinator
 from tss.signing.effects import AskCommitments, Blame, Done, Effect, Failed, OpenSession
@@ -338,7 +338,8 @@ class Shell:
 
         def back(answer: bytes) -> None:
             answered.append(True)
-            self.feed(read(member, answer, commit=commit))
+            asked = (messages.CommitRequest if commit else messages.SharesRequest).decode(body)
+            self.feed(read_event(self.machine._task.committee, member, asked, answer))
 
         def expire() -> None:
             if not answered:
@@ -346,16 +347,6 @@ class Shell:
 
         self.net.send(deliver)
         self.net.later(self.timeout, expire)
-
-
-def read(member: int, answer: bytes, *, commit: bool) -> events.Event:
-    try:
-        decoded = messages.read_offer(answer) if commit else messages.read_answer(answer)
-    except DecodeError as error:
-        return events.Garbage(member, str(error))
-    if isinstance(decoded, messages.Commitments):
-        return events.Ready(decoded)
-    return events.Shares(decoded) if isinstance(decoded, messages.Shares) else events.Refusal(decoded)
 
 
 @dataclass

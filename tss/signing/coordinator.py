@@ -4,10 +4,13 @@ Members with enough commitments are ready; a quorum of ready members forms a ses
 with the next commitments and is checked alone. A silent member only stalls: the next session is opened with
 others, and if it answers after all its share still counts. A bad share is evidence and puts its sender out.
 The machine opens another session only while every open one is stalled, so an honest committee does no double
-work. A cheat costs its sender at once; whoever is merely slow, again and again, is taken last (`_strikes`), so
-it delays a request by the shell's time-out per session that cannot do without it.
+work. A cheat costs its sender at once. Whoever stalls a session, by silence or by voiding its commitments, gets a
+strike, and is taken again only when there are too few without one: so each member spoils at most one session while
+t others play fair, and n − t + 1 sessions are enough. What a slow member costs is the shell's time-out, once.
 """
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import assert_never
 
 from tss.dkg.faults import BadSignature
@@ -42,6 +45,11 @@ class Coordinator:
     def ended(self) -> bool:
         """Whether Done or Failed was given."""
         return self._ended
+
+    @property
+    def strikes(self) -> Mapping[int, int]:
+        """How often each member stalled a session of this request, or answered too late with its commitments."""
+        return MappingProxyType(self._strikes)
 
     @property
     def sessions(self) -> tuple[SessionView, ...]:
@@ -125,7 +133,7 @@ class Coordinator:
         self._asked.pop(member, None)
         if member in self._out:
             return [Ignored("the member was out already")]
-        self._strikes[member] = self._strikes.get(member, 0) + 1
+        self._strike(member)
         self._out[member] = Out(why, down=True, retryable=True)
         return []
 
@@ -152,12 +160,12 @@ class Coordinator:
 
     def _ready_members(self) -> list[int]:
         busy = {member for one in self._open.values() if not one.dead for member in one.pending}
-        ready = [
-            member
-            for member in self._task.candidates
-            if member not in self._out and member not in busy and self._pool.count(member) >= self._task.need
-        ]
-        # Whoever stalled a session before comes last, so that being slow again and again gains nothing.
+        hopeful = [member for member in self._task.candidates if member not in self._out]
+        clean = [member for member in hopeful if member not in self._strikes]
+        # While enough never stalled a session we wait for them, not for those who did.
+        eligible = clean if len(clean) >= self._task.quorum else hopeful
+        need = self._task.need
+        ready = [m for m in eligible if m not in busy and self._pool.count(m) >= need]
         return sorted(ready, key=lambda member: self._strikes.get(member, 0))
 
     def _lacks(self, member: int) -> bool:
@@ -211,18 +219,24 @@ class Coordinator:
                 return self._blame(offer.sender, evidence.reason, evidence)
 
     def _restarted(self, member: int) -> None:
-        for one in self._open.values():
-            if member in one.pending:
-                one.dead = True  # the nonces of its part are gone
+        spoilt = [one for one in self._open.values() if member in one.pending and not one.dead]
+        for one in spoilt:
+            one.dead = True  # the nonces of its part are gone
+        if spoilt:
+            self._voided(member, "keeps restarting")
 
     def _back(self, member: int) -> None:
         if member in self._out and self._out[member].down:
             del self._out[member]
 
     def _voided(self, member: int, why: str) -> None:
+        self._strike(member)
         self._stale[member] = self._stale.get(member, 0) + 1
         if self._stale[member] >= MAX_STALE:
             self._out[member] = Out(why, down=False, retryable=True)
+
+    def _strike(self, member: int) -> None:
+        self._strikes[member] = self._strikes.get(member, 0) + 1
 
     def _blamed(self, member: int) -> bool:
         out = self._out.get(member)

@@ -6,9 +6,10 @@ from itertools import combinations
 import coincurve
 import pytest
 
-from tests.tss.simnet import ENGINE, PATHS, Net, approve, read
+from tests.tss.simnet import ENGINE, PATHS, Net, approve
 from tss.frost.engine import verify
 from tss.signing import events
+from tss.signing.answers import read_event
 from tss.signing.approval import Refused
 from tss.signing.effects import Done, Failed, Ignored
 
@@ -130,7 +131,8 @@ def test_a_late_answer_of_a_silent_member_still_counts(five):
     shell.feed(events.Silent(silent, "did not answer in 2 s"))
     for member in first.members:
         assert shell.ended is None
-        shell.feed(read(member, five.signers[member].handle_shares(body), commit=False))
+        answer = five.signers[member].handle_shares(body)
+        shell.feed(read_event(five.committee, member, first.request, answer))
     assert_signed(five, shell)
     assert shell.ended.session == first.session
 
