@@ -66,7 +66,7 @@ class _Api:
         return _json(
             {
                 "committee": {"name": committee.name, "hash": committee.hash.hex(), "words": committee.words},
-                "keys": [_key(info) for _, info in sorted(self._tss.keys().items())],
+                "keys": [_key(info) for info in self._tss.every_key()],
             }
         )
 
@@ -133,6 +133,7 @@ def _key(info: KeyInfo) -> dict[str, Any]:
         "threshold": info.public.threshold,
         "members": len(info.public.verifying_shares),
         "group_key": info.public.group_key.hex(),
+        "generation": info.generation,
     }
 
 

@@ -196,7 +196,10 @@ def keys(folder: Path, as_json: bool) -> None:
     admin = Admin(folder)
     found = admin.get("/v1/tss/keys")
     rows = [
-        (k["purpose"], k["epoch"], k["state"], f"{k['threshold']} of {k['members']}", k["group_key"])
+        (
+            *(k["purpose"], k["epoch"], k["state"], f"{k['threshold']} of {k['members']}"),
+            *(k["generation"], k["group_key"]),
+        )
         for k in found["keys"]
     ]
     none = "no keys yet: make them with `holdfast tss dkg --purpose treasury`, anchor and mint"
@@ -205,7 +208,9 @@ def keys(folder: Path, as_json: bool) -> None:
             "the bridge is active, but the shares are lost here (signer.db is new or empty): make no new keys; "
             "stop the node, put signer.db back or build a folder anew with `holdfast node restore`"
         )
-    show(as_json, found, table(("purpose", "epoch", "state", "signers", "group key"), rows, none))
+    show(
+        as_json, found, table(("purpose", "epoch", "state", "signers", "refreshes", "group key"), rows, none)
+    )
 
 
 @tss.command()

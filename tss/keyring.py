@@ -40,12 +40,16 @@ class KeyFault(Exception):
 
 @dataclass(frozen=True, slots=True)
 class KeyInfo:
-    """What may be told of a key; `public.x_only` is what signatures verify under on the internal path."""
+    """What may be told of a key; `public.x_only` is what signatures verify under on the internal path.
+
+    `generation` counts its refreshes; only `Keyring.every_info` fills it in.
+    """
 
     purpose: str
     epoch: int
     state: str
     public: GroupPublic
+    generation: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,9 +187,10 @@ class Keyring:
         return found
 
     def every_info(self) -> list[KeyInfo]:
-        """What may be told of all keys, those that are over and lost ones too."""
-        held = [k.info for k in self._keys.values()] + [k.info for k in self._lost.values()]
-        return sorted([*held, *self._over.values()], key=lambda info: (info.purpose, info.epoch))
+        """What may be told of all keys, those that are over and lost ones too, by purpose and epoch."""
+        held = [replace(key.info, generation=len(key.links)) for key in self._keys.values()]
+        lost = [replace(key.info, generation=key.chain.generation) for key in self._lost.values()]
+        return sorted([*held, *lost, *self._over.values()], key=lambda info: (info.purpose, info.epoch))
 
     async def accept(self, committee: Committee, recovery: RecoveryData, now: float) -> Key:
         """Take up a certified key: check all signatures, restore the share from the transcript once, store both.

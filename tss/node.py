@@ -206,6 +206,10 @@ class TssNode:
         """Per purpose the serving key, or the newest on its way."""
         return self._keyring.infos()
 
+    def every_key(self) -> list[KeyInfo]:
+        """All keys of this node, retired, removed and lost ones too."""
+        return self._keyring.every_info()
+
     def public(self, purpose: str) -> GroupPublic | None:
         """The group key that serves a purpose: verified or active."""
         key = self._keyring.serving(purpose)

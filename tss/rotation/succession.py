@@ -3,8 +3,8 @@
 A new epoch has a new committee file, which names the file it succeeds, and new keys made by it. tss makes the new
 keys, retires the old ones, and wipes their shares in the end. Members who stay keep their places, and with them the
 numbers of their old shares, so that a quorum of them signs the move under the old keys. The move itself, which
-takes the coins from the old key to the new one, is a transaction: the bridge builds it and the approval port approves
-it; tss knows nothing of it.
+takes the coins from the old key to the new one, is a transaction: the bridge builds it, the approval port approves
+it, and tss knows nothing of it.
 """
 
 from collections.abc import Collection, Mapping, Sequence
