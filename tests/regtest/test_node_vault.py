@@ -9,7 +9,7 @@ import pytest
 from regtest.command import attempt, holdfast_json
 from regtest.operators import start_all
 from regtest.waiting import wait_until
-from tests.bridge.test_cli_backup import holdfast
+from tests.bridge.commands import holdfast
 from tests.regtest.grounds import ground
 
 pytestmark = pytest.mark.regtest
