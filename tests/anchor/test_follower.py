@@ -177,3 +177,22 @@ async def test_validators_below_two_thirds_cannot_move_a_copy(
         with pytest.raises(RollupLied):
             await one.advance(Served(half))
         assert one.state.height == 0
+
+
+async def test_a_full_disk_leaves_no_hole_among_the_stored_blocks(
+    tmp_path: Path, chain: list[CertifiedBlock], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with following(tmp_path) as one:
+        await one.advance(Served(chain[:3]))
+
+        async def full(_: AnchorStore, __: object) -> None:
+            raise OSError(28, "No space left on device")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(AnchorStore, "add_rollup_blocks", full)
+            with pytest.raises(OSError, match="No space"):
+                await one.advance(Served(chain[:6]))
+        await one.advance(Served(chain))
+    async with following(tmp_path) as again:
+        await again.load()
+        assert again.state.height == len(chain)
