@@ -94,9 +94,7 @@ def proof(record: str | None, last_block: int | None, url: str) -> None:
         if not found:
             raise Failed(f"no record holds block {last_block} yet: it must be final, with its whole range")
         record = found[0]["hash"]
-    data = client.raw(f"/v1/records/{record}/proof")
-    sys.stdout.buffer.write(data)
-    sys.stdout.flush()
+    _to_stdout(client.raw(f"/v1/records/{record}/proof"))
 
 
 @anchor.command()
@@ -146,8 +144,32 @@ def verify(
         if as_json:
             show(True, {"valid": False, "reason": str(refused)}, "")
         raise Failed(f"not proven: {refused}") from refused
-    facts = _facts(found)
-    show(as_json, {"valid": True, **facts}, "proven: the committee anchored this record\n" + lines(facts))
+    facts = _facts(found) | {"operators": "checked" if genesis is not None else "not checked"}
+    text = "proven: the committee anchored this record\n" + lines(facts)
+    if genesis is None:
+        text += (
+            "\nthe operators' signatures on the activation record were not checked: "
+            "give --genesis, or be sure of where you have it from"
+        )
+    show(as_json, {"valid": True, **facts}, text)
+
+
+@anchor.command()
+@NODE
+def activation(url: str) -> None:
+    """Write the activation record, which every operator signed, to stdout, byte for byte.
+
+    It is what `verify` trusts: compare its hash with other nodes (`activation_hash` in /v1/info), or get it from
+    several.
+
+    Example: holdfast anchor activation --node http://127.0.0.1:8101 > a.json
+    """
+    _to_stdout(HttpClient(url).raw("/v1/activation"))
+
+
+def _to_stdout(data: bytes) -> None:
+    sys.stdout.buffer.write(data)
+    sys.stdout.flush()
 
 
 def _facts(found: Any) -> dict[str, Any]:

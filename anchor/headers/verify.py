@@ -28,8 +28,7 @@ def verify_headers(network: Network, raw: bytes, start_height: int = 0) -> Verif
     height and rule.
     """
     rules = rules_of(network)
-    if not raw or len(raw) % HEADER_SIZE:
-        raise HeaderRefused("length", f"{len(raw)} bytes are no whole number of headers, or none")
+    check_length(raw)
     if start_height < 0 or (not rules.constant_bits and start_height % rules.interval):
         raise HeaderRefused(
             "length", f"start at a multiple of {rules.interval}: retargets need whole periods"
@@ -48,6 +47,15 @@ def verify_headers(network: Network, raw: bytes, start_height: int = 0) -> Verif
         height += 1
     last = window[-1]
     return Verified(len(raw) // HEADER_SIZE, height - 1, last.hash, work, last.time)
+
+
+def check_length(raw: bytes) -> None:
+    """HeaderRefused unless these are whole headers, at least one."""
+    if not raw or len(raw) % HEADER_SIZE:
+        raise HeaderRefused(
+            "length",
+            f"{len(raw)} bytes are no whole number of headers of 80 bytes, or none: export them again",
+        )
 
 
 def _check_first(network: Network, header: Header, height: int) -> None:

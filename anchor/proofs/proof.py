@@ -18,7 +18,7 @@ from anchor.btc.script import is_p2tr
 from anchor.btc.taproot import leaf_hash, sighash, verify_control
 from anchor.btc.tx import Tx, TxError, TxOut
 from anchor.headers.rules import HeaderRefused
-from anchor.headers.verify import verify_headers
+from anchor.headers.verify import check_length, verify_headers
 from anchor.inscription.lane import REVEAL_SEQUENCE, TRUC_VERSION, tip_script
 from anchor.inscription.payload import MANY_ROLLUPS, Payload
 from anchor.inscription.script import LeafError, parse_leaf
@@ -182,6 +182,10 @@ def _block(proof: AnchorProof, reveal: Tx) -> None:
 def _headers(
     proof: AnchorProof, raw: bytes, network: Network, start: int, payload: Payload, txid: Txid
 ) -> Existed:
+    try:
+        check_length(raw)
+    except HeaderRefused as error:
+        raise ProofRefused(f"the headers file is not valid: {error}") from error
     place = (proof.height - start) * HEADER_SIZE
     if not 0 <= place < len(raw):
         last = start + len(raw) // HEADER_SIZE - 1

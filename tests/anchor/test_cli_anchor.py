@@ -3,7 +3,6 @@
 import asyncio
 import json
 
-import aiohttp
 import pytest
 from click.testing import CliRunner
 
@@ -35,8 +34,7 @@ async def files(url, tmp_path):
     proof = await run("proof", "--last-block", 20, "--node", url)
     (tmp_path / "p.json").write_bytes(proof.stdout_bytes)
     await run("headers", "export", "--node", url, "-o", tmp_path / "h.bin")
-    async with aiohttp.request("GET", url + "/v1/activation") as answer:
-        (tmp_path / "a.json").write_text(await answer.text())
+    (tmp_path / "a.json").write_bytes((await run("activation", "--node", url)).stdout_bytes)
     return tmp_path
 
 
@@ -60,7 +58,9 @@ async def test_a_proof_is_written_byte_for_byte_and_verified_alone(files, anchor
     assert (files / "h.bin").read_bytes() == headers_of(anchored.chain)
     said = json.loads((await run(*verifying(files), "--json")).output)
     assert (said["valid"], said["first"], said["last"], said["sequence"]) == (True, 11, 20, 1)
-    assert (await run(*verifying(files))).output.startswith("proven: the committee anchored this record")
+    said = await run(*verifying(files))
+    assert said.output.startswith("proven: the committee anchored this record")
+    assert "signatures on the activation record were not checked: give --genesis" in said.output
 
 
 async def test_a_changed_byte_anywhere_is_refused_with_status_1(files):
@@ -77,7 +77,14 @@ async def test_headers_that_are_cut_changed_or_of_another_network_prove_nothing(
     raw = (files / "h.bin").read_bytes()
     for name, data in (("cut.bin", raw[:-1]), ("short.bin", raw[:800]), ("empty.bin", b"")):
         (files / name).write_bytes(data)
-        await run(*verifying(files, headers=name), status=1)
+        refused = await run(*verifying(files, headers=name), status=1)
+        alone = CliRunner().invoke(
+            anchor, ["headers", "verify", str(files / name), "--network", "regtest"], catch_exceptions=False
+        )
+        if name != "short.bin":
+            same = alone.stderr.removeprefix("Error: not valid: ")
+            assert "no whole number of headers" in same
+            assert refused.stderr.endswith(same)
     await run(*verifying(files, network="signet"), status=1)
 
 

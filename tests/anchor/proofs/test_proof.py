@@ -175,7 +175,7 @@ def test_depth_and_finality_follow_the_headers_given(story, proof):
     said = check(story, proof.encode(), headers_raw=short)
     assert (said.depth, said.final) == (2, False)
     refused(story, proof.encode(), "get newer ones", headers_raw=story.headers[: story.height * 80])
-    refused(story, proof.encode(), "0 to -1", headers_raw=b"")
+    refused(story, proof.encode(), "no whole number of headers", headers_raw=b"")
 
 
 def test_a_headers_file_may_start_at_a_trusted_height(story, proof):
