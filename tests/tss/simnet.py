@@ -29,7 +29,7 @@ from tss.signing.effects import AskCommitments, Blame, Done, Effect, Failed, Ope
 from tss.signing.pool import Pool
 from tss.signing.states import Task
 
-NAMES = ("alice", "bob", "carol", "dave", "erin", "frank", "grace")
+NAMES = ("alice", "bob", "carol", "dave", "erin", "frank", "grace", *(f"member-{i}" for i in range(8, 129)))
 ENGINE = Engine()
 SUITE = hpke.Suite(hpke.KEM.X25519, hpke.KDF.HKDF_SHA256, hpke.AEAD.CHACHA20_POLY1305)
 PATHS: tuple[SigningPath, ...] = (INTERNAL, KEY_ONLY, key_with_root(b"r" * 32))
