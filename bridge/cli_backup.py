@@ -88,7 +88,7 @@ def backup(
         file.write(out)
         if not no_words:
             show_words(identity, words_fd)
-        backups.note(folder, "backup", backups.heads_of(chains), time.time())
+        backups.note(folder, "backup", backups.heads_of(chains), time.time(), words=not no_words)
     except (RecoveryFault, OSError, UnicodeDecodeError) as fault:
         raise Failed(f"no backup was made: {fault}") from fault
     finally:

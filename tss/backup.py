@@ -233,9 +233,13 @@ class Standing:
 
 
 def note(folder: Path, what: str, heads: Mapping[str, str], now: float, **more: object) -> None:
-    """Remember a backup or a rehearsal, with the chain heads (hex by session id) it covered."""
+    """Remember a backup or a rehearsal, with the chain heads (hex by session id) it covered.
+
+    Words that were once shown stay good, so a backup that only writes the file anew keeps that.
+    """
     known = _noted(folder)
-    known[what] = {"at": int(now), "keys": dict(heads), **more}
+    shown = what == "backup" and bool(known.get("backup", {}).get("words"))
+    known[what] = {"at": int(now), "keys": dict(heads), **more} | ({"words": True} if shown else {})
     write_atomically(folder / STANDING_FILE, (json.dumps(known, indent=1) + "\n").encode(), 0o600)
 
 
@@ -254,6 +258,11 @@ def standing(
     backup_ok, backup = bool(made) and not new, "every key is in the backup of " + clock(made.get("at", 0))
     if not made:
         backup = f"never made: run `holdfast node backup --dir {folder} -o FILE`"
+    elif not made.get("words"):
+        backup_ok, backup = (
+            False,
+            f"the words were never shown: run `holdfast node backup --dir {folder} -o FILE`",
+        )
     elif new:
         backup = (
             f"{len(new)} keys changed since the backup of {clock(made['at'])}: run `holdfast node backup "

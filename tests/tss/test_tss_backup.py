@@ -1,6 +1,5 @@
 """A committee of real TLS peers in which one member loses its machine, and comes back from words and a file."""
 
-import asyncio
 import json
 from dataclasses import replace
 
@@ -11,7 +10,8 @@ from tests.tss.shells import committee_of, noticed, sign_test, signed_committee,
 from tss import backup, identity, recovery, rehearsal
 from tss.frost.hashing import tagged_hash
 from tss.key_proof import message_for_test, payload_for_test
-from tss.peers import PeerError, Peers
+from tss.node import SigningFailed
+from tss.peers import PeerDown, PeerError, Peers
 from tss.recovery import RecoveryFault, RecoveryFile
 from tss.rehearsal import RehearsalFailed, rehearse
 from tss.words import from_words, to_words
@@ -143,6 +143,21 @@ async def guest_of(seat, folder, tmp_path):
     return peers
 
 
+async def asks_of(seat, purpose, payload):
+    """What a node would send its peers to have something signed: nothing of it arrives."""
+    asked = []
+
+    async def recorded(member, topic, body, **_more):
+        asked.append((topic, body))
+        raise PeerDown(member, "is not called in this test")
+
+    seat.peers.call = recorded
+    with pytest.raises(SigningFailed):
+        await seat.node.sign(purpose, payload)
+    assert {topic for topic, _ in asked} & {"tss.sign.request", "tss.sign.shares"}
+    return asked
+
+
 async def test_a_rehearsal_may_ask_for_test_signatures_and_nothing_else(tmp_path):
     async with committee_of(tmp_path, 3, 2) as seats:
         alice, bob, _carol = seats
@@ -156,14 +171,10 @@ async def test_a_rehearsal_may_ask_for_test_signatures_and_nothing_else(tmp_path
                     with pytest.raises(PeerError) as refused:
                         await peers.call(1, topic, body)
                     assert refused.value.code == "rehearsal", topic
-            asks = []
-            bob.node._runner._send = lambda run, member, topic, body: asks.append((topic, body))
-            treasury = asyncio.create_task(bob.node.sign("treasury", b"pay"))
-            await until(lambda: any(topic == "tss.sign.request" for topic, _ in asks))
-            topic, body = next((t, b) for t, b in asks if t == "tss.sign.request")
-            with pytest.raises(PeerError, match="test signatures only"):
-                await peers.call(1, topic, body)
-            treasury.cancel()
+            asked = await asks_of(bob, "treasury", b"pay")
+            for topic, body in asked:
+                with pytest.raises(PeerError, match="test signatures only"):
+                    await peers.call(1, topic, body)
             assert rehearsal.decode_heads(await peers.call(1, rehearsal.HEADS, b""))[0].purpose == "treasury"
         finally:
             await peers.close()
@@ -326,7 +337,10 @@ def test_standing_says_what_was_done_and_what_to_do_next(tmp_path):
     assert "never made: run `holdfast node backup" in fresh.backup
     assert not fresh.rehearsal_ok
     assert "never: run `holdfast node rehearse" in fresh.rehearsal
-    backup.note(tmp_path, "backup", heads, NOW)
+    backup.note(tmp_path, "backup", heads, NOW, words=False)
+    assert "the words were never shown" in backup.standing(tmp_path, heads, NOW).backup
+    backup.note(tmp_path, "backup", heads, NOW, words=True)
+    backup.note(tmp_path, "backup", heads, NOW, words=False)
     backup.note(tmp_path, "rehearsal", heads, NOW, words=True)
     now = backup.standing(tmp_path, heads, NOW + 86400)
     assert now.backup_ok

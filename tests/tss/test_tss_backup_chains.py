@@ -83,7 +83,7 @@ async def test_a_backup_from_before_a_refresh_is_refused_and_one_from_after_it_s
         assert "holds 2 certificates of the anchor key of epoch 1, this recovery file 1" in newer.reason
         assert "good for nothing together" in newer.reason
         heads = backup.heads_of(await backup.chains_of(bob.folder))
-        backup.note(bob.folder, "backup", backup.heads_of(chains), NOW)
+        backup.note(bob.folder, "backup", backup.heads_of(chains), NOW, words=True)
         assert "1 keys changed since the backup" in backup.standing(bob.folder, heads, NOW).backup
         folder = bob.folder / "rehearsal"
         stale = await came_back(bob, folder, words, old)
