@@ -5,6 +5,7 @@ so no commitment of the lost one can be signed with, and it never had the lost o
 """
 
 import json
+import re
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -26,7 +27,8 @@ from tss.rotation_store import RotationRow, RotationStore
 from tss.store import KeyRow, Store
 from tss.vault import Cost, HpkeSealer, ShareVault, wipe
 
-DOCUMENTS: Final = ("committee.json", "config.toml", "genesis.json")
+# What makes a folder a node's: its papers, and the committee files of earlier epochs.
+DOCUMENTS: Final = re.compile(r"committee\.json|config\.toml|genesis\.json|committee-\d{1,10}\.json")
 STANDING_FILE: Final = "backup.json"
 REFRESH, REPAIR = "refresh", "repair"  # kinds of rows in `rotations`
 REHEARSE_EVERY: Final = 90 * 86400.0
@@ -91,9 +93,13 @@ def make(
         int(now),
         identity.tls.certificate.read_text("ascii"),
         seal_tls(identity, key, fingerprint, secrets.token_bytes(12)),
-        {name: (folder / name).read_text("utf-8") for name in DOCUMENTS if (folder / name).exists()},
+        {path.name: path.read_text("utf-8") for path in sorted(folder.iterdir()) if _is_document(path.name)},
         tuple(chains),
     ).signed(identity)
+
+
+def _is_document(name: str) -> bool:
+    return DOCUMENTS.fullmatch(name) is not None
 
 
 def check_words(secret: bytearray, recovery: RecoveryFile) -> None:
@@ -136,7 +142,7 @@ def build_identity(
     passphrase, cost = seal if seal is not None else (None, None)
     identity = install(folder, recovery.name, recovery.peer_url, secret, passphrase, cost)
     for name, text in recovery.documents.items():
-        if name in DOCUMENTS:
+        if _is_document(name):
             write_atomically(folder / name, text.encode(), 0o644)
     write_atomically(folder / "committee.json", committee.to_json().encode(), 0o644)
     return identity.seated(committee.committee)

@@ -284,6 +284,21 @@ async def test_a_recovery_file_holds_no_secret(tmp_path):
         assert b"PRIVATE KEY" not in data
 
 
+async def test_the_folders_documents_come_back_and_nothing_else_is_written(tmp_path):
+    async with committee_of(tmp_path, 2, 2) as seats:
+        alice = seats[0]
+        for name in ("config.toml", "genesis.json", "committee-0.json", "notes.txt", "committee-x.json"):
+            (alice.folder / name).write_text(f"{name} as it was")
+        words, path = await backed_up(alice, tmp_path)
+        file = RecoveryFile.read(path)
+        assert sorted(file.documents) == ["committee-0.json", "config.toml", "genesis.json"]
+        evil = replace(file, documents={**file.documents, "../escaped": "x", "keys/host.key": "x"})
+        evil.signed(alice.identity).write(path)
+        await came_back(alice, tmp_path / "new", words, path)
+        assert (tmp_path / "new" / "committee-0.json").read_text() == "committee-0.json as it was"
+        assert not (tmp_path / "escaped").exists()
+
+
 async def test_chains_of_another_member_bring_what_ours_lacks_but_not_its_states(tmp_path):
     async with committee_of(tmp_path, 2, 2) as seats:
         alice, bob = seats
