@@ -15,6 +15,7 @@ import structlog
 
 from tss.dkg.committee import Committee
 from tss.dkg.faults import RestoreFault
+from tss.dkg.key_states import KeyStateFault, check_move
 from tss.dkg.participant import restore
 from tss.dkg.ports import Identity, Sealer
 from tss.dkg.transcript import RecoveryData
@@ -226,8 +227,9 @@ class Keyring:
         return key
 
     async def set_state(self, sid: bytes, state: str, proof: bytes | None = None) -> Key:
-        """Move a key to a state, in the store first."""
+        """Move a key to a state, in the store first; KeyFault when no key moves so."""
         key = self._keys[sid]
+        _check_move(key, state)
         await self._store.set_key_state(sid, state, proof)
         moved = replace(key, info=replace(key.info, state=state), proof=key.proof if proof is None else proof)
         self._keys[sid] = moved
@@ -262,6 +264,7 @@ class Keyring:
     async def end(self, sid: bytes, state: str) -> None:
         """Move a key to retired or removed: its row stays, its shares are wiped, here and in the vault."""
         assert state in OVER, "a key ends retired or removed"
+        _check_move(self._keys[sid], state)
         await self._store.set_key_state(sid, state)
         key = self._keys.pop(sid)
         for other in [key, *self.pending(sid)]:
@@ -358,3 +361,10 @@ def _following(rows: list[RotationRow], base: bytes) -> RotationRow | None:
     found = {row.sid: row for row in rows if row.work == "refresh" and row.base == base}
     chosen = counts(Proven(row.attempt, row.sid) for row in found.values())
     return None if chosen is None else found[chosen.sid]
+
+
+def _check_move(key: Key, state: str) -> None:
+    try:
+        check_move(f"the {key.info.purpose} key of epoch {key.info.epoch}", key.info.state, state)
+    except KeyStateFault as fault:
+        raise KeyFault(fault.reason) from fault

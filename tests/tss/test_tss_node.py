@@ -9,6 +9,7 @@ from tests.tss.shells import committee_of, noticed, sign_test, signed_committee,
 from tss.files import FolderInUse
 from tss.frost.hashing import tagged_hash
 from tss.frost.path import KEY_ONLY
+from tss.keyring import KeyFault
 from tss.node import DkgFailed, SigningFailed, TssNode
 from tss.peers import Peers
 from tss.signing.approval import Refused
@@ -253,3 +254,19 @@ async def test_a_committee_file_that_is_not_signed_by_all_opens_nothing(tmp_path
         with pytest.raises(Exception, match="not signed by bob"):
             await TssNode.open(tmp_path / "elsewhere", unsigned, bob.identity, peers)
         assert not (tmp_path / "elsewhere").exists()
+
+
+async def test_a_key_in_the_ring_moves_only_as_the_states_allow(tmp_path):
+    async with committee_of(tmp_path, 2, 2) as (alice, _bob):
+        await alice.node.dkg("anchor")
+        ring = alice.node._keyring
+        key = ring.serving("anchor")
+        for state in ("proposed", "certified", "acked", "failed", "retired", "nonsense"):
+            with pytest.raises(
+                KeyFault, match=f"the anchor key of epoch 1 is verified and cannot become {state}"
+            ):
+                await ring.set_state(key.sid, state)
+        with pytest.raises(KeyFault, match="cannot become retired"):
+            await ring.end(key.sid, "retired")
+        assert ring.serving("anchor").info.state == "verified"
+        assert [row.state for row in await alice.node._store.keys()] == ["verified"]

@@ -34,6 +34,7 @@ class KeyState(StrEnum):
 
 
 _S = KeyState
+_KNOWN: Final = frozenset(state.value for state in KeyState)
 MOVES: Final[Mapping[KeyState, frozenset[KeyState]]] = MappingProxyType(
     {
         _S.PROPOSED: frozenset({_S.CERTIFIED, _S.FAILED}),
@@ -59,13 +60,15 @@ class KeyStateFault(DkgFault):
     code = "key-state"
 
 
+def moves_from(state: str) -> frozenset[KeyState]:
+    """The states that a key can move to; none from a word that is no state."""
+    return MOVES[KeyState(state)] if state in _KNOWN else frozenset()
+
+
 def check_move(what: str, old: str, new: str) -> None:
     """KeyStateFault unless a key in `old` may move to `new`; staying is no move. `what` names the key."""
-    known = {state.value for state in KeyState}
-    if old == new and old in known:
-        return
-    reachable = MOVES[KeyState(old)] if old in known else frozenset()
-    if new in reachable:
+    reachable = moves_from(old)
+    if new in reachable or (old == new and old in _KNOWN):
         return
     where = f"it can become {', '.join(sorted(reachable))}" if reachable else "it stays so"
     raise KeyStateFault(f"{what} is {old} and cannot become {new}: {where}")

@@ -8,22 +8,10 @@ it, and tss knows nothing of it.
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from types import MappingProxyType
-from typing import Final
 
 from tss.dkg.committee import Committee, Member
 from tss.dkg.faults import CommitteeFault, DkgFault
-
-NEXT: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
-    {
-        "acked": frozenset({"verified", "failed"}),
-        "verified": frozenset({"active", "retiring"}),
-        "active": frozenset({"retiring"}),
-        "retiring": frozenset({"active", "retired"}),
-        "retired": frozenset(),
-        "failed": frozenset(),
-    }
-)
+from tss.dkg.key_states import KeyState, moves_from
 
 
 class NotRetired(DkgFault):
@@ -34,11 +22,10 @@ class NotRetired(DkgFault):
 
 def check_move(purpose: str, epoch: int, state: str, wanted: str) -> None:
     """NotRetired when a key in `state` may not become `wanted`."""
-    if wanted not in NEXT.get(state, frozenset()):
-        reachable = ", ".join(sorted(NEXT.get(state, frozenset()))) or "no other state"
-        raise NotRetired(
-            f"the {purpose} key of epoch {epoch} is {state}: from there it can become {reachable}"
-        )
+    reachable = moves_from(state) - {KeyState.REMOVED}  # only a refresh removes
+    if wanted not in reachable:
+        told = ", ".join(sorted(reachable)) or "no other state"
+        raise NotRetired(f"the {purpose} key of epoch {epoch} is {state}: from there it can become {told}")
 
 
 def successor(
