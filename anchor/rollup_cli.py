@@ -16,7 +16,18 @@ from anchor.btc.ids import display
 from anchor.rollup.block import CertifiedBlock
 from anchor.rollup.genesis import Genesis
 from anchor.rollup.tx import Transfer, decode_tx
-from anchor.rollup_cli_tools import FILE, JSON, READABLE, URL, go, key32, load_genesis, load_keys, show
+from anchor.rollup_cli_tools import (
+    FILE,
+    JSON,
+    READABLE,
+    URL,
+    go,
+    http_url,
+    key32,
+    load_genesis,
+    load_keys,
+    show,
+)
 from anchor.rollup_genesis_cli import genesis as genesis_group
 from anchor.rollup_keys import KeyFileError, RollupKey
 
@@ -41,12 +52,13 @@ async def _stoppable(work: Callable[[asyncio.Event], Coroutine[Any, Any, None]])
 @click.option("--genesis", type=READABLE, required=True, help="genesis.json of this rollup.")
 @click.option("--db", type=FILE, required=True, help="rollup.db of this sequencer.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--port", type=click.IntRange(0, 65535), default=9200, show_default=True, help="0 chooses one.")
+@click.option("--port", type=click.IntRange(0, 65535), default=9000, show_default=True, help="0 chooses one.")
 @click.option(
     "--node",
     "nodes",
     multiple=True,
     required=True,
+    callback=http_url,
     help="Public URL of a committee node to read Bitcoin headers from. Repeat it, best for three or more: only "
     "headers that more than half of those that answer have on their main chain are used. A single one is believed, "
     "and can hold the rollup up while it lies.",
@@ -54,7 +66,7 @@ async def _stoppable(work: Callable[[asyncio.Event], Coroutine[Any, Any, None]])
 def run(genesis: Path, db: Path, host: str, port: int, nodes: tuple[str, ...]) -> None:
     """Run the sequencer.
 
-    Example: holdfast rollup run --genesis genesis.json --db rollup.db --node http://127.0.0.1:9101
+    Example: holdfast rollup run --genesis genesis.json --db rollup.db --node http://127.0.0.1:8101
     """
     from anchor.rollup_processes import SequencerSettings, run_sequencer
 
@@ -76,8 +88,13 @@ def validator() -> None:
 @click.option(
     "--headers", type=click.Path(file_okay=False, path_type=Path), help="Folder of headers [beside --db]."
 )
-@click.option("--rollup", "url", required=True, help="Root of the rollup's HTTP API.")
-@click.option("--bitcoind-url", required=True, help="RPC of your own bitcoind, e.g. http://127.0.0.1:8332.")
+@click.option("--rollup", "url", required=True, callback=http_url, help="Root of the rollup's HTTP API.")
+@click.option(
+    "--bitcoind-url",
+    required=True,
+    callback=http_url,
+    help="RPC of your own bitcoind, e.g. http://127.0.0.1:8332.",
+)
 @click.option("--cookie", type=FILE, required=True, help="bitcoind's cookie file.")
 @click.option("--zmq", help="bitcoind's -zmqpubsequence address, for quicker wake-ups.")
 @click.option(
@@ -97,7 +114,7 @@ def run_validator_command(
     """Run the validators whose keys are in one file.
 
     Example: holdfast rollup validator run --genesis genesis.json --keys validators.json --db validator.db
-    --rollup http://127.0.0.1:9200 --bitcoind-url http://127.0.0.1:18443 --cookie ~/.bitcoin/regtest/.cookie
+    --rollup http://127.0.0.1:9000 --bitcoind-url http://127.0.0.1:18443 --cookie ~/.bitcoin/regtest/.cookie
     """
     found, pairs = load_genesis(genesis), load_keys(keys)
     folder = headers or db.with_name(f"{db.stem}-headers")
@@ -192,7 +209,7 @@ def _print_keys(keys: list[RollupKey], as_json: bool) -> None:
 def balance(key: bytes, url: str, as_json: bool) -> None:
     """Print the coins of a rollup key, in satoshis.
 
-    Example: holdfast rollup balance 79be66…1798 --rollup http://127.0.0.1:9200
+    Example: holdfast rollup balance 79be66…1798 --rollup http://127.0.0.1:9000
     """
 
     async def work() -> Any:
@@ -214,7 +231,7 @@ def balance(key: bytes, url: str, as_json: bool) -> None:
 def transfer(key_file: Path, recipient: bytes, amount: int, url: str, as_json: bool) -> None:
     """Send coins to another rollup key.
 
-    Example: holdfast rollup transfer --key alice.json --to 79be66…1798 --amount 5000
+    Example: holdfast rollup transfer --key alice.json --to 79be66…1798 --amount 5000 --rollup http://127.0.0.1:9000
     """
 
     async def work() -> bytes:
@@ -238,7 +255,7 @@ def transfer(key_file: Path, recipient: bytes, amount: int, url: str, as_json: b
 def block(height: int, url: str, as_json: bool) -> None:
     """Print a certified block, its votes checked.
 
-    Example: holdfast rollup block 12 --rollup http://127.0.0.1:9200
+    Example: holdfast rollup block 12 --rollup http://127.0.0.1:9000
     """
 
     async def work() -> tuple[Genesis, CertifiedBlock | None]:

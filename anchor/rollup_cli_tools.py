@@ -5,6 +5,7 @@ import json
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import click
 
@@ -17,8 +18,27 @@ _T = TypeVar("_T")
 FILE = click.Path(dir_okay=False, path_type=Path)
 READABLE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
+
+def http_url(_: click.Context, param: click.Parameter, value: Any) -> Any:
+    """Refuse what is no http URL with a host; a click callback for one or several."""
+    for each in value if isinstance(value, tuple) else (value,):
+        try:
+            parts = urlsplit(each)
+            good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        except ValueError:
+            good = False
+        if not good:
+            raise click.BadParameter(f"{each[:80]!r} is no URL: give {param.opts[0]} http://host:port")
+    return value
+
+
 URL = click.option(
-    "--rollup", "url", required=True, envvar="HOLDFAST_ROLLUP", help="Root of the rollup's HTTP API."
+    "--rollup",
+    "url",
+    required=True,
+    envvar="HOLDFAST_ROLLUP",
+    callback=http_url,
+    help="Root of the rollup's HTTP API.",
 )
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
 

@@ -1,14 +1,24 @@
 """`holdfast rollup genesis`: make the file a rollup begins with."""
 
+import json
 from pathlib import Path
+from typing import NamedTuple
 
 import click
 
 from anchor.btc.ids import XOnlyKey
-from anchor.btc.network import NETWORKS
+from anchor.btc.network import NETWORKS, network_by_name
 from anchor.header_source import SourceError
 from anchor.rollup.genesis import Genesis, Validator
-from anchor.rollup_cli_tools import FILE, JSON, go, key32, show
+from anchor.rollup_cli_tools import FILE, JSON, READABLE, go, http_url, key32, load_keys, show
+
+PERIOD = 2016  # where Bitcoin retargets: headers are checked from the first block of a period
+
+
+class _Committee(NamedTuple):
+    network: str
+    hash: bytes
+    host_keys: tuple[bytes, ...]
 
 
 @click.group()
@@ -22,18 +32,20 @@ def genesis() -> None:
     "--id", "rollup_id", type=click.IntRange(1, 2**32 - 1), required=True, help="Number of the rollup."
 )
 @click.option("--name", required=True, help="a-z, 0-9 and '-'.")
-@click.option("--network", type=click.Choice(list(NETWORKS)), required=True)
-@click.option("--committee-hash", callback=key32, required=True, help="Hash of the committee file.")
+@click.option("--committee", type=READABLE, help="What `holdfast tss committee show --json` prints.")
+@click.option("--network", type=click.Choice(list(NETWORKS)), help="Instead of --committee, as the next two.")
 @click.option(
-    "--host-key", "hosts", multiple=True, required=True, help="Host key of each operator, in order."
+    "--committee-hash", callback=lambda c, p, v: v and key32(c, p, v), help="Hash of committee.json."
 )
-@click.option(
-    "--validator", "validators", multiple=True, required=True, help="KEY or KEY:STAKE; may be repeated."
-)
-@click.option("--bitcoind-url", required=True, help="RPC of your own bitcoind.")
+@click.option("--host-key", "hosts", multiple=True, help="Host key of each operator, in order.")
+@click.option("--validators", "key_file", type=READABLE, help="Key file; each of its keys gets stake 1.")
+@click.option("--validator", "validators", multiple=True, help="Instead: KEY or KEY:STAKE; may be repeated.")
+@click.option("--bitcoind-url", required=True, callback=http_url, help="RPC of your own bitcoind.")
 @click.option("--cookie", type=FILE, required=True, help="bitcoind's cookie file.")
 @click.option(
-    "--bitcoin-height", type=click.IntRange(min=0), required=True, help="Where the view of Bitcoin begins."
+    "--bitcoin-height",
+    type=click.IntRange(min=0),
+    help="Where the view of Bitcoin begins [just below the tip].",
 )
 @click.option(
     "--k", type=click.IntRange(min=1), default=6, show_default=True, help="Depth at which Bitcoin counts."
@@ -44,34 +56,30 @@ def genesis_make(
     output: Path,
     rollup_id: int,
     name: str,
-    network: str,
-    committee_hash: bytes,
+    committee: Path | None,
+    network: str | None,
+    committee_hash: bytes | None,
     hosts: tuple[str, ...],
+    key_file: Path | None,
     validators: tuple[str, ...],
     bitcoind_url: str,
     cookie: Path,
-    bitcoin_height: int,
+    bitcoin_height: int | None,
     k: int,
     block_ms: int,
     as_json: bool,
 ) -> None:
     """Make genesis.json; the header where the view begins is read from your bitcoind.
 
-    Example: holdfast rollup genesis make -o genesis.json --id 1 --name demo --network regtest …
+    Example: holdfast rollup genesis make -o genesis.json --id 1 --name demo --committee shown.json
+    --validators validators.json --bitcoind-url http://127.0.0.1:18443 --cookie ~/.bitcoin/regtest/.cookie --k 3
     """
-    header = go(_header_at(bitcoind_url, cookie, bitcoin_height))
+    of = _committee(committee, network, committee_hash, hosts)
+    stakes = _stakes(key_file, validators)
+    height, header = go(_header_at(bitcoind_url, cookie.expanduser(), of.network, bitcoin_height, k))
     try:
         made = Genesis(
-            rollup_id,
-            name,
-            network,
-            committee_hash,
-            tuple(bytes.fromhex(host) for host in hosts),
-            tuple(_stake(text) for text in validators),
-            bitcoin_height,
-            header,
-            k,
-            block_ms,
+            rollup_id, name, of.network, of.hash, of.host_keys, stakes, height, header, k, block_ms
         )
         with output.open("x", encoding="utf-8") as file:
             file.write(made.to_json())
@@ -79,19 +87,74 @@ def genesis_make(
         raise click.ClickException(f"{output} exists: choose another name") from error
     except (OSError, ValueError) as error:
         raise click.ClickException(str(error)) from error
-    show(as_json, {"genesis_hash": made.hash.hex()}, f"genesis {made.hash.hex()} written to {output}")
+    text = f"genesis {made.hash.hex()} written to {output}: every operator and validator gets a copy"
+    show(as_json, {"genesis_hash": made.hash.hex()}, text)
 
 
-async def _header_at(url: str, cookie: Path, height: int) -> bytes:
-    from anchor.bitcoind import Bitcoind
+def _committee(
+    file: Path | None, network: str | None, digest: bytes | None, hosts: tuple[str, ...]
+) -> _Committee:
+    """The committee from what `committee show --json` prints, or from the options that spell it out."""
+    if file is None:
+        if network is None or digest is None or not hosts:
+            raise click.UsageError("give --committee, or all of --network, --committee-hash and --host-key")
+        return _Committee(network, digest, tuple(_host_key(host) for host in hosts))
+    if network is not None or digest is not None or hosts:
+        raise click.UsageError("--committee says network, hash and host keys: leave those options out")
+    try:
+        shown = json.loads(file.read_bytes())
+        keys = tuple(bytes.fromhex(member["host_key"]) for member in shown["members"])
+        return _Committee(network_by_name(shown["chain"]).name, bytes.fromhex(shown["hash"]), keys)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise click.ClickException(
+            f"{file} does not say the committee's hash: give what "
+            "`holdfast tss committee show committee.json --json` prints"
+        ) from error
 
-    async with Bitcoind(url, cookie=cookie) as bitcoind:
-        block_hash = await bitcoind.block_hash(height)
-        if block_hash is None:
-            raise SourceError(f"bitcoind has no block {height} yet: choose a lower --bitcoin-height")
-        return await bitcoind.header_bytes(block_hash)
+
+def _stakes(key_file: Path | None, validators: tuple[str, ...]) -> tuple[Validator, ...]:
+    if (key_file is None) == (not validators):
+        raise click.UsageError("give either --validators, a key file, or --validator for each")
+    if key_file is not None:
+        return tuple(Validator(pair.public, 1) for pair in load_keys(key_file))
+    return tuple(_stake(text) for text in validators)
+
+
+def _host_key(text: str) -> bytes:
+    try:
+        if len(text) == 64:
+            return bytes.fromhex(text)
+    except ValueError:
+        pass
+    raise click.BadParameter(
+        f"{text[:80]!r} is no host key: give 64 hex digits, as `holdfast tss committee show --json` prints them",
+        param_hint="'--host-key'",
+    )
 
 
 def _stake(text: str) -> Validator:
     public, _, stake = text.partition(":")
-    return Validator(XOnlyKey(bytes.fromhex(public)), int(stake or "1"))
+    try:
+        if len(public) == 64:
+            return Validator(XOnlyKey(bytes.fromhex(public)), int(stake or "1"))
+    except ValueError:
+        pass
+    raise click.BadParameter(
+        f"{text[:80]!r} is no validator: give KEY or KEY:STAKE, the key as `holdfast rollup key show` prints it",
+        param_hint="'--validator'",
+    )
+
+
+async def _header_at(url: str, cookie: Path, network: str, height: int | None, k: int) -> tuple[int, bytes]:
+    """Height and header, 80 bytes; without a height that of a block which is k deep and begins a period."""
+    from anchor.bitcoind import Bitcoind
+
+    async with Bitcoind(url, cookie=cookie) as bitcoind:
+        info = await bitcoind.check(network_by_name(network))
+        if height is None:
+            height = max(0, info.blocks - k)
+            height -= 0 if network == "regtest" else height % PERIOD
+        block_hash = await bitcoind.block_hash(height)
+        if block_hash is None:
+            raise SourceError(f"bitcoind has no block {height} yet: choose a lower --bitcoin-height")
+        return height, await bitcoind.header_bytes(block_hash)

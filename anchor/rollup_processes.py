@@ -4,6 +4,7 @@ Both run until `stop` is set or something needs a person; `ready` is called once
 """
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -61,6 +62,8 @@ async def run_sequencer(
     genesis: Genesis, settings: SequencerSettings, stop: asyncio.Event, ready: Callable[[str], None]
 ) -> None:
     """Serve and make blocks until `stop`; `ready` gets the URL. Raises StoreError, SchemaFault or PortBusy."""
+    if not settings.db.exists():  # refuse before there is one
+        _check_port(settings.host, settings.port)
     async with _opened(settings.db, genesis, "sequencer", "restore it from a backup") as store:
         await _sequence(genesis, settings, store, stop, ready)
 
@@ -154,12 +157,26 @@ async def _opened(path: Path, genesis: Genesis, role: str, remedy: str) -> Async
         raise Damaged(f"{path} cannot be used ({why}): {remedy}") from error
 
 
+def _check_port(host: str, port: int) -> None:
+    """PortBusy before anything is made on disk."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise _busy(host, port, error) from error
+
+
+def _busy(host: str, port: int, error: OSError) -> PortBusy:
+    return PortBusy(f"cannot listen on {host}:{port} ({error.strerror}): choose another --port")
+
+
 async def _listen(runner: web.AppRunner, host: str, port: int) -> str:
     site = web.TCPSite(runner, host, port)
     try:
         await site.start()
     except OSError as error:
-        raise PortBusy(f"cannot listen on {host}:{port} ({error.strerror}): choose another --port") from error
+        raise _busy(host, port, error) from error
     bound = runner.addresses[0]
     return f"http://{bound[0]}:{bound[1]}"
 

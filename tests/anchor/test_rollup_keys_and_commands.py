@@ -8,8 +8,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 from anchor import rollup_keys
+from anchor.rollup.genesis import Genesis
 from anchor.rollup_cli import rollup
 from anchor.rollup_keys import KeyFileError, RollupKey
+from regtest.bitcoind import Bitcoind
 from tests.anchor.rollup.rollup_world import GEN, MALLORY
 
 
@@ -118,3 +120,65 @@ def test_a_busy_port_is_named(tmp_path: Path, genesis_file: Path) -> None:
         )
     assert result.exit_code == 1
     assert f"cannot listen on 127.0.0.1:{port}" in result.output
+    assert not (tmp_path / "s.db").exists()
+
+
+@pytest.mark.parametrize("url", ["nonsense", "127.0.0.1:8101", "http://", "ftp://127.0.0.1", "http://a:b"])
+def test_what_is_no_url_is_refused_before_anything_is_made(
+    tmp_path: Path, genesis_file: Path, url: str
+) -> None:
+    result = call("run", "--genesis", genesis_file, "--db", tmp_path / "s.db", "--port", 0, "--node", url)
+    assert (result.exit_code, "is no URL: give --node" in result.output) == (2, True)
+    assert not (tmp_path / "s.db").exists()
+    assert call("balance", "00" * 32, "--rollup", url).exit_code == 2
+
+
+SHOWN = {"hash": "ab" * 32, "chain": "regtest", "members": [{"host_key": key.hex()} for key in GEN.host_keys]}
+
+
+def making(tmp_path: Path, url: str, *more: object) -> tuple[object, ...]:
+    where = ("--bitcoind-url", url, "--cookie", tmp_path / "bitcoind" / "regtest" / ".cookie")
+    return ("genesis", "make", "-o", tmp_path / "g.json", "--id", 3, "--name", "mine", *where, *more)
+
+
+@pytest.mark.regtest
+def test_a_genesis_is_made_from_the_committee_as_shown_a_key_file_and_the_right_bitcoind(
+    tmp_path: Path, bitcoind: Bitcoind
+) -> None:
+    (tmp_path / "shown.json").write_text(json.dumps(SHOWN))
+    keys = json.loads(call("key", "new", "-o", tmp_path / "v.json", "--count", 3, "--json").output)["keys"]
+    papers = ("--committee", tmp_path / "shown.json", "--validators", tmp_path / "v.json", "--k", 2)
+    rpc = bitcoind.rpc("miner")
+    rpc.generatetoaddress(5, rpc.getnewaddress())
+    made = call(*making(tmp_path, bitcoind.rpc_url, *papers))
+    assert made.exit_code == 0, made.output
+    found = Genesis.from_json((tmp_path / "g.json").read_bytes())
+    assert (found.network, found.committee_hash, found.bitcoin_height) == ("regtest", bytes([0xAB] * 32), 3)
+    assert [v.key.hex() for v in found.validators] == keys
+    assert found.host_keys == GEN.host_keys
+    assert "exists: choose another name" in call(*making(tmp_path, bitcoind.rpc_url, *papers)).output
+    (tmp_path / "g.json").unlink()
+    (tmp_path / "shown.json").write_text(json.dumps(SHOWN | {"chain": "signet"}))
+    other = call(*making(tmp_path, bitcoind.rpc_url, *papers))
+    assert "is on 'regtest', not on signet" in other.output
+    assert not (tmp_path / "g.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--network", "regtest"), "give --committee"),
+        (("--network", "regtest", "--committee-hash", "ab" * 32, "--host-key", "xyz"), "is no host key"),
+        (("--network", "regtest", "--committee-hash", "zz" * 32, "--host-key", "ab" * 32), "64 hex digits"),
+    ],
+)
+def test_a_committee_that_is_not_told_right_is_refused(
+    tmp_path: Path, words: tuple[object, ...], said: str
+) -> None:
+    result = call(*making(tmp_path, "http://127.0.0.1:1", *words, "--validator", "00" * 32))
+    assert result.exit_code == 2
+    assert said in result.output
+    (tmp_path / "committee.json").write_text("{}")
+    file = ("--committee", tmp_path / "committee.json")
+    odd = call(*making(tmp_path, "http://127.0.0.1:1", *file, "--validator", "00" * 32))
+    assert "holdfast tss committee show committee.json --json" in " ".join(odd.output.split())
