@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import msgspec
 from aiohttp import web
 
-from tss import rehearsal_api, rotation_api
+from tss import ops_api, rehearsal_api, rotation_api
 from tss.evidence_api import EvidenceApi
 from tss.key_proof import TEST, message_for_test, payload_for_test
 from tss.node import DkgFailed, KeyInfo, SessionInfo, SigningFailed, TssNode
@@ -53,6 +53,7 @@ def routes(tss: TssNode) -> list[web.RouteDef]:
         web.get("/v1/tss/requests", _told(more.requests)),
         web.post("/v1/tss/requests/{id}", _told(more.lead)),
         *rehearsal_api.routes(tss),
+        *ops_api.routes(tss),
         *rotation_api.routes(tss, _told, _read, _json),
     ]
 

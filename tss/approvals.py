@@ -1,12 +1,14 @@
 """Who says yes: the port that the node was given, and tss itself for its own `test` signatures only."""
 
 import asyncio
+from collections import Counter
 
 import structlog
 
 from tss.frost.path import INTERNAL
 from tss.key_proof import TEST, message_for_test, verify_payload
 from tss.keyring import SIGNING, Key, Keyring
+from tss.pause import Pause
 from tss.signing.approval import ApprovalPort, Approved, Refused
 from tss.signing.slots import request_id
 from tss.store import Store
@@ -18,8 +20,9 @@ _SECONDS = 20.0
 class Approvals:
     """Asks for every request, never remembers a yes."""
 
-    def __init__(self, keyring: Keyring, store: Store) -> None:
-        self._keyring, self._store = keyring, store
+    def __init__(self, keyring: Keyring, store: Store, pause: Pause | None = None) -> None:
+        self._keyring, self._store, self._pause = keyring, store, pause
+        self.counts: Counter[tuple[str, bool]] = Counter()  # (purpose of the key, approved) since the start
         self._port: ApprovalPort | None = None
         self._log = structlog.get_logger("tss.approval")
 
@@ -29,6 +32,13 @@ class Approvals:
 
     async def ask(self, key: Key, purpose: str, payload: bytes) -> Approved | Refused:
         """What may be signed under this key for this request, or why nothing."""
+        said = await self._ask(key, purpose, payload)
+        if self._pause is not None and self._pause.now is not None:  # said meanwhile, it counts too
+            said = Refused(f"signing is paused here: {self._pause.now.reason}", retryable=True)
+        self.counts[purpose if purpose == TEST else key.info.purpose, isinstance(said, Approved)] += 1
+        return said
+
+    async def _ask(self, key: Key, purpose: str, payload: bytes) -> Approved | Refused:
         if purpose == TEST:
             return await self._test(key, payload)
         if key.info.purpose != purpose or key.info.state not in SIGNING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tss import cli_evidence, cli_rotation
+from tss import cli_evidence, cli_ops, cli_rotation
 from tss.cli_tools import CHAINS, FOLDER, JSON, Admin, Failed, setting, show, table
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def tss() -> None:
     """The committee and its keys: committee file, DKG, test signatures."""
 
 
-for _command in (*cli_evidence.COMMANDS, *cli_rotation.COMMANDS):
+for _command in (*cli_evidence.COMMANDS, *cli_rotation.COMMANDS, *cli_ops.COMMANDS):
     tss.add_command(_command)
 
 

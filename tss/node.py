@@ -21,6 +21,7 @@ from typing import Any, Self
 import structlog
 
 from tss.approvals import Approvals
+from tss.audit_watch import AuditWatch
 from tss.backup import stored_chains
 from tss.clone_watch import CloneAlarm
 from tss.dkg.committee import SignedCommittee
@@ -39,6 +40,7 @@ from tss.key_proof import HELD, HeldKey, KeyProof, KeyTopics, held_request
 from tss.key_work import KeyWork
 from tss.keyring import KeyFault, KeyInfo, Keyring
 from tss.nonce_store import BootCounts, NonceBook
+from tss.pause import Pause
 from tss.peers import PeerError, Peers
 from tss.rehearsal import RehearsalTopics
 from tss.signing.approval import ApprovalPort
@@ -74,7 +76,8 @@ class TssNode:
         self.identity = identity
         self.peers = peers
         self._lock, self._store, self._keyring, self._clock, self._log = lock, store, keyring, clock, log
-        self._approvals = Approvals(keyring, store)
+        self.pause = Pause(store, clock)
+        self._approvals = Approvals(keyring, store, self.pause)
         self._book = EvidenceBook(engine, sealer, self.committee, identity.index, EvidenceStore(store, clock))
         shared = (keyring, self._approvals, store, self._book)
         self._nonces = NonceBook(store, peers.boot_id)
@@ -86,6 +89,7 @@ class TssNode:
         )
         self._handover = Handover(keyring, self._approvals, store, peers, self._runner.sign, clock)
         self.rehearsals = RehearsalTopics(store, lambda: stored_chains(store), clock)
+        self.audit = AuditWatch(self.committee, identity, store, clock)
         self._topics = KeyTopics(identity.index, keyring, store)
         self._dkg_member = DkgMember(
             engine, sealer, identity, self.committee, keyring, store, clock, self._book
@@ -113,6 +117,7 @@ class TssNode:
             self._book,
             self.rehearsals,
             self.key_work,
+            self.audit,
         ):
             part.register(peers)
         self._catching_up: asyncio.Task[None] | None = None
@@ -148,6 +153,7 @@ class TssNode:
                 lock, committee, seated, peers, store, keyring, engine, sealer, clock, share_timeout, log
             )
             await node._nonces.load()
+            await node.pause.load()
             await node._dkg_member.load()
             await node.key_work.member.load()
         except BaseException:
@@ -161,6 +167,7 @@ class TssNode:
         """Begin to ask the others for what this node missed while it was away."""
         self._book.start()
         self.key_work.start()
+        self.audit.start()
         self._catching_up = asyncio.create_task(self._catch_up())
 
     async def close(self) -> None:
@@ -169,6 +176,7 @@ class TssNode:
             self._catching_up.cancel()
             with suppress(asyncio.CancelledError):
                 await self._catching_up
+        await self.audit.close()
         await self.key_work.close()
         await self._book.close()
         await self._runner.close()

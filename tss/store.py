@@ -7,6 +7,7 @@ SQLite with WAL, `BEGIN IMMEDIATE` on every transaction (the driver's default lo
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from migrations.database import open_database
 from migrations.upgrade import ready
 from tss import tables
-from tss.frost.hashing import tagged_hash
+from tss.audit import AuditFault, AuditRow, check, row_hash
 from tss.request_store import RequestShares
 from tss.signing.signer import NonceRow
 
@@ -179,7 +180,11 @@ class Store:
     async def keep_request(self, row: RequestRow, verdict: VerdictRow) -> None:
         """Store a request whole (the first sight counts) with the verdict on it."""
         async with self.transaction() as db:
-            await self._keep(db, row)
+            if await self._keep(db, row):
+                detail = (
+                    f"{row.request_id.hex()}: {row.purpose}, {len(row.payload)} bytes of {row.coordinator}"
+                )
+                await self.audit(db, "request", detail)
             await self._verdict(db, verdict)
 
     async def request(self, request_id: bytes) -> RequestRow | None:
@@ -238,6 +243,7 @@ class Store:
                         await self._verdict(db, one)
                 if also is not None:
                     await also(db)
+                await self.audit(db, "shares", _told(session, rows, request))
         except IntegrityError as error:
             raise NonceTaken("one of these commitments was signed with before: no share leaves") from error
 
@@ -255,6 +261,7 @@ class Store:
                 .values(values)
                 .on_conflict_do_update(index_elements=["request_id"], set_=values)
             )
+            await self.audit(db, "signatures", f"{request_id.hex()}: {len(signatures) // 64} made")
 
     async def signatures(self, request_id: bytes) -> tuple[bytes, bytes] | None:
         """(messages hash, signatures) of a request that this node brought to its end."""
@@ -266,16 +273,12 @@ class Store:
 
     async def check_audit(self) -> int:
         """The length of the audit log; StoreFault at the first row that does not follow from the one before."""
-        t, previous, number = tables.audit, bytes(32), 0
-        rows = sa.select(t.c.number, t.c.at, t.c.kind, t.c.detail, t.c.previous, t.c.hash).order_by(
-            t.c.number
-        )
-        for found, at, kind, detail, before, row_hash in await self.rows(rows):
-            number += 1
-            expected = _audit_hash(number, at, kind, detail, previous)
-            if (found, before, row_hash) != (number, previous, expected):
-                raise StoreFault(f"the audit log was changed at row {number}")
-            previous = expected
+        t = tables.audit
+        wanted = sa.select(t.c.number, t.c.at, t.c.kind, t.c.detail, t.c.previous, t.c.hash)
+        try:
+            number, _hash = check(AuditRow(*row) for row in await self.rows(wanted.order_by(t.c.number)))
+        except AuditFault as fault:
+            raise StoreFault(str(fault)) from fault
         return number
 
     @asynccontextmanager
@@ -293,10 +296,11 @@ class Store:
         async with self._engine.begin() as db:
             return [tuple(row) for row in await db.execute(statement)]
 
-    async def _keep(self, db: AsyncConnection, row: RequestRow) -> None:
+    async def _keep(self, db: AsyncConnection, row: RequestRow) -> bool:
         done = await db.execute(insert(tables.requests).values(_values(row)).on_conflict_do_nothing())
         if done.rowcount:
             await self._shares.stored(db, row.coordinator, len(row.payload))
+        return bool(done.rowcount)
 
     async def _verdict(self, db: AsyncConnection, verdict: VerdictRow) -> None:
         """The same answer again is no new row: who asks every second fills nothing."""
@@ -317,10 +321,10 @@ class Store:
         ).first()
         number, previous = (1, bytes(32)) if last is None else (last[0] + 1, last[1])
         now = self._clock()
-        row_hash = _audit_hash(number, now, kind, detail, previous)
+        hashed = row_hash(number, now, kind, detail, previous)
         await db.execute(
             sa.insert(t).values(
-                number=number, at=now, kind=kind, detail=detail, previous=previous, hash=row_hash
+                number=number, at=now, kind=kind, detail=detail, previous=previous, hash=hashed
             )
         )
 
@@ -329,6 +333,8 @@ def _values(row: Any) -> dict[str, Any]:
     return {name: getattr(row, name) for name in row.__slots__}
 
 
-def _audit_hash(number: int, at: float, kind: str, detail: str, previous: bytes) -> bytes:
-    body = f"{number}\0{int(at * 1000)}\0{kind}\0{detail}".encode()
-    return tagged_hash("holdfast/audit/v1", previous, body)
+def _told(session: SessionRow, rows: Sequence[NonceRow], request: RequestRow) -> str:
+    """What the audit log says of shares that leave: whose wish, which session, which commitments (their hash)."""
+    spent = sha256(b"".join(row.commitment for row in rows)).hexdigest()
+    who = f"{request.purpose} for {request.coordinator}"
+    return f"{session.request_id.hex()}: {len(rows)} {who}, session {session.session.hex()}, nonces {spent}"

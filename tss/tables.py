@@ -198,3 +198,39 @@ removals = sa.Table(
     sa.Column("members", sa.Text, primary_key=True),
     sa.Column("at", sa.Float, nullable=False),
 )
+
+# The newest audit head of every other member, signed by it: its log must hold that row for ever.
+audit_heads = sa.Table(
+    "audit_heads",
+    metadata,
+    sa.Column("member", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("number", sa.Integer, nullable=False),
+    sa.Column("hash", sa.LargeBinary, nullable=False),
+    sa.Column("at_ms", sa.Integer, nullable=False),
+    sa.Column("signature", sa.LargeBinary, nullable=False),
+)
+
+# Logs that lost a row they had; `signed` is the encoded head by which the member had vouched for it.
+audit_alarms = sa.Table(
+    "audit_alarms",
+    metadata,
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("member", sa.Integer, nullable=False),
+    sa.Column("reporter", sa.Integer, nullable=False),
+    sa.Column("row", sa.Integer, nullable=False),
+    sa.Column("expected", sa.LargeBinary, nullable=False),
+    sa.Column("found", sa.LargeBinary, nullable=False),
+    sa.Column("signed", sa.LargeBinary, nullable=False),
+    sa.Column("at", sa.Float, nullable=False),
+    sa.UniqueConstraint("member", "row", "expected"),
+)
+
+# When the operator stopped signing, why, and until when; the one without an end stands.
+pauses = sa.Table(
+    "pauses",
+    metadata,
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("since", sa.Float, nullable=False),
+    sa.Column("until", sa.Float),
+)

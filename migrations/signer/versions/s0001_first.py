@@ -19,6 +19,7 @@ def upgrade() -> None:
     _records()
     _watch()
     _rotation()
+    _operations()
 
 
 def _keys() -> None:
@@ -183,6 +184,36 @@ def _rotation() -> None:
         sa.Column("base", sa.LargeBinary, primary_key=True),
         sa.Column("members", sa.Text, primary_key=True),
         sa.Column("at", sa.Float, nullable=False),
+    )
+
+
+def _operations() -> None:
+    op.create_table(
+        "audit_heads",
+        sa.Column("member", sa.Integer, primary_key=True, autoincrement=False),
+        sa.Column("number", sa.Integer, nullable=False),
+        sa.Column("hash", sa.LargeBinary, nullable=False),
+        sa.Column("at_ms", sa.Integer, nullable=False),
+        sa.Column("signature", sa.LargeBinary, nullable=False),
+    )
+    op.create_table(
+        "audit_alarms",
+        sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),
+        sa.Column("member", sa.Integer, nullable=False),
+        sa.Column("reporter", sa.Integer, nullable=False),
+        sa.Column("row", sa.Integer, nullable=False),
+        sa.Column("expected", sa.LargeBinary, nullable=False),
+        sa.Column("found", sa.LargeBinary, nullable=False),
+        sa.Column("signed", sa.LargeBinary, nullable=False),
+        sa.Column("at", sa.Float, nullable=False),
+        sa.UniqueConstraint("member", "row", "expected"),
+    )
+    op.create_table(
+        "pauses",
+        sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),
+        sa.Column("reason", sa.Text, nullable=False),
+        sa.Column("since", sa.Float, nullable=False),
+        sa.Column("until", sa.Float),
     )
 
 
