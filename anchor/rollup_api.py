@@ -11,7 +11,7 @@ from anchor.finality.votes import NoQuorum, NotTheNext, VoteRefused
 from anchor.problem import Problem, answer
 from anchor.rollup import bitcoin_view
 from anchor.rollup.bitcoin_view import ViewReorg
-from anchor.rollup.block import CertifiedBlock, Vote
+from anchor.rollup.block import Block, CertifiedBlock, Vote
 from anchor.rollup.refusals import BlockRefused, TxRefused
 from anchor.rollup.state import Withdrawal
 from anchor.rollup.statements import SettleStatement
@@ -157,14 +157,19 @@ class RollupApi:
 
     async def votes(self, request: web.Request) -> web.Response:
         """Take votes for the proposal."""
-        body = await problem.read_json(request, Votes)
+        body = await problem.read_json(request.clone(client_max_size=MAX_HANDOVER), Votes)
         if not 0 < len(body.votes) <= len(self._s.genesis.validators):
             raise Problem(
                 400, "bad_votes", "send one vote per validator that you hold", remedy="send fewer votes"
             )
         try:
             votes = [Vote.decode(problem.read_hex(v, "a vote", most=200)) for v in body.votes]
-            await self._s.vote(votes)
+            block = body.block and Block.decode(problem.read_hex(body.block, "the block", most=MAX_HANDOVER))
+            await self._s.vote(votes, block or None)
+        except BlockRefused as error:
+            raise Problem(
+                422, "bad_block", "the block is refused", str(error), remedy="vote for the next block"
+            ) from error
         except (CodecError, VoteRefused) as error:
             raise Problem(
                 422, "bad_vote", "a vote is not valid", str(error), remedy="sign the proposal that is served"

@@ -111,9 +111,12 @@ class RollupClient:
             return None
         return self._decoded(Block.decode, self._typed(data, Proposal).block)
 
-    async def vote(self, votes: Sequence[Vote]) -> int:
-        """Hand in votes; return the height of the newest certified block."""
-        body = Votes([vote.encode().hex() for vote in votes])
+    async def vote(self, votes: Sequence[Vote], block: Block | None = None) -> int:
+        """Hand in votes; return the height of the newest certified block.
+
+        `block` is what they are for, where the sequencer said that it does not know it.
+        """
+        body = Votes([vote.encode().hex() for vote in votes], block and block.encode().hex())
         return self._typed(await self._post("/v1/votes", body), Voted).certified_height
 
     async def submit(self, tx: bytes) -> bytes:

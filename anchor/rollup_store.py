@@ -154,12 +154,17 @@ class RollupStore:
             mine = sa.exists().where(votes.c.height == height, votes.c.block_hash == row.hash)
             if (await db.execute(sa.select(mine))).scalar_one():
                 raise AlreadyVoted(f"the proposal of height {height} got a vote, so it stays")
-            await self._retire(db, row)
+            await self._retire(db, row.hash, row.raw, row.height)
             change = sa.update(blocks).where(blocks.c.height == height)
             await db.execute(change.values(hash=block_hash, raw=block.encode()))
 
+    async def keep(self, height: int, block_hash: bytes, block: Block) -> None:
+        """Store a block that somebody voted for beside a height's proposal."""
+        async with self.engine.begin() as db:
+            await self._retire(db, block_hash, block.encode(), height)
+
     async def retired(self, height: int) -> list[Block]:
-        """The proposals of a height that were replaced, oldest first."""
+        """The proposals of a height that were replaced, and what was voted for beside them, oldest first."""
         query = sa.select(retired.c.raw).where(retired.c.height == height).order_by(retired.c.round)
         async with self.engine.connect() as db:
             return [Block.decode(raw) for raw in (await db.execute(query)).scalars()]
@@ -167,10 +172,10 @@ class RollupStore:
     async def _at(self, db: AsyncConnection, height: int) -> Any:
         return (await db.execute(sa.select(blocks).where(blocks.c.height == height))).first()
 
-    async def _retire(self, db: AsyncConnection, row: Any) -> None:
-        count = sa.select(sa.func.count()).where(retired.c.height == row.height)
+    async def _retire(self, db: AsyncConnection, block_hash: bytes, raw: bytes, height: int) -> None:
+        count = sa.select(sa.func.count()).where(retired.c.height == height)
         number = (await db.execute(count)).scalar_one()
-        values = {"height": row.height, "round": number, "hash": row.hash, "raw": row.raw}
+        values = {"height": height, "round": number, "hash": block_hash, "raw": raw}
         await db.execute(sa.insert(retired).values(**values))
 
     async def proposal(self) -> Block | None:
@@ -197,7 +202,7 @@ class RollupStore:
                 await db.execute(sa.insert(blocks).values(**values))
             elif row.certificate is None:
                 if row.hash != certified.hash:
-                    await self._retire(db, row)
+                    await self._retire(db, row.hash, row.raw, row.height)
                 await db.execute(sa.update(blocks).where(blocks.c.height == row.height).values(**values))
             await self._index(db, certified.height, txids)
 
@@ -250,10 +255,13 @@ class RollupStore:
 
     # What a validator signed
 
-    async def will_sign(self, keys: Sequence[bytes], height: int, block_hash: bytes) -> None:
+    async def will_sign(
+        self, keys: Sequence[bytes], height: int, block_hash: bytes, block: Block | None = None
+    ) -> None:
         """Write, for all `keys` at once, that they sign this block at this height; then they may sign.
 
-        The same again is fine. AlreadySigned when a key signed another block there, or anything higher.
+        The block itself is kept, too: a sequencer may forget it. The same again is fine. AlreadySigned when a key
+        signed another block there, or anything higher.
         """
         async with self.engine.begin() as db:
             for key in keys:
@@ -266,6 +274,27 @@ class RollupStore:
                     raise AlreadySigned(
                         f"key {key.hex()[:16]}… signed up to height {row.height}: nothing else there or below"
                     )
+
+            if block is not None:
+                await self._keep_signed(db, height, block_hash, block)
+
+    async def _keep_signed(self, db: AsyncConnection, height: int, block_hash: bytes, block: Block) -> None:
+        row = await self._at(db, height)
+        values = {"height": height, "hash": block_hash, "raw": block.encode()}
+        if row is None:
+            await db.execute(sa.insert(blocks).values(**values))
+        elif row.certificate is None and row.hash != block_hash:  # signed with other keys than today's
+            await self._retire(db, row.hash, row.raw, height)
+            await db.execute(sa.update(blocks).where(blocks.c.height == height).values(**values))
+
+    async def uncertified(self, height: int, block_hash: bytes) -> Block | None:
+        """A block that is kept without a certificate: proposed, replaced, or voted for."""
+        queries = [
+            sa.select(t.c.raw).where(t.c.height == height, t.c.hash == block_hash) for t in (blocks, retired)
+        ]
+        async with self.engine.connect() as db:
+            raw = (await db.execute(sa.union_all(*queries))).scalars().first()
+        return None if raw is None else Block.decode(raw)
 
     async def signed_at(self, key: bytes, height: int) -> bytes | None:
         """The block that a key signed at a height."""

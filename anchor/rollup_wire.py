@@ -125,9 +125,10 @@ class Submitted(msgspec.Struct, frozen=True):
 
 
 class Votes(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Votes for the proposal, each encoded, in hex."""
+    """Votes for the proposal, each encoded, in hex; with the `block`, if the sequencer may have forgotten it."""
 
     votes: list[str]
+    block: str | None = None
 
 
 class Voted(msgspec.Struct, frozen=True):

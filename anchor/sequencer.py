@@ -235,25 +235,41 @@ class Sequencer:
 
     # Votes
 
-    async def vote(self, votes: Sequence[Vote]) -> None:
+    async def vote(self, votes: Sequence[Vote], block: Block | None = None) -> None:
         """Take votes for the proposal, durably; certify it when they suffice.
 
-        Votes for one that it replaced were under way then: they count, too, for that one. Raises VoteRefused or
+        Votes for one that it replaced were under way then: they count, too, for that one; so they do for a `block`
+        that comes with them, which this database forgot when it was restored. Raises VoteRefused, BlockRefused or
         NotThisBlock, and then none of them counts. Votes for the newest certified block are late and harmless.
         """
         async with self._turn:
             if all(v.block_hash == self.state.tip for v in votes):
                 return
+            forgotten = None if block is None else block.header.hash(self.genesis.hash)
             for vote in votes:
-                if vote.height != self.after.height or vote.block_hash not in self._rounds:
+                known = vote.block_hash in self._rounds or vote.block_hash == forgotten
+                if vote.height != self.state.height + 1 or not known:
                     raise NotThisBlock(
                         f"block {vote.height} {vote.block_hash.hex()[:16]}… does not wait for votes"
                     )
                 check_vote(self.genesis, vote)
+            if block is not None and forgotten is not None and forgotten not in self._rounds:
+                await self._recall(block, forgotten, votes)
             await self.store.add_votes(votes)
             for vote in votes:
                 self._votes.setdefault((vote.block_hash, vote.validator), vote)
             await self._certify()
+
+    async def _recall(self, block: Block, block_hash: bytes, votes: Sequence[Vote]) -> None:
+        """Know a block again beside the proposal. It is not proposed: one voter could hold the height with it."""
+        if {vote.validator for vote in votes} <= {validator for _, validator in self._votes}:
+            raise NotThisBlock(
+                "these validators voted for other blocks at this height"
+            )  # bounds what we keep
+        check_block(self.genesis, self.state, block)
+        await self.store.keep(block.header.height, block_hash, block)
+        self._rounds[block_hash] = block
+        log.warning("block_recalled", height=block.header.height, hash=block_hash.hex())
 
     async def _certify(self) -> None:
         for block_hash, block in self._rounds.items():

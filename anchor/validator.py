@@ -151,7 +151,7 @@ class Validator:
             await asyncio.sleep(RETRY)
             return
         try:
-            await self.store.will_sign([key.public for key in self._keys.values()], height, block_hash)
+            await self.store.will_sign([key.public for key in self._keys.values()], height, block_hash, block)
         except AlreadySigned as error:
             self._say("no_vote", f"block {height}: {error}")
             await self._repeat_votes(height)
@@ -161,15 +161,20 @@ class Validator:
         await self.client.vote(votes)
 
     async def _repeat_votes(self, height: int) -> None:
-        """Send what we voted for at this height again: it was replaced before our vote arrived."""
-        votes = []
+        """Send what we voted for at this height again: it was replaced under way, or the sequencer forgot it."""
+        votes: dict[bytes, list[Vote]] = {}
         for i, key in self._keys.items():
             mine = await self.store.signed_at(key.public, height)
             if mine is not None:
-                votes.append(Vote(i, height, mine, key.sign(mine)))
-        if votes:
-            with suppress(RollupRefused):  # it knows no such block: there is nothing that we could do
-                await self.client.vote(votes)
+                votes.setdefault(mine, []).append(Vote(i, height, mine, key.sign(mine)))
+        for mine, those in votes.items():
+            try:
+                await self.client.vote(those)
+            except RollupRefused as refused:
+                block = await self.store.uncertified(height, mine)
+                if refused.code == "not_this_block" and block is not None:
+                    with suppress(RollupRefused):  # somebody else's votes may do
+                        await self.client.vote(those, block)
 
     async def catch_up(self, *, wait: float = 0) -> None:
         """Take certified blocks from the rollup; waits up to `wait` seconds for the first one.

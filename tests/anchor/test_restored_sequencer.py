@@ -9,7 +9,17 @@ from anchor.rollup.block import CertifiedBlock
 from anchor.rollup_client import RollupRefused
 from anchor.validator import RollupBehind
 from tests.anchor.feeding import Branch, serving
-from tests.anchor.rollup.rollup_world import ALICE, BOB, GEN, World, certified, nothing, reseal
+from tests.anchor.rollup.rollup_world import (
+    ALICE,
+    BOB,
+    GEN,
+    MALLORY,
+    World,
+    certified,
+    nothing,
+    reseal,
+    vote,
+)
 from tests.anchor.rollup_parts import a_sequencer, a_validator, until
 from tests.anchor.test_sequencer import certify
 from tests.anchor.test_validator import Liar, back_up
@@ -47,6 +57,51 @@ async def test_a_sequencer_on_an_older_copy_is_fed_by_a_validator_and_goes_on(tm
     assert len(told) == 1
     async with a_sequencer(old, source, run=False) as (s, _):
         assert s.state.height >= 8, "durably"
+
+
+async def test_a_block_that_only_voters_remember_is_certified_again(tmp_path: Path) -> None:
+    source = Branch().mine(5)
+    old = await forgotten(tmp_path, source, 2, 3)
+    source.mine(1)
+    async with a_sequencer(tmp_path, source, run=False) as (s, client):
+        async with a_validator(tmp_path, source, client.url, run=False) as v:
+            await v.feed.sync()
+            lost = await s.propose()
+            await v._vote(lost, s.after)
+        assert s.state.height == 4, "certified, and the validator ended before it heard of it"
+        [*_, fourth] = await client.blocks(0)
+    source.mine(1)
+    async with (
+        a_sequencer(old, source) as (s, client),
+        a_validator(tmp_path, source, client.url),
+    ):
+        await until(lambda: s.state.height >= 6, "the sequencer to go on")
+        assert (await client.blocks(3, 1))[0].block == fourth.block == lost
+
+
+async def test_a_forgotten_block_is_known_again_only_with_votes_and_when_it_executes(tmp_path: Path) -> None:
+    lost, ours = World().block(), World()
+    ours.state.time = 5
+    other = ours.block()
+    false = reseal(lost, state_after=nothing("x"))
+    async with a_sequencer(tmp_path, Branch(), run=False) as (s, client):
+        served = await s.propose()
+        for block, votes, code in (
+            (lost, [vote(GEN, lost, 0, MALLORY)], "bad_vote"),
+            (false, [vote(GEN, false, 0)], "bad_block"),
+            (lost, [vote(GEN, other, 0)], "not_this_block"),
+        ):
+            with pytest.raises(RollupRefused, match=code):
+                await client.vote(votes, block)
+        assert (s._votes, await s.store.retired(1)) == ({}, [])
+        await client.vote([vote(GEN, lost, 0)], lost)
+        assert await client.proposal(1) == served, "one voter does not choose what is proposed"
+        with pytest.raises(RollupRefused, match="voted for other blocks"):
+            await client.vote([vote(GEN, other, 0)], other)
+        assert await s.store.retired(1) == [lost]
+    async with a_sequencer(tmp_path, Branch(), run=False) as (s, client):
+        await client.vote([vote(GEN, lost, 1), vote(GEN, lost, 2)])
+        assert (await client.blocks(0))[0].block == lost
 
 
 async def test_its_own_proposal_gives_way_and_the_transactions_wait_again(tmp_path: Path) -> None:
