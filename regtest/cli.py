@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+SWAPPED = 10  # more blocks than these and every program takes its bitcoind for another one, and holds
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
 
 
@@ -21,7 +22,8 @@ def regtest() -> None:
 @click.option("--operators", type=click.IntRange(2, 12), default=5, show_default=True)
 @click.option("--threshold", type=click.IntRange(2, 12), default=3, show_default=True)
 @click.option("--detach", is_flag=True, help="Return when it is up; end it with `holdfast regtest down`.")
-def up(operators: int, threshold: int, detach: bool) -> None:
+@click.option("--json", "as_json", is_flag=True, help="With --detach: print JSON for programs.")
+def up(operators: int, threshold: int, detach: bool, as_json: bool) -> None:
     """Start a world with keys made, bridge active and coins to spend; Ctrl-C ends it and leaves nothing.
 
     Example: holdfast regtest up --operators 5 --threshold 3
@@ -30,8 +32,11 @@ def up(operators: int, threshold: int, detach: bool) -> None:
         raise click.UsageError(
             f"{threshold} of {operators} cannot sign: choose a threshold up to {operators}."
         )
+    if as_json and not detach:
+        raise click.UsageError("--json is for --detach: without it this command goes on until the world ends")
     if detach:
-        _detach(operators, threshold)
+        text = _detach(operators, threshold)
+        _show(as_json, _ask("status") if as_json else None, text)
         return
     from regtest.playground import Trouble, hold
 
@@ -75,17 +80,26 @@ def mine(count: int, as_json: bool) -> None:
 
 
 @regtest.command()
-@click.argument("depth", type=click.IntRange(1, 100))
+@click.argument("depth", type=click.IntRange(1))
 @JSON
 def reorg(depth: int, as_json: bool) -> None:
-    """Replace the last N blocks by N + 1 empty ones; what they held is unconfirmed again.
+    """Replace the last N blocks by N + 1 empty ones; what they held is unconfirmed again. N is at most 10.
+
+    From k = 3 blocks on value is paused, in this world for good: nothing resumes it yet.
 
     Example: holdfast regtest reorg 2
     """
+    if depth > SWAPPED:
+        raise click.UsageError(
+            f"a reorg of {depth} is too deep to play with: from {SWAPPED + 1} blocks on every program takes "
+            f"its bitcoind for another one and holds. Choose 1 to {SWAPPED}."
+        )
     done = _ask("reorg", depth=depth)
     text = (
         f"{depth} blocks above height {done['fork_height']} are gone, {len(done['won'])} empty ones there now"
     )
+    if done["pauses"]:
+        text += "\nthat is k or more: value stays paused in this world; begin a new one to move coins again"
     _show(as_json, done, text)
 
 
@@ -103,7 +117,8 @@ def fund(address: str, sats: int, as_json: bool) -> None:
 
 
 @regtest.command()
-def down() -> None:
+@JSON
+def down(as_json: bool) -> None:
     """End the world, and clean up what a crashed one left.
 
     Example: holdfast regtest down
@@ -111,14 +126,14 @@ def down() -> None:
     from regtest import control
 
     if control.clear_stale():
-        click.echo("No world is up; nothing is left of earlier ones.")
+        _show(as_json, {"was_up": False}, "No world is up; nothing is left of earlier ones.")
         return
     try:
         control.ask("down")
     except control.NoWorld:
         control.stop_starting()
     control.wait_gone()
-    click.echo("The world is gone.")
+    _show(as_json, {"was_up": True}, "The world is gone.")
 
 
 def _ask(verb: str, **arguments: object) -> Any:
@@ -134,8 +149,8 @@ def _show(as_json: bool, value: Any, text: str) -> None:
     click.echo(json.dumps(value, indent=2) if as_json else text)
 
 
-def _detach(operators: int, threshold: int) -> None:
-    """Start `up` on its own and return when it answers; its words go to a log."""
+def _detach(operators: int, threshold: int) -> str:
+    """Start `up` on its own and return its words when it answers; they go to a log, too."""
     from regtest import control
     from regtest.command import HOLDFAST
 
@@ -156,6 +171,5 @@ def _detach(operators: int, threshold: int) -> None:
         except control.NoWorld:
             time.sleep(0.2)
             continue
-        click.echo(log.read_text())
-        return
+        return log.read_text().replace("Ctrl-C here or `", "`") + f"What it says later goes to {log}."
     raise click.ClickException(f"the world did not come up: {log.read_text().strip()}")

@@ -138,6 +138,8 @@ def ask(verb: str, arguments: dict[str, object] | None = None, *, seconds: float
         except TimeoutError as error:
             raise Refused(f"The world took over {seconds:g} s for that: see its shell.") from error
         except (OSError, ValueError) as error:
+            if _held():
+                raise NoWorld("A world is starting or ending: ask again in a few seconds.") from error
             raise NoWorld("No world is up: start one with `holdfast regtest up`.") from error
     if "refused" in answer:
         raise Refused(answer["refused"])
@@ -157,6 +159,14 @@ def _lock() -> int | None:
         os.close(lock)
         return None
     return lock
+
+
+def _held() -> bool:
+    """Whether a living process has the lock."""
+    lock = _lock()
+    if lock is not None:
+        os.close(lock)
+    return lock is None
 
 
 def _clear() -> None:

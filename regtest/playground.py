@@ -14,6 +14,7 @@ from regtest.http import HttpFault
 from regtest.operators import Node
 from regtest.ports import NoFreePort
 from regtest.process import ProcessFault
+from regtest.rollup_processes import K
 from regtest.world import World
 
 Say = Callable[[str], None]
@@ -73,9 +74,10 @@ class Playground:
                 blocks = self.world.mine(int(arguments["count"]))
                 return {"blocks": blocks, "height": self.world.network.height()}
             case "reorg":
-                done = self.world.network.reorg(int(arguments["depth"]))
+                depth = int(arguments["depth"])
+                done = self.world.network.reorg(depth)
                 self.world.wait_seen()
-                return asdict(done)
+                return {**asdict(done), "pauses": depth >= K}
             case "fund":
                 return {"outpoint": str(self._fund(str(arguments["address"]), int(arguments["sats"])))}
             case _:
@@ -100,15 +102,20 @@ class Playground:
         return "\n".join(
             (
                 *("", "The world is up. Ctrl-C here or `holdfast regtest down` ends it.", "", *rows),
-                *("", "Try in another shell:"),
+                *("", "Try in another shell, in this folder:"),
+                "  . .venv/bin/activate",
                 f"  curl -s {node}/v1/info",
                 "  holdfast rollup key new -o me.json",
-                f"  holdfast bridge address --node {node} --recipient KEY --reclaim-key KEY",
+                f"  holdfast bridge address --node {node} --recipient KEY --reclaim-key KEY -o recovery.json",
                 "  holdfast regtest fund ADDRESS 1000000",
                 "  holdfast regtest mine 1; holdfast regtest mine 3",
                 f"  holdfast bridge deposit ADDRESS --node {node}",
                 f"  holdfast rollup balance KEY --rollup {rollup}",
                 f"  holdfast anchor list --node {node}",
+                f"  holdfast anchor proof --last-block 1 --node {node} > p.json",
+                f"  holdfast anchor activation --node {node} > a.json",
+                f"  holdfast anchor headers export --node {node} -o h.bin",
+                "  holdfast anchor verify p.json --headers h.bin --activation a.json --network regtest",
                 f"  holdfast bridge reserves --node {node}",
                 "  holdfast regtest status",
                 "",
@@ -125,6 +132,7 @@ class Playground:
         world = self.world
         return {
             "folder": str(world.folder),
+            "activation": str(world.activation_file),
             "bitcoind": world.network.nodes[world.miner].rpc_url,
             "height": world.network.height(),
             "nodes": [{"name": n.name, "url": n.url, "text": _node_text(n)} for n in world.nodes],

@@ -74,10 +74,14 @@ def confirmed(s: Scene) -> Any:
     commit, reveal = pending(s)
     s.mined(commit, reveal)
     s.world.mine(s.activation.params.k - 1)
-    found = next(each for each in all_anchors(s.world.operators[3]) if each["txid"] == reveal)
-    s.tell.check(
-        found["status"]["final"], f"anchor {found['sequence']} of blocks {found['first']} to {found['last']}"
-    )
+    node = s.world.operators[3]
+
+    def final() -> list[Any]:
+        return [each for each in all_anchors(node) if each["txid"] == reveal and each["status"]["final"]]
+
+    s.until(lambda: bool(final()), f"{node.name} to list the anchor as final")
+    (found,) = final()
+    s.tell.check(True, f"anchor {found['sequence']} of blocks {found['first']} to {found['last']} is final")
     s.tell.say(f"commit {commit}, reveal {reveal}, {found['fee']} sats of fees")
     return found
 

@@ -1,5 +1,6 @@
 """Two reorgs: a network that splits and heals, and a depositor who double-spends with a miner's help."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,26 +82,24 @@ def heal(s: Scene, won: str) -> None:
 def reported(s: Scene, nodes: list[Node], lost: str, depth: int) -> None:
     """Feed, health and the rollup's view tell of the reorg with its depth; value is not paused."""
     for node in nodes:
-        row = _with_tip(node.get("/v1/reorgs")["reorgs"], lost)
-        s.tell.equal(
-            row["depth"] if row else None, depth, f"{node.name}'s feed reports the fork, depth {depth}"
-        )
-        alarms = [each for each in node.get("/v1/health")["alarms"] if each["kind"] == "reorg"]
-        row = _with_tip([{**each, **each["data"]} for each in alarms], lost)
-        s.tell.equal(
-            row["depth"] if row else None,
-            depth,
-            f"{node.name}'s alarm, {row and row['level']}: {row and row['text']}",
-        )
-    view = s.world.rollup.get("/v1/reorgs")
-    s.until(
-        lambda: _with_tip(s.world.rollup.get("/v1/reorgs"), lost) is not None,
-        f"the rollup's view to switch: {view}",
-    )
-    s.tell.equal(
-        _with_tip(s.world.rollup.get("/v1/reorgs"), lost)["depth"], depth, "the rollup's view switched, too"
-    )
+        row = _row(s, lambda node=node: node.get("/v1/reorgs")["reorgs"], lost, f"{node.name}'s feed")  # type: ignore[misc]
+        s.tell.equal(row["depth"], depth, f"{node.name}'s feed reports the fork, depth {depth}")
+        row = _row(s, lambda node=node: _alarms(node), lost, f"{node.name}'s alarm")  # type: ignore[misc]
+        s.tell.equal(row["depth"], depth, f"{node.name}'s alarm, {row['level']}: {row['text']}")
+    row = _row(s, lambda: s.world.rollup.get("/v1/reorgs"), lost, "the rollup's view")
+    s.tell.equal(row["depth"], depth, "the rollup's view switched, too")
     s.tell.equal(s.status()["paused"], None, f"{depth} is less than k: value is not paused")
+
+
+def _alarms(node: Node) -> list[Any]:
+    alarms = node.get("/v1/health")["alarms"]
+    return [{**each, **each["data"]} for each in alarms if each["kind"] == "reorg"]
+
+
+def _row(s: Scene, rows: Callable[[], list[Any]], lost: str, whose: str) -> Any:
+    """The row about the reorg that took this tip away, once it is there."""
+    s.until(lambda: _with_tip(rows(), lost) is not None, f"{whose} to tell of the reorg that took {lost}")
+    return _with_tip(rows(), lost)
 
 
 def _with_tip(rows: list[Any], lost: str) -> Any:
