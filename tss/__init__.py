@@ -7,12 +7,12 @@ Folders think:
 - `frost/` the engine: shares, nonces and signatures, over the Rust crate in `frost/native`; host keys; codec
 - `dkg/` committee file, roster, the messages R1, R2, R3, certificate and recovery data, complaints
 - `signing/` approval port, slots and leaders, the signer, the coordinator (ROAST), faults
-- `rotation/`, `evidence/` refresh, repair and moves of keys; portable proofs of a fault (DESIGN sections 2 and 4)
+- `rotation/` new shares of the same key, a lost share, the next epoch (ROTATION.md); `evidence/` portable proofs
 
 Files touch the world:
 - `identity.py` a member's host key and TLS key on disk; `vault.py` the passphrase's seal and shares at rest;
   `passphrase.py` where it comes from; `hardening.py` what the kernel keeps from others
-- `words.py`, `recovery.py`, `backup.py` a backup's two halves and a folder made of them; `rehearsal.py`, `guests.py`
+- `words.py`, `recovery.py`, `backup.py` a backup's halves and a folder made of them; `rehearsal.py`, `guests.py`
   proving it beside the running node (VAULT.md)
 - `peers.py` mutual TLS between members; `store.py` signer.db: *no commit, no share*
 - `node.py` the loop that runs them; `api.py`, `cli.py`, `config.py` its outsides

@@ -44,6 +44,7 @@ class KeyWork:
         self.keys = RotationKeys(engine, sealer, identity, committee, keyring, rows, clock)
         self.member = RotationMember(engine, sealer, identity, committee, keyring, self.keys, rows, clock)
         self.relay = RotationRelay(engine, sealer, committee, peers, keyring, self.keys, rows, clock, prove)
+        self.member.catch_up = self.relay.catch_up_key
         self._loop: asyncio.Task[None] | None = None
         self._log = structlog.get_logger("tss.rotation")
 

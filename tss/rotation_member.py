@@ -106,6 +106,7 @@ class RotationMember:
         self._store, self._clock = store, clock
         self._attempts: dict[bytes, _Attempt] = {}
         self._peers: Peers | None = None
+        self.catch_up: Callable[[bytes], Awaitable[None]] = _nothing
         self._log = structlog.get_logger("tss.rotation")
 
     def register(self, peers: Peers) -> None:
@@ -131,6 +132,17 @@ class RotationMember:
 
     async def _offer(self, relay: int, body: bytes) -> bytes:
         plan = Plan.decode(body)
+        try:
+            await self._check(plan, relay)
+        except rules.Behind:  # whoever is behind, if it is us a moment is enough
+            await self.catch_up(plan.key)
+            await self._check(plan, relay)
+        self._make_room(plan.key, relay)
+        entry = refresh.offer(self._identity, self._committee, plan, secrets.token_bytes(32))
+        self._attempts[plan.key] = _Attempt(plan, entry, relay, self._boot_of(relay))
+        return entry.encode()
+
+    async def _check(self, plan: Plan, relay: int) -> None:
         key = self._held(plan.key)
         standing = rules.Standing(
             key.info.public,
@@ -143,10 +155,6 @@ class RotationMember:
         rules.check_plan(self._committee, plan, standing, state, relay)
         if plan.attempt > self._clock() + _EARLY_SECONDS:
             raise Refuse("attempt", "the attempt's number lies in the future: set the clocks by NTP")
-        self._make_room(plan.key, relay)
-        entry = refresh.offer(self._identity, self._committee, plan, secrets.token_bytes(32))
-        self._attempts[plan.key] = _Attempt(plan, entry, relay, self._boot_of(relay))
-        return entry.encode()
 
     def _make_room(self, key: bytes, relay: int) -> None:
         current = self._attempts.get(key)
@@ -364,6 +372,10 @@ def read_links_request(body: bytes) -> tuple[bytes, bytes]:
     key, share_set = reader.raw(32), reader.raw(33)
     reader.finish()
     return key, share_set
+
+
+async def _nothing(_key: bytes) -> None:
+    """Nobody to ask."""
 
 
 def _named(answer: Callable[[int, bytes], Awaitable[bytes]]) -> Callable[[int, bytes], Awaitable[bytes]]:

@@ -125,9 +125,13 @@ class RotationRelay:
         """Ask the others for refreshes that follow our shares, and take them up; the proved ones count."""
         for key in self._keyring.all():
             if purpose in (None, key.info.purpose) and key.info.state in SIGNING | {"acked"}:
-                with suppress(KeyFault):
-                    while await self._learn(key.sid):
-                        pass
+                await self.catch_up_key(key.sid)
+
+    async def catch_up_key(self, sid: bytes) -> None:
+        """The same for one key."""
+        with suppress(KeyFault):
+            while await self._learn(sid):
+                pass
 
     def unfinished(self) -> bool:
         """Whether a certified refresh waits for its proof here."""
@@ -287,6 +291,10 @@ class RotationRelay:
                 return await self._peers.call(self._peers.index, topic, body)
             except PeerError as error:
                 return error
+            except Exception as error:  # others get this as a signed refusal
+                self._log.exception("our own part failed", topic=topic)
+                name, what = self._peers.name(self._peers.index), type(error).__name__
+                return PeerRefused(self._peers.index, "internal", f"{name}: {what}, the log says more")
 
         others = self._peers.gather(topic, body, timeout=_ROUND_SECONDS, members=members)
         mine, theirs = await asyncio.gather(own(), others)
