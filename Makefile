@@ -2,11 +2,11 @@
 PYTHON := $(firstword $(foreach p,python3 python3.11 python3.12 python3.13,$(if $(shell command -v $(p)),$(p))))
 BIN := .venv/bin
 
-.PHONY: help setup demo test unit check format requirements clean
+.PHONY: help setup demo test unit bench-tss soak-tss check format requirements clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
-	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 22
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 22
 
 setup: ## environment, native crate, bitcoind: made once, checked always
 	@$(or $(PYTHON),$(error Python 3.11, 3.12 or 3.13 is needed: install python3-venv)) .ci/setup.py
@@ -19,6 +19,12 @@ test: setup ## run all tests
 
 unit: setup ## run the tests that need no bitcoind
 	@$(BIN)/python -m pytest -m "not regtest"
+
+bench-tss: setup ## measure keys and signing, each figure beside bare Rust crypto; writes build/bench/tss.json
+	@$(BIN)/python -m tests.bench.tss
+
+soak-tss: setup ## every committee size, absence and malice; a kill at every durable write (SOAK_MINUTES, 10)
+	@$(BIN)/python -m tests.soak.tss
 
 check: setup ## lint, format, strict types, import contracts
 	@$(BIN)/ruff check .
