@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from tss.dkg.committee import Committee
 from tss.dkg.faults import BadProof, DkgFault
-from tss.dkg.messages import R1, R2, R3, Ack, Complaint, R1Set, R2Set, Roster
+from tss.dkg.messages import R1, R2, R3, Complaint, R1Set, R2Set, Roster
 from tss.dkg.signed import SignedMessage
 from tss.dkg.transcript import Transcript
 from tss.evidence import key_faults
@@ -17,8 +17,11 @@ from tss.evidence.signing_faults import (
     ShownOrder,
     TwoPackages,
 )
+from tss.evidence.work_faults import BadWork, WorkAccusation
 from tss.frost.engine import Engine, GroupPublic
 from tss.frost.errors import FrostError
+from tss.rotation import messages as work
+from tss.rotation import plan
 from tss.signing import faults
 from tss.signing.faults import commitment_sound
 from tss.signing.messages import Commitments, Order, Shares
@@ -65,7 +68,30 @@ def complaint(transcript: Transcript, made: Complaint) -> tuple[Evidence, ...]:
     return tuple(found)
 
 
-def equivocation(committee: Committee, one: R1 | R2 | R3 | Complaint | Ack, other: SignedMessage) -> Evidence:
+def bad_work(committee: Committee, before: GroupPublic, roster: plan.Roster, r1: work.R1) -> Evidence:
+    """An R1 of a refresh or repair that fails its check."""
+    return _made(Kind.BAD_WORK, r1.sender, committee, BadWork(before, roster, r1))
+
+
+def work_complaint(
+    committee: Committee,
+    roster: plan.Roster,
+    r1s: work.R1Set,
+    deals: work.DealSet,
+    sigmas: work.DealSet | None,
+    made: work.Complaint,
+) -> tuple[Evidence, ...]:
+    """One piece against each accused and one against the complainant; the judge convicts whom the keys show."""
+    body = WorkAccusation(roster, r1s, deals, sigmas if made.round == work.SECOND else None, made)
+    found = [
+        _made(Kind.BAD_WORK_SHARE, accused, committee, body)
+        for accused in made.accused
+        if accused <= committee.size and accused != made.sender
+    ]
+    return (*found, _made(Kind.FALSE_WORK_COMPLAINT, made.sender, committee, body))
+
+
+def equivocation(committee: Committee, one: SignedMessage, other: SignedMessage) -> Evidence:
     """Two messages of one member for one place."""
     first, second = sorted((one.encode(), other.encode()))
     return _made(Kind.EQUIVOCATION, one.sender, committee, Equivocation(first, second))

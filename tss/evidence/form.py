@@ -13,7 +13,7 @@ from tss.frost.engine import Engine
 from tss.frost.hashing import tagged_hash
 
 VERSION = 1
-MAX_BODY = 1024 * 1024
+MAX_BODY = 3 * 1024 * 1024  # all that was dealt in key work of 128 members; other bodies are below 1 MB
 
 
 class Kind(IntEnum):
@@ -29,6 +29,9 @@ class Kind(IntEnum):
     TWO_PACKAGES = 8
     REPLAYED_COMMITMENT = 9
     BAD_COMMITMENT = 10
+    BAD_WORK = 11
+    BAD_WORK_SHARE = 12
+    FALSE_WORK_COMPLAINT = 13
 
     @property
     def slug(self) -> str:

@@ -7,7 +7,7 @@ from typing import Final
 from tss.dkg.committee import Committee
 from tss.dkg.faults import DkgFault
 from tss.dkg.ports import Sealer
-from tss.evidence import key_faults, signing_faults
+from tss.evidence import key_faults, signing_faults, work_faults
 from tss.evidence.form import Body, Court, Evidence, Kind, NotProven
 from tss.frost.codec import DecodeError
 from tss.frost.engine import Engine
@@ -34,6 +34,7 @@ class Judgement:
 
 
 _SESSION = "The attempt made no key; other keys are not touched."
+_WORK = "The shares before serve on: nothing was changed."
 _HARMLESS = "No key or signature is at risk: the honest members did not use it."
 _HOST_KEY = "It does not tell a malicious operator from a stolen host key or a defect."
 
@@ -82,6 +83,21 @@ RULES: Final[Mapping[Kind, Rule]] = {
         signing_faults.ReplayedCommitment,
         "the culprit offered one nonce for two uses",
         _HARMLESS,
+    ),
+    Kind.BAD_WORK: Rule(
+        work_faults.BadWork,
+        "the culprit's host key signed, for this refresh or repair, a first message that fails its check",
+        _WORK,
+    ),
+    Kind.BAD_WORK_SHARE: Rule(
+        work_faults.WorkAccusation,
+        "the culprit sealed to the complainant a value that contradicts its own signed commitments",
+        _WORK,
+    ),
+    Kind.FALSE_WORK_COMPLAINT: Rule(
+        work_faults.WorkAccusation,
+        "the culprit complained of a member without being able to show a fault",
+        _WORK,
     ),
     Kind.BAD_COMMITMENT: Rule(
         signing_faults.BadCommitment,

@@ -22,6 +22,7 @@ from tss.dkg.transcript import transcript_hash
 from tss.evidence.form import Body, Court, Kind, NotProven
 from tss.frost.codec import DecodeError, Reader, Writer
 from tss.frost.errors import EncodingFault, FrostError, ProofFault
+from tss.rotation import messages as work
 
 _MESSAGE = 20 * 1024  # more than any message of a key generation
 _MAX_PUBLIC = 8 * 1024
@@ -216,14 +217,18 @@ class Accusation(Body):
         return "whose share is good" if share_fits(court.engine, self.accused_r1, accuser, share) else None
 
 
-# A member speaks once in each of these places of one session. An entry for the roster is none of them: any relay
-# may ask for an attempt anew, and attempts are counted by each relay for itself.
+# A member speaks once in each of these places of one session, also of a refresh or repair. An entry for the roster
+# is none of them: any relay may ask for an attempt anew, and attempts are counted by each relay for itself.
 _PLACES: dict[int, tuple[type[SignedMessage], str]] = {
     R1.KIND: (R1, "R1"),
     R2.KIND: (R2, "R2"),
     R3.KIND: (R3, "end of round 3"),
     Complaint.KIND: (Complaint, "end of round 3"),
     Ack.KIND: (Ack, "ack"),
+    work.R1.KIND: (work.R1, "R1"),
+    work.Deal.KIND: (work.Deal, "deal"),
+    work.Assent.KIND: (work.Assent, "assent"),
+    work.Ack.KIND: (work.Ack, "ack"),
 }
 
 
@@ -255,7 +260,7 @@ class Equivocation(Body):
         for message in (one, other):
             _of(message, culprit)
             message.check(court.committee)
-        if place != second or getattr(one, "sid", None) != getattr(other, "sid", None):
+        if place != second or _session(one) != _session(other):
             raise NotProven("its two messages are for different places or sessions")
         if one.digest == other.digest:
             raise NotProven("its two messages say the same")
@@ -264,6 +269,13 @@ class Equivocation(Body):
         if isinstance(one, Complaint):
             return "signed two different complaints in one session"
         return f"signed two different {place} in one session"
+
+
+def _session(message: SignedMessage) -> tuple[object, object]:
+    """The session, and the round of a deal."""
+    return getattr(message, "sid", None), getattr(message, "round", None) if isinstance(
+        message, work.Deal
+    ) else None
 
 
 def _said(data: bytes) -> tuple[SignedMessage, str]:

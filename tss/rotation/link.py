@@ -13,7 +13,7 @@ from tss.frost.engine import Engine, GroupPublic
 from tss.frost.errors import EncodingFault
 from tss.frost.hashing import tagged_hash
 from tss.rotation.boxes import Round
-from tss.rotation.messages import FIRST, SECOND, Ack, Assent, DealSet, R1Set
+from tss.rotation.messages import FIRST, R1, SECOND, Ack, Assent, DealSet, R1Set
 from tss.rotation.plan import Roster, Work
 
 
@@ -169,12 +169,7 @@ def check_packages(
             "the plan starts from other shares than these: catch up first, or start a new attempt"
         )
     r1s.check(committee, roster, plan.members)
-    bad = [
-        message
-        for message in r1s.messages
-        if len(message.keys) != len(plan.dealers)
-        or not _package_holds(engine, before, roster, message.sender, message.package)
-    ]
+    bad = [message for message in r1s.messages if not r1_holds(engine, before, roster, message)]
     if bad:
         culprits = [message.sender for message in bad]
         raise BadProof(
@@ -183,6 +178,12 @@ def check_packages(
             culprits,
             [message.encode() for message in bad],
         )
+
+
+def r1_holds(engine: Engine, before: GroupPublic, roster: Roster, message: R1) -> bool:
+    """Whether one R1's keys and commitments fit plan and group."""
+    enough = len(message.keys) == len(roster.plan.dealers)
+    return enough and _package_holds(engine, before, roster, message.sender, message.package)
 
 
 def _package_holds(engine: Engine, before: GroupPublic, roster: Roster, sender: int, package: bytes) -> bool:

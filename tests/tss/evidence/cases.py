@@ -3,6 +3,7 @@
 from dataclasses import replace
 from functools import cache
 
+from tests.tss.rotation.session import Held, Session
 from tests.tss.simnet import ENGINE, SEALER, Dkg, SimCommittee, approve
 from tss.dkg import participant, relay
 from tss.dkg.messages import R1, R2, R3, Complaint, R2Set
@@ -10,6 +11,8 @@ from tss.dkg.transcript import Transcript, transcript_hash
 from tss.evidence import collect
 from tss.evidence.form import Evidence, Kind
 from tss.frost.package import SigningPackage
+from tss.rotation import boxes
+from tss.rotation import messages as work
 from tss.signing import faults, messages
 from tss.signing.messages import SharesRequest
 
@@ -146,6 +149,49 @@ def bad_commitment():
     return made(committee, faults.Kind.BAD_COMMITMENT, CHEATER, bad.signed(committee.identities[CHEATER - 1]))
 
 
+@cache
+def held():
+    return Held.made(3, 2)
+
+
+def bad_work(change=None):
+    """Bob's R1 of a refresh with commitments that are no points, unless another change is asked for."""
+    session = Session(held(), held().plan())
+    roster = session.roster()
+    answers = session.round1(roster)
+    r1 = work.R1.decode(answers[CHEATER])
+    r1 = (change or (lambda one: replace(one, package=b"\x02" + b"\xff" * 32)))(r1)
+    return collect.bad_work(
+        session.committee, session.held.public, roster, r1.signed(session.held.who(CHEATER))
+    )
+
+
+def work_complained(*, lying):
+    """Carol's complaint of bob's refresh share, true or not, with all that was dealt."""
+    session = Session(held(), held().plan())
+    roster, r1s, answers = session.to_deals()
+    dealt = boxes.Round(roster, r1s, work.FIRST, r1s.hash, work.DealSet(()))
+    if not lying:
+        deal = work.Deal.decode(answers[CHEATER])
+        box = SEALER.seal(dealt.key_of(CHEATER, 3), dealt.info(CHEATER, 3), b"\x01" * 32)
+        places = session.plan.receivers(CHEATER)
+        sealed = tuple(box if to == 3 else old for to, old in zip(places, deal.sealed, strict=True))
+        answers[CHEATER] = replace(deal, sealed=sealed).signed(session.held.who(CHEATER)).encode()
+    deals = session.bundle(roster, work.FIRST, r1s.hash, answers)
+    carol = session.held.who(3)
+    seed = boxes.seed_for(carol, roster.sid, r1s.of(3).salt, CHEATER)
+    made = work.Complaint(roster.sid, 3, work.FIRST, deals.hash, (CHEATER,), (seed,)).signed(carol)
+    return collect.work_complaint(session.committee, roster, r1s, deals, None, made)
+
+
+def bad_work_share():
+    return work_complained(lying=False)[0]
+
+
+def false_work_complaint():
+    return work_complained(lying=True)[1]
+
+
 TRUE_CASES = {
     Kind.BAD_PROOF: bad_proof,
     Kind.BAD_R2: bad_r2,
@@ -157,6 +203,9 @@ TRUE_CASES = {
     Kind.TWO_PACKAGES: two_packages,
     Kind.REPLAYED_COMMITMENT: replayed_commitment,
     Kind.BAD_COMMITMENT: bad_commitment,
+    Kind.BAD_WORK: bad_work,
+    Kind.BAD_WORK_SHARE: bad_work_share,
+    Kind.FALSE_WORK_COMPLAINT: false_work_complaint,
 }
 
 

@@ -10,14 +10,17 @@ from tests.tss.evidence.cases import (
     answered,
     bad_proof,
     bad_signature_share,
+    bad_work,
     complained,
     false_complaint,
     false_key,
+    held,
     made,
     order_of,
     signers,
     true_case,
     two_packages,
+    work_complained,
 )
 from tests.tss.evidence.judging import judged
 from tests.tss.simnet import ENGINE, SEALER, Dkg, make_committee
@@ -27,6 +30,7 @@ from tss.evidence.form import Evidence, Kind
 from tss.evidence.judge import RULES, judge
 from tss.evidence.key_faults import Accusation, Equivocation
 from tss.evidence.signing_faults import BadSignatureShare, ReplayedCommitment, ShownOrder, TwoPackages
+from tss.evidence.work_faults import BadWork, WorkAccusation
 from tss.signing import faults
 
 
@@ -238,6 +242,31 @@ def test_good_and_unrelated_offers_convict_nobody():
     assert collect.signing(ENGINE, committee.committee, public, finding) is None
     with pytest.raises(AssertionError):
         made(committee, faults.Kind.BAD_COMMITMENT, CHEATER, one)
+
+
+def test_a_good_r1_of_a_refresh_and_one_for_other_shares_convict_nobody():
+    assert judged(bad_work(lambda r1: r1)).reason == "the R1 in it is good"
+    assert judged(bad_work(lambda r1: replace(r1, keys=r1.keys[:-1]))).proven
+    evidence = true_case(Kind.BAD_WORK)
+    body = BadWork.decode(evidence.body)
+    moved = replace(body, before=Dkg(3, 2, attempt=5).run()[0][1].public)
+    assert "other shares" in judged(replace(evidence, body=moved.encode())).reason
+
+
+def test_of_a_complaint_in_a_refresh_one_reading_convicts_and_it_is_the_true_one():
+    for lying, guilty in ((False, Kind.BAD_WORK_SHARE), (True, Kind.FALSE_WORK_COMPLAINT)):
+        pieces = work_complained(lying=lying)
+        assert [piece.kind for piece in pieces if judged(piece).proven] == [guilty]
+
+
+def test_two_deals_of_one_round_convict_and_those_of_two_rounds_do_not():
+    body = WorkAccusation.decode(true_case(Kind.FALSE_WORK_COMPLAINT).body)
+    committee = true_case(Kind.FALSE_WORK_COMPLAINT).committee
+    deal, bob = body.deals.messages[1], held().who(2)
+    other = replace(deal, sealed=deal.sealed[::-1]).signed(bob)
+    assert judged(collect.equivocation(committee, deal, other)).proven
+    later = replace(deal, round=3).signed(bob)
+    assert not judged(collect.equivocation(committee, deal, later)).proven
 
 
 def test_unsigned_words_convict_nobody():
