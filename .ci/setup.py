@@ -37,7 +37,7 @@ def main() -> int:
     if sys.version_info[:2] not in PYTHONS:
         return run_under_another_python()
     sys.path.insert(0, str(ROOT))
-    from regtest.core import CoreError
+    from regtest.core import CoreError, find
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     began = time.monotonic()
@@ -49,8 +49,11 @@ def main() -> int:
     except KeyboardInterrupt:
         say("Interrupted; `make setup` goes on where it stopped.")
         return 130
+    which = f"bitcoind is {find()}"
     if done:
-        say(f"Set up ({', '.join(done)}) in {time.monotonic() - began:.0f} s.")
+        say(f"Set up ({', '.join(done)}) in {time.monotonic() - began:.0f} s; {which}.")
+    else:
+        say(f"Everything is set up; {which}.")
     return 0
 
 

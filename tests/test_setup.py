@@ -97,6 +97,24 @@ def test_a_failed_command_is_told_with_the_end_of_what_it_said(setup: ModuleType
         setup.attempt("Trying", [sys.executable, "-c", "print('no such luck'); raise SystemExit(3)"])
 
 
+@pytest.mark.parametrize(("done", "said"), [(True, "Set up (part) in "), (False, "Everything is set up; ")])
+def test_one_line_says_what_was_done_and_which_bitcoind_is_used(
+    setup: ModuleType,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    *,
+    done: bool,
+    said: str,
+) -> None:
+    monkeypatch.setattr(setup, "PARTS", (("part", lambda: done),))
+    monkeypatch.setattr("regtest.core.find", lambda: Path("/opt/bitcoind"))
+    monkeypatch.setattr(setup.signal, "signal", lambda *_: None)
+    assert setup.main() == 0
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(said)
+    assert line.endswith("bitcoind is /opt/bitcoind.")
+
+
 def test_make_help_names_every_target() -> None:
     said = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     for target in ("setup", "demo", "test", "unit", "check", "clean"):

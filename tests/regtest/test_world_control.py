@@ -80,6 +80,27 @@ def test_without_a_world_the_next_move_is_named():
         control.ask("status")
 
 
+def test_of_a_world_that_is_starting_one_is_told_to_wait():
+    with Seat():
+        result = CliRunner().invoke(regtest, ["status"])
+    assert (result.exit_code, result.output) == (
+        1,
+        "Error: A world is starting or ending: ask again in a few seconds.\n",
+    )
+
+
+def test_a_reorg_that_pauses_says_so_and_one_that_no_world_survives_is_refused(monkeypatch):
+    found = {"fork_height": 7, "lost": ["a"] * 3, "won": ["b"] * 4, "pauses": True}
+    monkeypatch.setattr(control, "ask", lambda _verb, _arguments: found)
+    assert "value stays paused" in CliRunner().invoke(regtest, ["reorg", "3"]).output
+    deep = CliRunner().invoke(regtest, ["reorg", "11"])
+    assert (deep.exit_code, "Choose 1 to 10" in deep.output) == (2, True)
+
+
+def test_down_tells_programs_too():
+    assert json.loads(CliRunner().invoke(regtest, ["down", "--json"]).output) == {"was_up": False}
+
+
 def test_there_is_one_world_per_user():
     with Seat(), pytest.raises(WorldIsUp, match="holdfast regtest down"), Seat():
         pass
@@ -134,6 +155,7 @@ def test_down_without_a_world_is_content():
         ("mine", "0"),
         ("fund", "x", "-1"),
         ("up", "--operators", "1"),
+        ("up", "--json"),
     ],
 )
 def test_impossible_wishes_are_usage_errors(words):

@@ -76,6 +76,10 @@ def test_a_world_does_what_other_shells_ask_for_and_ends_when_told(world, user, 
     assert mined["height"] == status["height"] + 2
     done = json.loads(holdfast(user, "regtest", "reorg", "1", "--json").stdout)
     assert done["lost"] == mined["blocks"][1:]
+    assert not done["pauses"]
+    deep = json.loads(holdfast(user, "regtest", "reorg", "10", "--json").stdout)
+    assert (len(deep["won"]), deep["pauses"]) == (11, True)
+    assert "value stays paused" not in holdfast(user, "regtest", "reorg", "1").stdout
     deposit = json.loads(holdfast(user, "bridge", "deposit", address, "--node", node, "--json").stdout)
     assert deposit["deposits"][0]["value"] == 50_000
     assert "is up already" in holdfast(user, "regtest", "up").stderr
