@@ -71,6 +71,11 @@ class Watched:
         await self.process.wait()
         self.output = await self.reader
 
+    async def get(self, session, path):
+        url = json.loads((self.folder / "admin.json").read_text())["url"]
+        async with session.get(url + path) as response:
+            return await response.json(content_type=None)
+
     async def post(self, session, path, **body):
         url = json.loads((self.folder / "admin.json").read_text())["url"]
         async with session.post(url + path, json=body) as response:
@@ -122,7 +127,10 @@ async def test_no_secret_is_in_logs_files_databases_command_lines_or_environment
                 "/v1/tss/rehearsals",
                 "/v1/tss/rehearsals/ended",
             ):
-                await nodes[2].post(session, path, wrong=PASSPHRASE[:3])
+                assert (await nodes[2].post(session, path, wrong=PASSPHRASE[:3]))[0] == 400
+            own = (await nodes[2].get(session, "/v1/tss/sessions"))["boot_id"]
+            for boot_id in ("xy", "00", own):
+                assert (await nodes[2].post(session, "/v1/tss/rehearsals", boot_id=boot_id))[0] == 400
         for node in nodes:
             node.look()
     finally:
