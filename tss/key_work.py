@@ -10,6 +10,7 @@ from tss.dkg.committee import Committee
 from tss.dkg.faults import DkgFault
 from tss.dkg.ports import Identity, Sealer
 from tss.dkg_relay import DkgFailed
+from tss.evidence_gossip import EvidenceBook
 from tss.frost.engine import Engine
 from tss.keyring import SERVING, KeyInfo, Keyring
 from tss.peers import Peers
@@ -38,12 +39,17 @@ class KeyWork:
         store: Store,
         clock: Callable[[], float],
         prove: Prove,
+        book: EvidenceBook,
     ) -> None:
         self._committee, self._keyring = committee, keyring
         rows = RotationStore(store, clock)
         self.keys = RotationKeys(engine, sealer, identity, committee, keyring, rows, clock)
-        self.member = RotationMember(engine, sealer, identity, committee, keyring, self.keys, rows, clock)
-        self.relay = RotationRelay(engine, sealer, committee, peers, keyring, self.keys, rows, clock, prove)
+        self.member = RotationMember(
+            engine, sealer, identity, committee, keyring, self.keys, rows, clock, book
+        )
+        self.relay = RotationRelay(
+            engine, sealer, committee, peers, keyring, self.keys, rows, clock, prove, book
+        )
         self.member.catch_up = self.relay.catch_up_key
         self._loop: asyncio.Task[None] | None = None
         self._log = structlog.get_logger("tss.rotation")

@@ -108,7 +108,7 @@ class TssNode:
             self._book,
         )
         parts = (engine, sealer, identity, self.committee, peers, keyring, store, clock)
-        self.key_work = KeyWork(*parts, self._runner.prove)
+        self.key_work = KeyWork(*parts, self._runner.prove, self._book)
         for part in (
             self._member,
             self._handover,

@@ -13,8 +13,10 @@ from dataclasses import dataclass, field, replace
 import structlog
 
 from tss.dkg.committee import Committee
-from tss.dkg.faults import DkgFault
+from tss.dkg.faults import BadProof, DkgFault
 from tss.dkg.ports import Identity, Sealer
+from tss.evidence import collect
+from tss.evidence_gossip import EvidenceBook
 from tss.frost.codec import DecodeError, Reader, Writer
 from tss.frost.engine import Engine
 from tss.frost.errors import FrostError
@@ -22,7 +24,7 @@ from tss.key_proof import KeyProof
 from tss.keyring import Key, KeyFault, Keyring, LostKey
 from tss.peers import Peers, Refuse
 from tss.rotation import refresh, repair, rules
-from tss.rotation.link import Link, acknowledge
+from tss.rotation.link import HeldLink, Link, acknowledge
 from tss.rotation.messages import Complaint, DealSet, R1Set
 from tss.rotation.plan import Entry, Plan, Roster, Work
 from tss.rotation.refresh import Done
@@ -45,7 +47,6 @@ _EARLY_SECONDS = (
     300  # attempts are numbered by the clock, so that the later one counts; nobody books the future
 )
 _MAX_REASON = 1000
-_PROOF_BYTES = 32 * 1024
 
 
 @dataclass(slots=True)
@@ -67,26 +68,6 @@ class _Attempt:
             self.first.close()
 
 
-@dataclass(frozen=True, slots=True)
-class HeldLink:
-    """A link as a member hands it on, with its proof when it has one."""
-
-    link: bytes
-    proof: bytes
-
-    def encode(self) -> bytes:
-        """Both with their u32 lengths."""
-        return Writer().var(self.link, Link.LIMIT).var(self.proof, _PROOF_BYTES).done()
-
-    @classmethod
-    def decode(cls, data: bytes) -> "HeldLink":
-        """DecodeError for anything but what `encode` writes; the contents are still to be checked."""
-        reader = Reader(data, Link.LIMIT + _PROOF_BYTES + 64)
-        held = cls(reader.var(Link.LIMIT), reader.var(_PROOF_BYTES))
-        reader.finish()
-        return held
-
-
 class RotationMember:
     """Registers the topics of key work and answers them."""
 
@@ -100,10 +81,11 @@ class RotationMember:
         keys: RotationKeys,
         store: RotationStore,
         clock: Callable[[], float],
+        book: EvidenceBook,
     ) -> None:
         self._engine, self._sealer, self._identity = engine, sealer, identity
         self._committee, self._keyring, self._keys = committee, keyring, keys
-        self._store, self._clock = store, clock
+        self._store, self._clock, self._book = store, clock, book
         self._attempts: dict[bytes, _Attempt] = {}
         self._peers: Peers | None = None
         self.catch_up: Callable[[bytes], Awaitable[None]] = _nothing
@@ -211,11 +193,20 @@ class RotationMember:
         r1s = R1Set.decode(rest)
         if attempt.first is None or attempt.second is not None:
             raise Refuse("order", "this round is over: start a new attempt")
-        if isinstance(attempt.first, refresh.State1):
-            steps = (self._engine, self._sealer, attempt.first, r1s)
+        try:
+            return await self._dealt(attempt, attempt.first, r1s)
+        except BadProof as fault:
+            before, roster = self._held(attempt.plan.key).info.public, attempt.first.roster
+            pieces = [collect.bad_work(self._committee, before, roster, r1s.of(c)) for c in fault.culprits]
+            await self._book.report(pieces)
+            raise
+
+    async def _dealt(self, attempt: _Attempt, first: refresh.State1 | repair.State1, r1s: R1Set) -> bytes:
+        if isinstance(first, refresh.State1):
+            steps = (self._engine, self._sealer, first, r1s)
             attempt.second, deal = await asyncio.to_thread(refresh.step2, *steps)
             return deal.encode()
-        second = await asyncio.to_thread(repair.step2, self._engine, self._sealer, attempt.first, r1s)
+        second = await asyncio.to_thread(repair.step2, self._engine, self._sealer, first, r1s)
         attempt.second = second
         return b"" if second.deal is None else second.deal.encode()
 
@@ -229,7 +220,7 @@ class RotationMember:
         deals = DealSet.decode(rest)
         made = await asyncio.to_thread(repair.step3, self._engine, self._sealer, second, deals)
         if isinstance(made, Complaint):
-            return await self._complained(attempt, made)
+            return await self._complained(attempt, made, second.r1s, deals, None)
         attempt.third = made
         return made.sigma.encode()
 
@@ -241,7 +232,7 @@ class RotationMember:
             raise Refuse("order", "the deals come first: start a new attempt")
         made = await asyncio.to_thread(self._last_step, attempt, second, deals, sigmas)
         if isinstance(made, Complaint):
-            return await self._complained(attempt, made)
+            return await self._complained(attempt, made, second.r1s, deals, sigmas)
         # Before the assent leaves the transcript is durable: with it and the host key a late certificate counts.
         await self._note(attempt, "signed", "", made.transcript.encode())
         if made.key is not None:
@@ -265,9 +256,19 @@ class RotationMember:
             raise Refuse("order", "our sigma comes first: start a new attempt")
         return repair.receive(self._engine, self._sealer, second, deals, sigmas)
 
-    async def _complained(self, attempt: _Attempt, complaint: Complaint) -> bytes:
+    async def _complained(
+        self,
+        attempt: _Attempt,
+        complaint: Complaint,
+        r1s: R1Set,
+        deals: DealSet,
+        sigmas: DealSet | None,
+    ) -> bytes:
         names = self._committee.names_of(complaint.accused)
         await self._note(attempt, "failed", f"we complained of {names}")
+        if attempt.roster is not None:
+            said = (attempt.roster, r1s, deals, sigmas, complaint)
+            await self._book.report(collect.work_complaint(self._committee, *said))
         return complaint.encode()
 
     async def _accept(self, relay: int, body: bytes) -> bytes:

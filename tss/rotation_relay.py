@@ -5,7 +5,7 @@ fails leaves the serving shares as they are.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -16,6 +16,8 @@ from tss.dkg.committee import Committee
 from tss.dkg.faults import DkgFault
 from tss.dkg.ports import Sealer
 from tss.dkg_relay import DkgFailed
+from tss.evidence import collect
+from tss.evidence_gossip import EvidenceBook
 from tss.frost.engine import Engine, GroupPublic
 from tss.frost.errors import FrostError
 from tss.key_proof import KeyProof
@@ -23,7 +25,7 @@ from tss.keyring import SIGNING, Key, KeyFault, Keyring, LostKey
 from tss.peers import PeerError, PeerRefused, Peers
 from tss.rotation import relay, rules
 from tss.rotation.judge import judge
-from tss.rotation.link import Link, Transcript
+from tss.rotation.link import HeldLink, Link, Transcript
 from tss.rotation.messages import FIRST, SECOND, Complaint, DealSet, R1Set
 from tss.rotation.plan import Plan, Roster, Work
 from tss.rotation_keys import RotationKeys, proof_payload
@@ -62,10 +64,11 @@ class RotationRelay:
         store: RotationStore,
         clock: Callable[[], float],
         prove: Prove,
+        book: EvidenceBook,
     ) -> None:
         self._engine, self._sealer, self._committee, self._peers = engine, sealer, committee, peers
         self._keyring, self._keys, self._store, self._clock = keyring, keys, store, clock
-        self._prove = prove
+        self._prove, self._book = prove, book
         self._one_at_a_time = asyncio.Lock()
         self._log = structlog.get_logger("tss.rotation")
 
@@ -148,7 +151,7 @@ class RotationRelay:
             if isinstance(answer, PeerError) or not answer:
                 continue
             try:
-                held = topics.HeldLink.decode(answer)
+                held = HeldLink.decode(answer)
                 link = Link.decode(held.link)
                 await self._keys.accept(link)
                 if held.proof:
@@ -216,20 +219,20 @@ class RotationRelay:
         roster = relay.roster(committee, plan, await self._ask(topics.OFFER, plan.encode(), everyone))
         r1s = relay.bundle_r1(committee, roster, await self._ask(topics.ROUND1, roster.encode(), everyone))
         answers = await self._ask(topics.DEAL, roster.sid + r1s.encode(), everyone)
-        deals = self._dealt(roster, r1s, FIRST, r1s.hash, answers)
+        deals = await self._dealt(roster, r1s, FIRST, r1s.hash, answers)
         sigmas = None
         if plan.work is Work.REPAIR:
             answers = await self._ask(topics.SUM, roster.sid + deals.encode(), everyone)
-            sigmas = self._dealt(roster, r1s, SECOND, deals.hash, answers, deals)
+            sigmas = await self._dealt(roster, r1s, SECOND, deals.hash, answers, deals)
         answers = await self._ask(topics.ASSENT, topics.deals_body(roster.sid, deals, sigmas), everyone)
         transcript = Transcript(roster, r1s, deals, sigmas)
         public = await asyncio.to_thread(transcript.check, self._engine, committee, before)
         made = relay.certificate(committee, roster, transcript.hash(public), answers)
         if isinstance(made, tuple):
-            raise self._judged(roster, r1s, deals, sigmas, made[0])
+            raise await self._judged(roster, r1s, deals, sigmas, made)
         return Link(transcript, made)
 
-    def _dealt(
+    async def _dealt(
         self,
         roster: Roster,
         r1s: R1Set,
@@ -243,12 +246,20 @@ class RotationRelay:
             return made
         if deals is None:
             raise DkgFailed("order", "a complaint came before anything was dealt", (made[0].sender,))
-        raise self._judged(roster, r1s, deals, None, made[0])
+        raise await self._judged(roster, r1s, deals, None, made)
 
-    def _judged(
-        self, roster: Roster, r1s: R1Set, deals: DealSet, sigmas: DealSet | None, complaint: Complaint
+    async def _judged(
+        self,
+        roster: Roster,
+        r1s: R1Set,
+        deals: DealSet,
+        sigmas: DealSet | None,
+        made: Sequence[Complaint],
     ) -> DkgFault:
-        said = (roster, r1s, deals, sigmas, complaint)
+        for complaint in made:
+            said = (roster, r1s, deals, sigmas, complaint)
+            await self._book.report(collect.work_complaint(self._committee, *said))
+        said = (roster, r1s, deals, sigmas, made[0])
         return judge(self._engine, self._sealer, self._committee, *said).fault()
 
     async def _finish_refresh(self, purpose: str, link: Link) -> None:

@@ -9,7 +9,7 @@ from aiohttp import web
 from click.testing import CliRunner
 
 from tests.tss.evidence.cases import CHEATER
-from tests.tss.shells import committee_of, until
+from tests.tss.shells import committee_of, sign_test, until
 from tss.api import routes
 from tss.cli import tss
 from tss.dkg.messages import R1, R1Set, R2Set
@@ -18,6 +18,8 @@ from tss.evidence.form import Kind
 from tss.evidence_gossip import FETCH, LIST, TELL
 from tss.node import DkgFailed
 from tss.peers import PeerRefused, Refuse
+from tss.rotation import messages
+from tss.rotation_member import ROUND1
 
 
 async def holding(seat, wanted):
@@ -359,3 +361,44 @@ def test_the_judge_says_when_it_cannot_read_or_convict(tmp_path):
     other.write_text("{}")
     assert run(file, "--committee", other)[0] == 2
     assert run(file, "--committee", tmp_path / "nothing")[0] == 2
+
+
+async def test_a_lie_in_a_refresh_is_evidence_at_every_member_and_the_old_shares_serve_on(tmp_path):
+    async with committee_of(tmp_path, 3, 2) as (alice, bob, carol):
+        await alice.node.dkg("anchor")
+        await until(lambda: bob.node.public("anchor") and carol.node.public("anchor"))
+        member = bob.node.key_work.member
+        honest = member._sealer
+
+        class Lying:
+            derive, open = honest.derive, honest.open
+
+            def seal(self, public, info, plaintext, /):
+                return honest.seal(public, info, b"\x01" * 32)
+
+        member._sealer = Lying()
+        with pytest.raises(DkgFailed, match="bob"):
+            await alice.node.key_work.refresh("anchor")
+        for seat in (alice, bob, carol):
+            await holding(seat, {(2, "bad-work-share")})
+        member._sealer = honest
+        await sign_test(carol.node, b"as before")
+
+
+async def test_a_bad_first_message_of_a_refresh_is_evidence_at_every_member(tmp_path):
+    async with committee_of(tmp_path, 3, 2) as (alice, bob, carol):
+        await alice.node.dkg("anchor")
+        await until(lambda: bob.node.public("anchor") and carol.node.public("anchor"))
+        real = bob.peers._handlers[ROUND1]
+
+        async def lying(member, body):
+            r1 = messages.R1.decode(await real(member, body))
+            return (
+                replace(r1, keys=r1.keys[:-1]).signed(bob.identity.seated(bob.committee.committee)).encode()
+            )
+
+        bob.peers._handlers[ROUND1] = lying
+        with pytest.raises(DkgFailed, match="the R1 of bob"):
+            await alice.node.key_work.refresh("anchor")
+        for seat in (alice, bob, carol):
+            await holding(seat, {(2, "bad-work")})

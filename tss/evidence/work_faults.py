@@ -81,6 +81,8 @@ class WorkAccusation(Body):
         said = (self.roster, self.r1s, self.deals, self.sigmas, self.complaint)
         found = judge(court.engine, court.sealer, court.committee, *said)
         accuser = self.complaint.sender
+        if accuser in self.complaint.accused:
+            raise NotProven("its complainant accuses itself")
         wanted = Kind.FALSE_WORK_COMPLAINT if culprit == accuser else Kind.BAD_WORK_SHARE
         if culprit not in found.culprits or court.kind is not wanted:
             raise NotProven(f"it convicts {court.committee.names_of(found.culprits)}: {found.reason}")

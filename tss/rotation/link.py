@@ -16,6 +16,8 @@ from tss.rotation.boxes import Round
 from tss.rotation.messages import FIRST, R1, SECOND, Ack, Assent, DealSet, R1Set
 from tss.rotation.plan import Roster, Work
 
+PROOF_BYTES = 32 * 1024
+
 
 @dataclass(frozen=True, slots=True)
 class Transcript(Encoded):
@@ -152,6 +154,26 @@ class Link(Encoded):
         public = self.transcript.check(engine, committee, before)
         self.certificate.check(committee, self.roster, self.transcript.hash(public))
         return public
+
+
+@dataclass(frozen=True, slots=True)
+class HeldLink:
+    """A link as a member hands it on, with its proof when it has one."""
+
+    link: bytes
+    proof: bytes
+
+    def encode(self) -> bytes:
+        """Both with their u32 lengths."""
+        return Writer().var(self.link, Link.LIMIT).var(self.proof, PROOF_BYTES).done()
+
+    @classmethod
+    def decode(cls, data: bytes) -> "HeldLink":
+        """DecodeError for anything but what `encode` writes; the contents are still to be checked."""
+        reader = Reader(data, Link.LIMIT + PROOF_BYTES + 64)
+        held = cls(reader.var(Link.LIMIT), reader.var(PROOF_BYTES))
+        reader.finish()
+        return held
 
 
 def acknowledge(identity: Identity, link: Link) -> Ack:
