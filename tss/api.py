@@ -86,6 +86,7 @@ class _Api:
                 "rtt": info.rtt,
                 "skew": info.skew,
                 "boot_id": info.boot_id.hex() or None,
+                "version": info.version,
             }
             for index, info in sorted(self._tss.peers.seen.items())
         ]

@@ -13,6 +13,7 @@ keys/; a second process on it is refused.
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -253,6 +254,16 @@ class TssNode:
     async def nonces(self) -> list[BootCounts]:
         """What became of the nonces of each key in each boot, newest boot first."""
         return await self._nonces.all()
+
+    @property
+    def session_counts(self) -> Counter[tuple[str, str]]:
+        """How many signing runs of this node ended since its start, by purpose and done or failed."""
+        return self._runner.counts
+
+    @property
+    def verdict_counts(self) -> Counter[tuple[str, bool]]:
+        """How many requests were answered since this start, by purpose and whether approved."""
+        return self._approvals.counts
 
     @property
     def clones(self) -> list[CloneAlarm]:

@@ -86,7 +86,7 @@ class Signer(Protocol):
 
 @dataclass(slots=True)
 class PeerInfo:
-    """What is known of a member: Unix seconds, seconds, boot id, clock skew in seconds.
+    """What is known of a member: Unix seconds, seconds, boot id, clock skew in seconds, its release.
 
     `down` is None while it answers our calls, else what is wrong, as it reads after the name.
     """
@@ -97,3 +97,4 @@ class PeerInfo:
     boot_id: bytes = b""
     skew: float | None = None
     down: str | None = "was not reached yet"
+    version: str | None = None

@@ -5,13 +5,10 @@ the node answers or refuses by name and goes on; whoever is down fails at once i
 """
 
 import asyncio
-import os
 import secrets
-import ssl
 import time
 from collections.abc import Awaitable, Callable, Iterable
-from contextlib import suppress
-from dataclasses import dataclass, field
+from contextlib import nullcontext, suppress
 from typing import Any
 
 import aiohttp
@@ -19,15 +16,17 @@ import structlog
 from aiohttp import web
 
 from tss.clone_watch import CloneWatch
-from tss.envelope import MAX_BODY, OVERHEAD, Envelope, Kind, ReplayWindow
+from tss.envelope import MAX_BODY, OVERHEAD, Envelope, Kind
 from tss.frost.codec import DecodeError
 from tss.guests import Guests
 from tss.identity import TlsFiles
+from tss.peer_bounds import Bounds, Rates, Refusals
+from tss.peer_http import bounded, cause, plain, pong, release
+from tss.peer_line import Line
 from tss.peer_tls import PinFault, Pins
 from tss.peering import (
     NOISE,
     CommitteeLike,
-    CommitteeMember,
     PeerDown,
     PeerError,
     PeerInfo,
@@ -40,25 +39,13 @@ __all__ = ["PeerDown", "PeerError", "PeerInfo", "PeerRefused", "Peers", "Refuse"
 
 Handler = Callable[[int, bytes], Awaitable[bytes]]
 
-_CONNECT_SECONDS = 2.0
-_PING_TIMEOUT = 2.0
+_PING = "peer.ping"
+_LINE_SECONDS = 2.0  # to connect and to answer a ping, on a line that is not known yet
 _BACK_OFF_MAX = 4.0
 _IN_FLIGHT_PER_MEMBER = 64
 _TRIES = 3
 _BODY_SECONDS = 30.0
 _TAKES_NOTHING = frozenset({"committee", "clock", "boot"})  # refusals of every call: such a member is no help
-
-
-@dataclass(slots=True)
-class _Peer:
-    index: int
-    member: CommitteeMember
-    session: aiohttp.ClientSession
-    window: ReplayWindow
-    failures: int = 0
-    retry_at: float = 0.0
-    in_flight: int = 0
-    wake: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class Peers:
@@ -73,6 +60,7 @@ class Peers:
         clock: Callable[[], float] = time.time,
         *,
         ping_every: float = 1.0,
+        rates: Rates | None = None,
     ) -> None:
         """Draws this start's boot id; nothing is opened before `start`."""
         self.index = index
@@ -84,10 +72,12 @@ class Peers:
         self._others = {i: m for i, m in enumerate(committee.members, 1) if i != index}
         fingerprints = {i: m.tls_fingerprint for i, m in self._others.items()}
         self._pins = Pins(fingerprints, {i: m.name for i, m in self._others.items()}, tls)
-        self._peers: dict[int, _Peer] = {}
+        self._peers: dict[int, Line] = {}
         self.guests = Guests()
         self.clones = CloneWatch(clock)
-        self._handlers: dict[str, Handler] = {"peer.ping": _pong}
+        self.refusals = Refusals()
+        self._bounds = Bounds(rates)
+        self._handlers: dict[str, Handler] = {_PING: pong}
         self._sequence = 0
         self._runner: web.AppRunner | None = None
         self._tasks: list[asyncio.Task[None]] = []
@@ -125,10 +115,10 @@ class Peers:
         for i in members:
             member = self._others[i]
             connector = aiohttp.TCPConnector(
-                ssl=aiohttp.Fingerprint(member.tls_fingerprint), limit=32, keepalive_timeout=60
+                ssl=aiohttp.Fingerprint(member.tls_fingerprint), limit=64, keepalive_timeout=60
             )
             session = aiohttp.ClientSession(connector=connector)
-            self._peers[i] = _Peer(i, member, session, self.clones.window(i))
+            self._peers[i] = Line(i, member, session, self.clones.window(i))
 
     async def close(self) -> None:
         """Hang up; calls under way fail."""
@@ -172,6 +162,14 @@ class Peers:
 
         return dict(zip(wanted, await asyncio.gather(*map(one, wanted)), strict=True))
 
+    def patience(self, member: int, topic: str, usual: float) -> float:
+        """Seconds to wait for an answer: `usual` while nothing is known, then by what this line and topic took.
+
+        Never under half of it, never over four times.
+        """
+        line = self._peers.get(member)
+        return usual if line is None else line.times.patience(topic, usual / 2, usual)
+
     async def until_heard(self, members: Iterable[int], timeout: float) -> None:
         """Wait until each of these members answers our calls; TimeoutError otherwise."""
         wanted = [member for member in members if member != self.index]
@@ -186,10 +184,10 @@ class Peers:
         except Refuse as refusal:
             raise PeerRefused(self.index, refusal.code, refusal.reason) from refusal
 
-    async def _call(self, peer: _Peer, topic: str, body: bytes, timeout: float) -> bytes:
+    async def _call(self, peer: Line, topic: str, body: bytes, timeout: float) -> bytes:
         name, why = peer.member.name, ""
         try:
-            async with asyncio.timeout(timeout):
+            async with asyncio.timeout(timeout), nullcontext() if topic == _PING else peer.lane:
                 for attempt in range(_TRIES):
                     try:
                         return await self._exchange(peer, topic, body)
@@ -197,31 +195,36 @@ class Peers:
                         raise
                     except (aiohttp.ClientConnectionError, ConnectionError) as dropped:
                         # A pooled line that died, or a member that has not learned our certificate yet.
-                        why = f"hung up: {_cause(dropped)}"
+                        why = f"hung up: {cause(dropped)}"
                         await asyncio.sleep(0.1 * attempt)
         except TimeoutError:
-            raise PeerDown(peer.index, f"did not answer within {timeout:g} s", name) from None
+            peer.times.late(topic, timeout)
+            raise PeerDown(peer.index, f"did not answer within {timeout:.3g} s", name) from None
         except (aiohttp.ClientError, OSError, RuntimeError) as failure:
             if isinstance(failure, RuntimeError) and not peer.session.closed:
                 raise
-            why = f"is down: {_cause(failure)}"
+            why = f"is down: {cause(failure)}"
         self._mark_down(peer, why)
         raise PeerDown(peer.index, why, name)
 
-    async def _exchange(self, peer: _Peer, topic: str, body: bytes) -> bytes:
+    async def _exchange(self, peer: Line, topic: str, body: bytes) -> bytes:
         request = self._seal(Kind.REQUEST, peer.index, topic, bytes(32), "", body)
         url = f"{peer.member.peer_url.rstrip('/')}/peer/v1/{topic}"
         begun = time.monotonic()
-        limits = aiohttp.ClientTimeout(total=None, connect=_CONNECT_SECONDS)
+        limits = aiohttp.ClientTimeout(
+            total=None, connect=peer.times.patience(_PING, _LINE_SECONDS, _LINE_SECONDS)
+        )
         async with peer.session.post(
             url, data=request.encode(), ssl=self._pins.client, timeout=limits, allow_redirects=False
         ) as response:
-            data = await _bounded(response, peer.index)
+            data = await bounded(response, peer.index)
             if response.status != 200:
                 detail = data[:500].decode("utf-8", "replace")
                 raise PeerRefused(peer.index, f"http-{response.status}", f"{peer.member.name}: {detail}")
         answer = self._open_answer(peer, request, data)
-        self._mark_up(peer, answer, time.monotonic() - begun)
+        took = time.monotonic() - begun
+        peer.times.heard(topic, took)
+        self._mark_up(peer, answer, took)
         if answer.code != "ok":
             reason = self._explain(peer, answer.code, answer.body.decode("utf-8", "replace"))
             if answer.code == "boot":
@@ -231,7 +234,7 @@ class Peers:
             raise PeerRefused(peer.index, answer.code, reason)
         return answer.body
 
-    def _explain(self, peer: _Peer, code: str, reason: str) -> str:
+    def _explain(self, peer: Line, code: str, reason: str) -> str:
         if code != "committee":
             return f"{peer.member.name}: {reason}"
         return (
@@ -239,7 +242,7 @@ class Peers:
             f"yours {self._committee.words}, {peer.member.name}'s {reason}"
         )
 
-    def _open_answer(self, peer: _Peer, request: Envelope, data: bytes) -> Envelope:
+    def _open_answer(self, peer: Line, request: Envelope, data: bytes) -> Envelope:
         try:
             answer = Envelope.decode(data)
         except DecodeError as fault:
@@ -271,14 +274,14 @@ class Peers:
         )
         return bare.with_signature(self._identity.sign(bare.digest))
 
-    def _mark_down(self, peer: _Peer, why: str, *, slow: bool = False) -> None:
+    def _mark_down(self, peer: Line, why: str, *, slow: bool = False) -> None:
         peer.failures += 1
         self.seen[peer.index].down = why
         # One slow answer may be a busy machine: calls are still worth their time-out then.
         if not slow or peer.failures > 1:
             peer.retry_at = time.monotonic() + min(0.25 * 2 ** min(peer.failures, 8), _BACK_OFF_MAX)
 
-    def _hear(self, peer: _Peer, envelope: Envelope) -> None:
+    def _hear(self, peer: Line, envelope: Envelope) -> None:
         """It spoke to us: whatever we thought, it is worth a call now."""
         info = self.seen[peer.index]
         info.last_seen, info.boot_id = self._clock(), envelope.boot_id
@@ -286,28 +289,30 @@ class Peers:
         if info.down is not None:
             peer.wake.set()
 
-    def _mark_up(self, peer: _Peer, envelope: Envelope, rtt: float) -> None:
+    def _mark_up(self, peer: Line, envelope: Envelope, rtt: float) -> None:
         self._hear(peer, envelope)
         info, now = self.seen[peer.index], self._clock()
         peer.failures, info.down, info.rtt = 0, None, rtt
         info.skew = envelope.time_ms / 1000 - (now - rtt / 2)
         self._heard.set()
 
-    async def _keep_pinging(self, peer: _Peer) -> None:
+    async def _keep_pinging(self, peer: Line) -> None:
         """Notice who comes and goes, and learn certificates; the only place that dials a member that is down."""
         while True:
             peer.wake.clear()
+            patience = peer.times.patience(_PING, _LINE_SECONDS, _LINE_SECONDS)
             try:
-                async with asyncio.timeout(_PING_TIMEOUT):
+                async with asyncio.timeout(patience):
                     await self._pins.learn(peer.index, peer.member.peer_url)
                 peer.retry_at = 0.0
-                await self.call(peer.index, "peer.ping", b"", timeout=_PING_TIMEOUT)
+                answer = await self.call(peer.index, _PING, b"", timeout=patience)
+                self.seen[peer.index].version = release(answer)
             except PeerRefused:
                 pass  # it is there; what it refuses is for the callers to hear
             except PeerDown as down:
                 self._mark_down(peer, down.why, slow=True)
             except (PinFault, OSError) as error:
-                self._mark_down(peer, f"is down: {_cause(error)}", slow=isinstance(error, TimeoutError))
+                self._mark_down(peer, f"is down: {cause(error)}", slow=isinstance(error, TimeoutError))
             except Exception:
                 self._log.exception("ping failed", member=peer.member.name)
             pause = self._ping_every if not peer.failures else 0.25 * 2 ** min(peer.failures - 1, 3)
@@ -321,28 +326,44 @@ class Peers:
         member = self._pins.member_of(tls.getpeercert(binary_form=True) if tls is not None else None)
         peer = self._peers.get(member) if member is not None else None
         if peer is None:
-            return _plain(403, "your certificate is not in this committee")
+            return plain(403, "your certificate is not in this committee")
+        size = MAX_BODY if request.content_length is None else request.content_length
+        if peer.in_flight >= _IN_FLIGHT_PER_MEMBER or not self._bounds.admit(peer.index, size):
+            return self._turn_away(peer, 429, "too many calls or bytes of yours: send less at once")
+        peer.in_flight += 1
+        try:
+            return await self._take(peer, request)
+        finally:
+            peer.in_flight -= 1
+
+    async def _take(self, peer: Line, request: web.Request) -> web.Response:
         try:
             async with asyncio.timeout(_BODY_SECONDS):
                 envelope = Envelope.decode(await request.read())
         except DecodeError as fault:
-            return _plain(400, str(fault))
+            return self._turn_away(peer, 400, str(fault))
         except (web.RequestPayloadError, ConnectionError, TimeoutError):
-            return _plain(400, "the body was cut short")
+            return self._turn_away(peer, 400, "the body was cut short")
         except web.HTTPRequestEntityTooLarge:
-            return _plain(413, f"the limit is {MAX_BODY} bytes")
+            return self._turn_away(peer, 413, f"the limit is {MAX_BODY} bytes")
         if envelope.kind is not Kind.REQUEST or (envelope.sender, envelope.receiver) != (
             peer.index,
             self.index,
         ):
-            return _plain(400, "this envelope is not from you to me")
+            return self._turn_away(peer, 400, "this envelope is not from you to me")
         if envelope.topic != request.match_info["topic"] or not envelope.signed_by(peer.member.host_key):
-            return _plain(401, "the envelope's signature or topic does not fit")
+            return self._turn_away(peer, 401, "the envelope's signature or topic does not fit")
         code, body = await self._answer(peer, envelope)
+        if code != "ok":
+            self.refusals.add(peer.index, peer.member.name, code, body.decode("utf-8", "replace"))
         answer = self._seal(Kind.ANSWER, peer.index, envelope.topic, envelope.digest, code, body)
         return web.Response(body=answer.encode(), content_type="application/octet-stream")
 
-    async def _answer(self, peer: _Peer, envelope: Envelope) -> tuple[str, bytes]:
+    def _turn_away(self, peer: Line, status: int, detail: str) -> web.Response:
+        self.refusals.add(peer.index, peer.member.name, f"http-{status}", detail)
+        return plain(status, detail)
+
+    async def _answer(self, peer: Line, envelope: Envelope) -> tuple[str, bytes]:
         """The signed part of an answer: a code and a body; a handler's failure never gets further than this."""
         if envelope.committee != self._committee.hash:
             return "committee", self._committee.words.encode()
@@ -358,9 +379,6 @@ class Peers:
         handler = self._handlers.get(envelope.topic)
         if handler is None:
             return "unknown-topic", f"this node has no topic {envelope.topic}".encode()
-        if peer.in_flight >= _IN_FLIGHT_PER_MEMBER:
-            return "busy", b"too many calls of yours are under way"
-        peer.in_flight += 1
         try:
             body = await handler(peer.index, envelope.body)
         except Refuse as refused:
@@ -368,37 +386,6 @@ class Peers:
         except Exception:
             self._log.exception("a peer's call failed here", member=peer.member.name, topic=envelope.topic)
             return "internal", b"this call failed at our end; our log says why"
-        finally:
-            peer.in_flight -= 1
         if len(body) > MAX_BODY:
             return "too-large", b"the answer is over the limit"
         return "ok", body
-
-
-def _cause(error: BaseException) -> str:
-    """A short reason: aiohttp's own sentences carry objects and addresses that help nobody."""
-    if isinstance(error, aiohttp.ServerFingerprintMismatch):
-        return "it shows a TLS certificate that committee.json does not pin"
-    inner = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
-    if isinstance(inner, TimeoutError):
-        return "it accepts no connection in time"
-    if isinstance(inner, OSError) and inner.errno is not None and not isinstance(inner, ssl.SSLError):
-        return os.strerror(inner.errno)
-    return str(inner) or type(inner).__name__
-
-
-async def _bounded(response: aiohttp.ClientResponse, member: int) -> bytes:
-    data = bytearray()
-    async for chunk in response.content.iter_chunked(65536):
-        data += chunk
-        if len(data) > MAX_BODY + OVERHEAD:
-            raise PeerRefused(member, "too-large", "the answer is over the limit")
-    return bytes(data)
-
-
-async def _pong(_member: int, _body: bytes) -> bytes:
-    return b""
-
-
-def _plain(status: int, detail: str) -> web.Response:
-    return web.Response(status=status, text=detail)

@@ -7,7 +7,7 @@ late answer still counts. Several coordinators at once are safe; so is asking tw
 import asyncio
 import secrets
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -110,6 +110,7 @@ class SigningRunner:
         self._running: dict[bytes, asyncio.Task[list[bytes]]] = {}
         self._runs: list[_Run] = []
         self._ended: deque[SessionInfo] = deque(maxlen=_KEPT_SESSIONS)
+        self.counts: Counter[tuple[str, str]] = Counter()  # (purpose, done or failed) since the start
         self._log = structlog.get_logger("tss.sign")
 
     async def close(self) -> None:
@@ -301,11 +302,12 @@ class SigningRunner:
         """One question to one member; its silence is reported once, and its late answer all the same."""
         # Commitments hold nobody up while others are ready; shares hold up the whole session.
         topic = REQUEST if isinstance(asked, CommitRequest) else SHARES
-        patience = run.share_timeout * (3 if topic == REQUEST else 1)
+        usual = run.share_timeout * (3 if topic == REQUEST else 1)
+        patience = self._peers.patience(member, topic, usual)
 
         def late() -> None:
             run.slow.add(member)
-            run.inbox.put_nowait(events.Silent(member, f"did not answer within {patience:g} s"))
+            run.inbox.put_nowait(events.Silent(member, f"did not answer within {patience:.3g} s"))
 
         alarm = asyncio.get_running_loop().call_later(patience, late)
         try:
@@ -333,6 +335,7 @@ class SigningRunner:
         return f": waiting for {', '.join(sorted(names))}" if names else ""
 
     def _end(self, run: _Run, session: bytes, state: str) -> None:
+        self.counts[run.purpose, state] += 1
         order = run.orders.get(session)
         members = order.members if order is not None else ()
         self._ended.appendleft(SessionInfo(session, run.purpose, members, (), state, run.started))

@@ -1,0 +1,157 @@
+"""The lines' bounds: floods are refused and counted, slow members hold up nobody, time-outs follow the line."""
+
+import asyncio
+import time
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import aiohttp
+import pytest
+import structlog
+
+from tests.tss.shells import fake_committee, make_identities, start_peers
+from tss.peer_bounds import Bounds, Bucket, Rates, Refusals, RoundTrips
+from tss.peer_tls import client_context
+from tss.peers import PeerDown, PeerRefused
+
+
+class Clock:
+    def __init__(self):
+        self.now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
+async def echo(member, body):
+    return bytes([member]) + body
+
+
+@asynccontextmanager
+async def running(folder, count, **settings):
+    members = make_identities(folder, count)
+    committee = fake_committee(members)
+    async with AsyncExitStack() as stack:
+        lines = []
+        for member in members:
+            lines.append(await start_peers(committee, member, **settings))
+            stack.push_async_callback(lines[-1].close)
+        for line in lines:
+            await line.until_heard(range(1, count + 1), 5)
+        yield lines, members
+
+
+def test_a_bucket_lets_bursts_pass_and_fills_with_time():
+    clock = Clock()
+    bucket = Bucket(10, 20, clock)
+    assert bucket.holds(20)
+    bucket.take(20)
+    assert not bucket.holds(1)
+    clock.now = 0.5
+    assert bucket.holds(5)
+    assert not bucket.holds(6)
+    clock.now = 1000
+    assert not bucket.holds(21)
+
+
+def test_each_member_has_bounds_of_its_own_for_calls_and_bytes():
+    clock = Clock()
+    bounds = Bounds(Rates(calls=1, calls_at_once=3, bytes=10, bytes_at_once=100), clock)
+    assert [bounds.admit(1, 10) for _ in range(4)] == [True, True, True, False]
+    assert bounds.admit(2, 100)
+    assert not bounds.admit(2, 1), "no bytes left"
+    clock.now = 2.0
+    assert bounds.admit(1, 10)
+    assert bounds.admit(2, 20)
+    assert not bounds.admit(2, 20)
+
+
+def test_refusals_are_counted_each_and_logged_once_per_member_and_minute():
+    clock = Clock()
+    refusals = Refusals(clock)
+    with structlog.testing.capture_logs() as logs:
+        for _ in range(100):
+            refusals.add(1, "alice", "replay", "seen before")
+        refusals.add(2, "bob", "http-429", "x" * 10_000)
+        clock.now = 61.0
+        refusals.add(1, "alice", "boot", "left")
+    assert refusals.counts == {(1, "replay"): 100, (2, "http-429"): 1, (1, "boot"): 1}
+    assert [(entry["member"], entry["more"]) for entry in logs] == [("alice", 0), ("bob", 0), ("alice", 99)]
+    assert max(len(entry["reason"]) for entry in logs) <= 200
+
+
+def test_patience_follows_what_was_measured_within_bounds():
+    times = RoundTrips()
+    assert times.patience("t", 1.0, 2.0) == 2.0
+    for _ in range(50):
+        times.heard("t", 0.01)
+    assert times.patience("t", 1.0, 2.0) == 1.0, "never below the floor"
+    for _ in range(50):
+        times.heard("far", 1.5)
+    assert 1.5 < times.patience("far", 1.0, 2.0) < 2.0
+    assert times.patience("other", 1.0, 2.0) == 2.0
+    waits = []
+    for _ in range(6):
+        waits.append(times.patience("dead", 2.0, 2.0))
+        times.late("dead", waits[-1])
+    assert waits == [2.0, 4.0, 8.0, 8.0, 8.0, 8.0], "an unanswered call doubles the wait, up to four times"
+    times.heard("dead", 3.0)
+    assert times.patience("dead", 2.0, 2.0) == 8.0
+
+
+async def test_a_flood_is_refused_counted_and_costs_the_others_nothing(tmp_path):
+    rates = Rates(calls=5, calls_at_once=40)
+    async with running(tmp_path, 3, rates=rates) as ((alice, bob, carol), _members):
+        alice.handle("t", echo)
+        answers = await asyncio.gather(*(bob.call(1, "t", b"") for _ in range(80)), return_exceptions=True)
+        refused = [answer for answer in answers if isinstance(answer, PeerRefused)]
+        assert {answer.code for answer in refused} == {"http-429"}
+        assert len(refused) >= 30
+        assert alice.refusals.counts[2, "http-429"] >= len(refused)
+        assert await carol.call(1, "t", b"x") == b"\x03x"
+        assert not any(member == 3 for member, _code in alice.refusals.counts)
+
+
+async def test_what_is_refused_by_name_is_counted_too(tmp_path):
+    async with running(tmp_path, 2) as ((alice, bob), members):
+        with pytest.raises(PeerRefused):
+            await bob.call(1, "nothing", b"")
+        async with aiohttp.ClientSession() as session:
+            url = f"{members[0].peer_url}/peer/v1/t"
+            context = client_context(members[1].tls)
+            async with session.post(url, data=b"garbage", ssl=context) as response:
+                assert response.status == 400
+        assert alice.refusals.counts == {(2, "unknown-topic"): 1, (2, "http-400"): 1}
+
+
+async def test_a_slow_member_holds_up_nobody_and_is_not_taken_for_a_dead_one(tmp_path):
+    async with running(tmp_path, 3) as ((alice, bob, carol), _members):
+        free = asyncio.Event()
+
+        async def slow(_member, body):
+            await free.wait()
+            return body
+
+        bob.handle("t", slow)
+        bob.handle("quick", echo)
+        carol.handle("t", echo)
+        held = [asyncio.create_task(alice.call(2, "t", b"s", timeout=20)) for _ in range(50)]
+        await asyncio.sleep(0)
+        begun = time.monotonic()
+        for _ in range(20):
+            assert await alice.call(3, "t", b"") == b"\x01"
+        assert await alice.call(2, "quick", b"") == b"\x01"
+        both = await alice.gather("t", b"g", timeout=0.3)
+        assert both[3] == b"\x01g"
+        assert isinstance(both[2], PeerDown)
+        assert time.monotonic() - begun < 3
+        await alice.until_heard([2], 5)  # its pings are answered beside the calls that wait
+        free.set()
+        assert await asyncio.gather(*held) == [b"s"] * 50
+
+
+async def test_more_calls_than_a_line_takes_wait_for_their_turn(tmp_path):
+    async with running(tmp_path, 2) as ((alice, bob), _members):
+        bob.handle("t", echo)
+        answers = await asyncio.gather(*(alice.call(2, "t", b"") for _ in range(200)))
+        assert answers == [b"\x01"] * 200
+        assert not bob.refusals.counts
