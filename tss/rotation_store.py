@@ -29,6 +29,9 @@ class RotationRow:
     at: float
 
 
+KEPT_ATTEMPTS = 16  # of each key that came to nothing; a late link brings its own transcript
+
+
 class RotationStore:
     """The only writer of `rotations` and `removals`, and of a key's group and state when these change it."""
 
@@ -36,7 +39,7 @@ class RotationStore:
         self._store, self._clock = store, clock
 
     async def save(self, row: RotationRow) -> None:
-        """Insert or update a refresh or repair."""
+        """Insert or update a refresh or repair; the oldest attempts that came to nothing make room."""
         values = {name: getattr(row, name) for name in RotationRow.__slots__}
         async with self._store.transaction() as db:
             await db.execute(
@@ -44,6 +47,10 @@ class RotationStore:
                 .values(values)
                 .on_conflict_do_update(index_elements=["sid"], set_=values)
             )
+            t = tables.rotations
+            idle = t.c.state.in_(("open", "signed", "failed")) & (t.c.key_sid == row.key_sid)
+            newest = sa.select(t.c.sid).where(idle).order_by(t.c.attempt.desc()).limit(KEPT_ATTEMPTS)
+            await db.execute(sa.delete(t).where(idle, t.c.sid.not_in(newest)))
             await self._store.audit(db, row.work, f"{row.sid.hex()}: {row.state} {row.reason}".strip())
 
     async def adopt(self, sid: bytes, key_sid: bytes, public: bytes, proof: bytes) -> None:
