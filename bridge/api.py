@@ -9,6 +9,7 @@ from anchor.api import AnchorApi, Sources
 from anchor.btc.address import address_of
 from anchor.btc.ids import display
 from anchor.problem import Problem, answer
+from bridge import metrics
 from bridge.active import TotalsFault
 from bridge.api_active import active_of
 from bridge.api_deposits import DepositApi
@@ -66,6 +67,7 @@ class NodeApi:
             web.get("/v1/info", self.info),
             web.get("/v1/health", self.health),
             web.get("/v1/ready", self.ready),
+            web.get("/v1/metrics", self.metrics),
             web.get("/v1/committee", self.committee),
             web.get("/v1/activation", self.activation),
             web.get("/v1/genesis", self.genesis),
@@ -120,6 +122,10 @@ class NodeApi:
             title = "this node is not ready yet"
             raise Problem(503, "not_ready", title, why, retryable=True, remedy="look at /v1/health")
         return answer({"ready": True})
+
+    async def metrics(self, _: web.Request) -> web.Response:
+        """What anybody may measure, for Prometheus."""
+        return metrics.answer(metrics.public_text(self._node))
 
     async def committee(self, _: web.Request) -> web.Response:
         """committee.json."""

@@ -12,9 +12,10 @@ from anchor.btc.codec import CodecError
 from anchor.btc.ids import OutPoint
 from anchor.problem import Problem, answer
 from anchor.rollup.activation import ActivationRefused
+from bridge import metrics
 from bridge.api import VERSION, health_of
 from bridge.api_wire import CheckView, ConfirmTip, Consent, GenesisCoins, NodeStatus
-from bridge.care import care_of
+from bridge.care import care_of, keys_of, members_of
 from bridge.ceremony import Ceremony, CeremonyFault
 from bridge.node import Node
 from tss.keyring import KeyFault
@@ -42,6 +43,7 @@ class AdminApi:
         """All routes."""
         return [
             web.get("/v1/node/status", self.status),
+            web.get("/v1/metrics", self.metrics),
             web.get("/v1/bridge/genesis", self.addresses),
             web.post("/v1/bridge/genesis", self.propose),
             web.post("/v1/bridge/genesis/consent", self.consent),
@@ -70,10 +72,17 @@ class AdminApi:
                 rollup_final=node.follower.final,
                 status=health.status,
                 paused=health.paused,
+                disk_free_mb=metrics.disk_free(node) >> 20,
+                members=members_of(node),
+                keys=keys_of(node),
                 checks=[*health.checks, *(CheckView(c.name, c.ok, c.text) for c in await care_of(node))],
                 alarms=health.alarms,
             )
         )
+
+    async def metrics(self, _: web.Request) -> web.Response:
+        """All metrics, for Prometheus."""
+        return metrics.answer(await metrics.admin_text(self._node))
 
     async def addresses(self, _: web.Request) -> web.Response:
         """Where to fund treasury and lane."""

@@ -79,6 +79,26 @@ class Health(msgspec.Struct, frozen=True):
     paused: str | None
 
 
+class MemberStand(msgspec.Struct, frozen=True):
+    """Another member as this node sees it: Unix seconds, seconds; `why` when it is not up."""
+
+    name: str
+    up: bool
+    why: str | None
+    last_seen: float | None
+    rtt: float | None
+    skew: float | None
+    version: str | None
+
+
+class KeyStand(msgspec.Struct, frozen=True):
+    """A key that this node holds, or held, a share of."""
+
+    purpose: str
+    epoch: int
+    state: str
+
+
 class NodeStatus(msgspec.Struct, frozen=True):
     """What `holdfast node status` prints."""
 
@@ -98,6 +118,9 @@ class NodeStatus(msgspec.Struct, frozen=True):
     rollup_final: int
     status: str
     paused: str | None
+    disk_free_mb: int
+    members: list[MemberStand]
+    keys: list[KeyStand]
     checks: list[CheckView]
     alarms: list[dict[str, Any]]
 

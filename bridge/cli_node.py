@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 PORT = click.IntRange(1, 65535)
 ADMIN_PORT = click.IntRange(0, 65535)
 DATABASES: tuple[Literal["node"], Literal["signer"]] = ("node", "signer")
+_TABLES = ("checks", "alarms", "members", "keys")
 NETWORKS = click.Choice(["mainnet", "testnet3", "testnet4", "signet", "regtest"])
 
 
@@ -255,14 +256,39 @@ def status(folder: Path, as_json: bool) -> None:
     from bridge.admin_client import admin
 
     found = admin(folder).get("/v1/node/status")
-    facts = {name: value for name, value in found.items() if name not in ("checks", "alarms")}
+    facts = {name: value for name, value in found.items() if name not in _TABLES}
     facts |= {"started": _moment(found["started"]), "uptime": _span(found["uptime"])}
     checks = [(c["name"], "ok" if c["ok"] else "TROUBLE", c["text"]) for c in found["checks"]]
     text = f"{lines(facts)}\n\n{table('checks', ('check', 'state', 'what'), checks)}"
+    members = [
+        (
+            m["name"],
+            "up" if m["up"] else m["why"],
+            _ms(m["rtt"]),
+            _ms(m["skew"]),
+            _seen(m),
+            m["version"] or "-",
+        )
+        for m in found["members"]
+    ]
+    if members:
+        columns = ("member", "state", "round trip", "clock", "last seen", "version")
+        text += f"\n\n{table('members', columns, members)}"
+    keys = [(k["purpose"], str(k["epoch"]), k["state"]) for k in found["keys"]]
+    if keys:
+        text += f"\n\n{table('keys', ('key', 'epoch', 'state'), keys)}"
     alarms = [(_moment(a["time"]), a["level"], a["text"]) for a in found["alarms"]]
     if alarms:
         text += f"\n\n{table('alarms', ('time', 'level', 'alarm'), alarms)}"
     show(as_json, found, text)
+
+
+def _ms(seconds: float | None) -> str:
+    return "-" if seconds is None else f"{seconds * 1000:.0f} ms"
+
+
+def _seen(member: dict[str, Any]) -> str:
+    return "never" if member["last_seen"] is None else _moment(int(member["last_seen"]))
 
 
 def _moment(seconds: int) -> str:

@@ -1,0 +1,67 @@
+"""A node's metrics in Prometheus form: what anybody may know on the public port, all of it on the admin port."""
+
+import shutil
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+from tss import backup
+from tss.metrics import CONTENT_TYPE, Family, collect, render
+
+if TYPE_CHECKING:
+    from bridge.node import Node
+
+
+def public_text(node: "Node") -> str:
+    """Heights, members up, alarms: nothing that tells which node is weak."""
+    return render(_common(node))
+
+
+async def admin_text(node: "Node") -> str:
+    """The public ones, the machine's, the signer's."""
+    families = [*_common(node), *_machine(node)]
+    if node.tss is not None:
+        chains = await node.tss.rehearsals.chains()
+        stand = backup.standing(node.folder, backup.heads_of(chains), node.clock())
+        told = Family("holdfast_backup_ok", "gauge", "1 while every key is in the backup.").add(
+            stand.backup_ok
+        )
+        last = Family("holdfast_rehearsal_seconds", "gauge", "When a backup was last rehearsed; none: never.")
+        families += [told, last.add(stand.rehearsed_at), *await collect(node.tss)]
+    return render(families)
+
+
+def answer(text: str) -> web.Response:
+    """The text as Prometheus wants it."""
+    return web.Response(body=text.encode(), headers={"Content-Type": CONTENT_TYPE})
+
+
+def disk_free(node: "Node") -> int:
+    """Bytes that the node's folder can still take."""
+    return shutil.disk_usage(node.folder).free
+
+
+def _common(node: "Node") -> list[Family]:
+    checks = Family("holdfast_check_ok", "gauge", "1 while a part of the node works.")
+    for check in node.health():
+        checks.add(check.ok, check=check.name)
+    families = [
+        checks,
+        Family("holdfast_active", "gauge", "1 once the bridge is active.").add(node.active is not None),
+        Family("holdfast_bitcoin_height", "gauge", "Bitcoin blocks followed.").add(
+            node.feed.chain.tip.height
+        ),
+        Family("holdfast_rollup_height", "gauge", "Rollup blocks followed.").add(node.follower.state.height),
+        Family("holdfast_rollup_final", "gauge", "The last final rollup block.").add(node.follower.final),
+        Family("holdfast_started_seconds", "gauge", "When this process started.").add(node.started),
+    ]
+    if node.peers is not None:
+        up = 1 + sum(peer.down is None for peer in node.peers.seen.values())
+        families.append(Family("holdfast_members_up", "gauge", "Members that answer, this one too.").add(up))
+    return families
+
+
+def _machine(node: "Node") -> list[Family]:
+    return [
+        Family("holdfast_disk_free_bytes", "gauge", "Room left for the node's folder.").add(disk_free(node))
+    ]
