@@ -1,7 +1,7 @@
 """`make bench-tss`: what signing and key generation cost, each beside its parts measured alone in the same run.
 
 Five and fifteen real processes over mutual TLS 1.3 with durable databases; 67 of 100 in one process. BENCH_ROW
-says how many signatures the long row has (default 10000). Exit status 0 when it could measure.
+says how many signatures the long row has (default 10000), BENCH_COST=regtest makes the passphrases cheap. Exit status 0 when it could measure.
 """
 
 import asyncio
@@ -17,11 +17,12 @@ from statistics import median
 from tests.bench import simulated
 from tests.bench.processes import ROOT, BenchFault, Worker, workers
 from tests.bench.report import BUILD, Row, below, beside, p50, publish, unmeasured
-from tss.vault import PRODUCTION
+from tss.vault import PRODUCTION, REGTEST
 
 Bare = dict[str, dict[str, list[float]]]
 PURPOSE = "treasury"
 LONG_ROW = int(os.environ.get("BENCH_ROW", "10000"))
+COST = REGTEST if os.environ.get("BENCH_COST") == "regtest" else PRODUCTION
 TIME_OUT_MS = 2000  # the share time-out that a node starts with
 
 
@@ -166,7 +167,7 @@ async def measure(folder: Path) -> list[Row]:
     bare = await asyncio.to_thread(bare_crypto)
     rows: list[Row] = []
     say("five processes")
-    async with workers(folder / "five", 5, 3, PRODUCTION) as five:
+    async with workers(folder / "five", 5, 3, COST) as five:
         disk, echo = await the_parts(five)
         made = await dkg_row("3-of-5", five, bare["3/5"], 1000)
         more, usual = await honest(five, bare["3/5"], disk, echo)
@@ -174,7 +175,7 @@ async def measure(folder: Path) -> list[Row]:
         rows += await guarded("10,000 signatures in a row", "ratio ≤ 1.2", in_a_row(five))
         rows += await guarded("one silent, one lying member", "p50 ≤ 1.5 × honest", troubled(five, usual))
     say("fifteen processes")
-    async with workers(folder / "fifteen", 15, 11, PRODUCTION) as fifteen:
+    async with workers(folder / "fifteen", 15, 11, COST) as fifteen:
         rows += await guarded("DKG 11-of-15", "< 3 s", dkg_row("11-of-15", fifteen, bare["11/15"], 3000))
         rows += await guarded("signature 11-of-15", "p50 < 80 ms", eleven(fifteen, bare["11/15"]))
     say("67 of 100, simulated")

@@ -1,12 +1,12 @@
 //! What the bare Rust crypto of a DKG and of a signature costs on this machine, without our interface and checks.
 //!
-//! `bare T N [T N …]` prints one JSON object: per committee the samples of each step, in milliseconds.
+//! `bare T N [T N …]` prints one JSON object: per committee the samples of each step, in milliseconds of CPU time,
+//! so that a busy machine does not flatter whoever is compared.
 //! `make bench-tss` sets its own figures beside these.
 
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::fmt::Write;
-use std::time::Instant;
 
 use frost_core::{
     Ciphersuite, Field, compute_binding_factor_list, compute_group_commitment,
@@ -43,10 +43,29 @@ fn timed<T, E>(
     name: &'static str,
     work: impl FnOnce() -> Result<T, E>,
 ) -> Result<T, E> {
-    let begun = Instant::now();
+    let begun = cpu_ms();
     let done = work()?;
-    samples.entry(name).or_default().push(begun.elapsed().as_secs_f64() * 1000.0);
+    samples.entry(name).or_default().push(cpu_ms() - begun);
     Ok(done)
+}
+
+#[repr(C)]
+struct Timespec {
+    seconds: i64,
+    nanoseconds: i64,
+}
+
+unsafe extern "C" {
+    fn clock_gettime(clock: i32, time: *mut Timespec) -> i32;
+}
+
+/// CLOCK_THREAD_CPUTIME_ID on 64-bit systems.
+const THREAD_CPU: i32 = if cfg!(target_os = "macos") { 16 } else { 3 };
+
+fn cpu_ms() -> f64 {
+    let mut time = Timespec { seconds: 0, nanoseconds: 0 };
+    unsafe { clock_gettime(THREAD_CPU, &mut time) };
+    time.seconds as f64 * 1e3 + time.nanoseconds as f64 / 1e6
 }
 
 /// part1 to part3 of member 1, with honest others.
