@@ -1,7 +1,8 @@
 """`make bench-tss`: what signing and key generation cost, each beside its parts measured alone in the same run.
 
 Five and fifteen real processes over mutual TLS 1.3 with durable databases; 67 of 100 in one process. BENCH_ROW
-says how many signatures the long row has (default 10000), BENCH_COST=regtest makes the passphrases cheap. Exit status 0 when it could measure.
+says how many signatures the long row has (default 10000), BENCH_COST=regtest makes the passphrases cheap.
+Exit status 0 when it could measure.
 """
 
 import asyncio
