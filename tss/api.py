@@ -1,6 +1,7 @@
 """What an operator may ask of a running node over its admin port; every error is problem+json (RFC 9457).
 
-GET /v1/tss/keys, /v1/tss/sessions, /v1/tss/peers · POST /v1/tss/dkg {purpose}, /v1/tss/sign-test {key, text}.
+GET /v1/tss/keys, /v1/tss/sessions, /v1/tss/peers, /v1/tss/watch (all in one) · POST /v1/tss/dkg {purpose},
+/v1/tss/sign-test {key, text}.
 Evidence, nonces and requests: `evidence_api.py`.
 Hashes and keys are plain hex, times Unix seconds. The admin application checks the token before any of this.
 """
@@ -45,6 +46,7 @@ def routes(tss: TssNode) -> list[web.RouteDef]:
         web.get("/v1/tss/keys", _told(api.keys)),
         web.get("/v1/tss/sessions", _told(api.sessions)),
         web.get("/v1/tss/peers", _told(api.peers)),
+        web.get("/v1/tss/watch", _told(api.watch)),
         web.post("/v1/tss/dkg", _told(api.dkg)),
         web.post("/v1/tss/sign-test", _told(api.sign_test)),
         web.get("/v1/tss/evidence", _told(more.evidence)),
@@ -75,8 +77,36 @@ class _Api:
         rows = [self._session(info) for info in self._tss.sessions()]
         return _json({"boot_id": self._tss.boot_id.hex(), "sessions": rows})
 
+    async def watch(self, _request: web.Request) -> web.Response:
+        attempts = await self._tss.attempts()
+        paused = self._tss.pause.now
+        return _json(
+            {
+                "name": self._tss.identity.name,
+                "at": time.time(),
+                "paused": None if paused is None else paused.reason,
+                "members": self._members(),
+                "keys": [_key(info) for _, info in sorted(self._tss.keys().items())],
+                "attempts": [
+                    {
+                        "purpose": row.purpose,
+                        "attempt": row.attempt,
+                        "relay": self._tss.committee.name_of(row.relay),
+                        "state": row.state,
+                        "reason": row.reason,
+                    }
+                    for row in attempts
+                ],
+                "sessions": [self._session(info) for info in self._tss.sessions()],
+            }
+        )
+
     async def peers(self, _request: web.Request) -> web.Response:
-        rows = [
+        rows = self._members()
+        return _json({"name": self._tss.identity.name, "boot_id": self._tss.boot_id.hex(), "peers": rows})
+
+    def _members(self) -> list[dict[str, Any]]:
+        return [
             {
                 "index": index,
                 "name": info.name,
@@ -90,7 +120,6 @@ class _Api:
             }
             for index, info in sorted(self._tss.peers.seen.items())
         ]
-        return _json({"name": self._tss.identity.name, "boot_id": self._tss.boot_id.hex(), "peers": rows})
 
     async def dkg(self, request: web.Request) -> web.Response:
         wanted = await _read(request, DkgRequest)

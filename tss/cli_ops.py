@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tss.cli_tools import FOLDER, JSON, Admin, Failed, show, table
+from tss.watch_cli import watch
 
 if TYPE_CHECKING:
     from tss.audit_file import Log
@@ -176,4 +177,4 @@ def _when(seconds: Any) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(seconds))
 
 
-COMMANDS = (audit, pause, resume)
+COMMANDS = (audit, pause, resume, watch)

@@ -47,12 +47,13 @@ from tss.rehearsal import RehearsalTopics
 from tss.signing.approval import ApprovalPort
 from tss.signing_member import SigningMember
 from tss.signing_runner import SessionInfo, SigningFailed, SigningRunner
-from tss.store import RequestRow, Store
+from tss.store import AttemptRow, RequestRow, Store
 from tss.vault import HpkeSealer, ShareVault
 
 __all__ = ["DkgFailed", "KeyFault", "KeyInfo", "SessionInfo", "SigningFailed", "TssNode", "UnknownRequest"]
 
 _CATCH_UP_SECONDS = 2.0
+_ATTEMPTS = 6
 
 
 class TssNode:
@@ -254,6 +255,10 @@ class TssNode:
     async def nonces(self) -> list[BootCounts]:
         """What became of the nonces of each key in each boot, newest boot first."""
         return await self._nonces.all()
+
+    async def attempts(self) -> list[AttemptRow]:
+        """The last key generations that are under way or failed, newest first, transcripts left out."""
+        return await self._store.recent_attempts(_ATTEMPTS)
 
     @property
     def session_counts(self) -> Counter[tuple[str, str]]:

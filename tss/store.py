@@ -156,6 +156,17 @@ class Store:
         begun = sa.select(t).where(t.c.epoch == epoch, t.c.state.in_(("open", "sent", "signed")))
         return [AttemptRow(*row) for row in await self.rows(begun.order_by(t.c.at, t.c.attempt))]
 
+    async def recent_attempts(self, limit: int) -> list[AttemptRow]:
+        """The newest attempts of any key that did not become one, without their transcripts."""
+        t, k, nothing = tables.dkg_attempts.c, tables.keys.c, sa.literal(b"")
+        wanted = (
+            sa.select(t.sid, t.purpose, t.epoch, t.attempt, t.relay, t.state, t.reason, nothing, t.at)
+            .where(t.sid.not_in(sa.select(k.sid)))
+            .order_by(t.at.desc())
+            .limit(limit)
+        )
+        return [AttemptRow(*row) for row in await self.rows(wanted)]
+
     async def insert_key(self, row: KeyRow) -> None:
         """Store a certified key; a second time changes nothing."""
         async with self.transaction() as db:

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from tests.tss.shells import committee_of
 from tss.api import routes
 from tss.cli import tss as command
-from tss.node import SigningFailed
+from tss.node import DkgFailed, SigningFailed
 
 
 async def cli(*words, ok=True):
@@ -86,5 +86,28 @@ async def test_pause_resume_and_heads_as_commands(tmp_path):
             heads = json.loads(await cli("audit", "heads", "--dir", alice.folder, "--json"))
             assert [head["member"] for head in heads["heads"]] == ["bob"]
             assert heads["alarms"] == []
+        finally:
+            await runner.cleanup()
+
+
+async def test_a_look_at_the_signer_shows_members_keys_sessions_and_what_failed(tmp_path):
+    async with committee_of(tmp_path, 3, 2) as (alice, _bob, carol):
+        runner = await admin_of(alice)
+        try:
+            await carol.down()
+            with pytest.raises(DkgFailed):
+                await alice.node.dkg("mint")
+            await carol.up()
+            await alice.peers.until_heard([3], 10)
+            await alice.node.dkg("anchor")
+            await alice.node.sign("anchor", b"pay")
+            seen = await cli("watch", "--dir", alice.folder)
+            for word in ("alice at", "bob", "verified", "anchor", "done", "0.", "2 of 3"):
+                assert word in seen, word
+            streamed = await cli("watch", "--dir", alice.folder, "--json", "--count", "3", "--every", "0.1")
+            first = json.loads(streamed.splitlines()[0])
+            assert [member["name"] for member in first["members"]] == ["bob", "carol"]
+            assert first["sessions"][0]["state"] == "done"
+            assert first["paused"] is None
         finally:
             await runner.cleanup()
