@@ -60,3 +60,10 @@ def bitcoind_pair(bitcoind_path: Path, tmp_path: Path) -> Iterator[Network]:
     """Two peered bitcoinds: 0 without a wallet, 1 with the miner's; 110 blocks, 500 BTC spendable."""
     with Network(tmp_path / "network", 2, binary=bitcoind_path) as network:
         yield network
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what starts a bitcoind, however deep among its fixtures: `make unit` leaves it out."""
+    for item in items:
+        if "bitcoind_path" in getattr(item, "fixturenames", ()):
+            item.add_marker("regtest")
