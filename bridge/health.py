@@ -28,6 +28,8 @@ def checks_of(node: "Node") -> list[Check]:
     ]
     if node.peers is not None:
         checks.append(_peers(node.peers, node.committee.committee.threshold))
+    if node.tss is not None and (copies := node.tss.copies()):
+        checks.append(Check("copies", ok=False, text="; ".join(copies)))
     if node.tss is not None and node.tss.pause.now is not None:
         checks.append(Check("signing", ok=False, text="this node's operator lets it sign nothing"))
     if node.active is None:

@@ -275,6 +275,17 @@ class TssNode:
         """Every sign that two copies of a member, or of this node, run at once."""
         return self.peers.clones.alarms
 
+    def copies(self) -> list[str]:
+        """What is to be said of second copies of a node that were not started anew since, for health."""
+        said: list[str] = []
+        for alarm in self.clones:
+            if not alarm.left:
+                if alarm.present == self.boot_id:
+                    said.append(f"{self.peers.name(alarm.member)} heard another copy of this node")
+            elif self.peers.seen[alarm.member].boot_id == alarm.present:
+                said.append(f"two copies of {self.peers.name(alarm.member)} were heard")
+        return [f"{one}: stop both, find out why, start one" for one in dict.fromkeys(said)]
+
     @property
     def evidence_counts(self) -> EvidenceCounts:
         """What became of the evidence that reached this node since its start."""

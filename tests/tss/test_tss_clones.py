@@ -103,9 +103,13 @@ async def test_a_clone_of_a_running_node_is_told_to_its_operator_and_refused_unt
         await until(lambda: alice.node.clones and carol.node.clones and bob.node.clones)
         assert {alarm.member for alarm in alice.node.clones} == {2}
         assert {alarm.left for alarm in bob.node.clones} == {b""}, "bob is told that a copy of it runs"
+        assert alice.node.copies() == ["two copies of bob were heard: stop both, find out why, start one"]
+        assert "heard another copy of this node" in bob.node.copies()[0]
         await bob.down()
         await bob.up()
         await noticed(alice, bob)
         await noticed(carol, bob)
         await bob.peers.until_heard([1, 3], 10)
         await sign_test(bob.node, b"bob started anew")
+        assert [seat.node.copies() for seat in (alice, bob)] == [[], []]
+        assert alice.node.clones, "the alarm is history, and kept"
