@@ -49,11 +49,27 @@ fn out_of_order() -> Fault {
     Fault::new(HOLDFAST_FROST_ORDER, "this refresh step comes out of order: begin a new attempt")
 }
 
+fn package_bytes(threshold: u16) -> usize {
+    wire::POINT * usize::from(threshold - 1)
+}
+
+/// The commitments of a polynomial whose constant term is zero, which is left out.
+fn read_package(threshold: u16, bytes: &[u8]) -> Result<VerifiableSecretSharingCommitment, Fault> {
+    const WHAT: &str = "a refresh package";
+    if bytes.len() != package_bytes(threshold) || bytes.is_empty() {
+        return Err(wire::length(WHAT, bytes.len(), package_bytes(threshold)));
+    }
+    let commitment = VerifiableSecretSharingCommitment::deserialize(bytes.chunks_exact(wire::POINT))
+        .map_err(|_| wire::element(WHAT))?;
+    wire::canonical(WHAT, bytes, &commitment.serialize_whole()?)?;
+    Ok(commitment)
+}
+
 /// All packages of a refresh, decoded; they come from exactly these members.
 fn read_r1(bytes: &[u8], members: &[u16], threshold: u16) -> Result<Dealt, Fault> {
     let entries = wire::map("refresh packages", bytes)?;
     wire::exactly("refresh packages", &entries, members)?;
-    wire::decode_each(&entries, |raw| wire::refresh_package(threshold, raw))
+    wire::decode_each(&entries, |raw| read_package(threshold, raw))
 }
 
 /// The sum's coefficients with the zero constant term in front.
@@ -196,7 +212,7 @@ pub unsafe extern "C" fn holdfast_frost_refresh_begin(
             let members = wire::members(input(members, members_len)?)?;
             let count = members.len() as u16;
             wire::check_threshold(threshold, count)?;
-            let (target, handle) = (output(r1, r1_len, wire::refresh_bytes(threshold))?, place(refresh)?);
+            let (target, handle) = (output(r1, r1_len, package_bytes(threshold))?, place(refresh)?);
             if !members.contains(&member) {
                 let text = format!("member {member} is not among those who refresh: it keeps its old share");
                 return Err(Fault::new(HOLDFAST_FROST_STRANGER, text).by([member]));
@@ -339,7 +355,7 @@ pub unsafe extern "C" fn holdfast_frost_refresh_check(
             let target = place(valid)?;
             let package = input(package, package_len)?;
             let threshold = (package.len() / wire::POINT).min(MAX_MEMBERS) as u16 + 1;
-            let package = wire::refresh_package(threshold, package)?;
+            let package = read_package(threshold, package)?;
             let receiver = wire::identifier(member)?;
             let share = wire::share("a refresh share", input(share, share_len)?);
             *target = i32::from(share.is_ok_and(|share| share_holds(&package, receiver, share)));

@@ -30,7 +30,7 @@ pub(crate) fn r1_bytes(threshold: u16) -> usize {
     POINT * usize::from(threshold) + PROOF
 }
 
-fn length(what: &str, found: usize, needed: usize) -> Fault {
+pub(crate) fn length(what: &str, found: usize, needed: usize) -> Fault {
     Fault::new(
         HOLDFAST_FROST_LENGTH,
         format!("{what} has {found} bytes, not {needed}: ask its sender for a whole one"),
@@ -38,7 +38,7 @@ fn length(what: &str, found: usize, needed: usize) -> Fault {
 }
 
 /// Compares what was read with what we would have written.
-fn canonical(what: &str, found: &[u8], written: &[u8]) -> Result<(), Fault> {
+pub(crate) fn canonical(what: &str, found: &[u8], written: &[u8]) -> Result<(), Fault> {
     if found == written {
         return Ok(());
     }
@@ -48,7 +48,7 @@ fn canonical(what: &str, found: &[u8], written: &[u8]) -> Result<(), Fault> {
     ))
 }
 
-fn element(what: &str) -> Fault {
+pub(crate) fn element(what: &str) -> Fault {
     Fault::new(HOLDFAST_FROST_ELEMENT, format!("{what} holds no valid point or scalar: refuse its sender"))
 }
 
@@ -243,25 +243,6 @@ pub(crate) fn write_r1(package: &round1::Package) -> Result<Vec<u8>, Fault> {
     let mut bytes = package.commitment().serialize_whole()?;
     bytes.extend(package.proof_of_knowledge().serialize()?);
     Ok(bytes)
-}
-
-pub(crate) fn refresh_bytes(threshold: u16) -> usize {
-    POINT * usize::from(threshold - 1)
-}
-
-/// The commitments of a polynomial whose constant term is zero, which is left out.
-pub(crate) fn refresh_package(
-    threshold: u16,
-    bytes: &[u8],
-) -> Result<VerifiableSecretSharingCommitment, Fault> {
-    const WHAT: &str = "a refresh package";
-    if bytes.len() != refresh_bytes(threshold) || bytes.is_empty() {
-        return Err(length(WHAT, bytes.len(), refresh_bytes(threshold)));
-    }
-    let commitment = VerifiableSecretSharingCommitment::deserialize(bytes.chunks_exact(POINT))
-        .map_err(|_| element(WHAT))?;
-    canonical(WHAT, bytes, &commitment.serialize_whole()?)?;
-    Ok(commitment)
 }
 
 /// Points one after the other.
