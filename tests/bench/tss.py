@@ -167,6 +167,7 @@ async def measure(folder: Path) -> list[Row]:
     say("building and running the bare Rust crypto")
     bare = await asyncio.to_thread(bare_crypto)
     rows: list[Row] = []
+    busy = [os.getloadavg()[0]]
     say("five processes")
     async with workers(folder / "five", 5, 3, COST) as five:
         disk, echo = await the_parts(five)
@@ -179,6 +180,15 @@ async def measure(folder: Path) -> list[Row]:
     async with workers(folder / "fifteen", 15, 11, COST) as fifteen:
         rows += await guarded("DKG 11-of-15", "< 3 s", dkg_row("11-of-15", fifteen, bare["11/15"], 3000))
         rows += await guarded("signature 11-of-15", "p50 < 80 ms", eleven(fifteen, bare["11/15"]))
+    busy.append(os.getloadavg()[0])
+    rows.append(
+        beside(
+            f"  load of the machine ({os.cpu_count()} CPUs), at start and after the processes",
+            max(busy),
+            "",
+            busy,
+        )
+    )
     say("67 of 100, simulated")
     return rows + await asyncio.to_thread(simulated.rows, bare["67/100"], p50(disk), p50(echo))
 

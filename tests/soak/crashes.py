@@ -1,4 +1,4 @@
-"""SIGKILL at every durable write of key generation, signing and refresh, swept, in real processes over mutual TLS.
+"""SIGKILL at every durable write of signing, key work and key generation, swept, in real processes over mutual TLS.
 
 Three nodes, two of them enough. The victim is in one sweep the one that drives the work, in another one that only
 takes part. It is killed right before and right after each of its durable writes; then it is started again,
@@ -99,6 +99,7 @@ class Work:
 DKG = Work("key generation", "/v1/tss/dkg", lambda purpose: {"purpose": purpose}, own_key=True)
 SIGN = Work("signing", "/v1/tss/sign-test", lambda purpose: {"key": purpose, "text": "soak"}, own_key=False)
 REFRESH = Work("refresh", "/v1/tss/refresh", lambda purpose: {"purpose": purpose}, own_key=False)
+REPAIR = Work("repair", "/v1/tss/repair", lambda purpose: {"purpose": purpose}, own_key=False)
 
 
 @dataclass

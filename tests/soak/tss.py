@@ -11,7 +11,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.soak.crashes import DKG, REFRESH, SIGN, committee
+from tests.soak.crashes import DKG, REFRESH, REPAIR, SIGN, committee
 from tests.soak.matrix import SIZES, Matrix, SoakFault
 from tests.soak.nonces import Nonces
 
@@ -23,7 +23,7 @@ def say(text: str) -> None:
 async def crashes(folder: Path) -> tuple[int, Nonces, int]:
     """Kill points, what left, and how many shares left without a durable row."""
     async with committee(folder) as sweep:
-        for work in (SIGN, DKG, REFRESH):
+        for work in (SIGN, DKG, REFRESH, REPAIR):
             for drives in (False, True):
                 await sweep.run(work, drives=drives, say=say)
         table, unrecorded = sweep.nonces()
