@@ -1,20 +1,13 @@
 """Evidence among running members: who finds a fault tells all, each judges alone, and nothing unproven stays."""
 
 import asyncio
-import json
 from dataclasses import replace
 
 import pytest
-from aiohttp import web
-from click.testing import CliRunner
 
-from tests.tss.evidence.cases import CHEATER
+from tests.tss.evidence.running import some_evidence
 from tests.tss.shells import committee_of, sign_test, until
-from tss.api import routes
-from tss.cli import tss
 from tss.dkg.messages import R1, R1Set, R2Set
-from tss.evidence import collect
-from tss.evidence.form import Kind
 from tss.evidence_gossip import FETCH, LIST, TELL
 from tss.node import DkgFailed
 from tss.peers import PeerRefused, Refuse
@@ -27,20 +20,6 @@ async def holding(seat, wanted):
     async with asyncio.timeout(10):
         while {(row.member, row.kind) for row in await seat.node.evidence()} != wanted:  # noqa: ASYNC110
             await asyncio.sleep(0.02)
-
-
-def some_evidence(seats, *, sequence=1, member=CHEATER):
-    """Bob offers one commitment twice, under the committee that really runs."""
-    from tss.signing import faults
-    from tss.signing.messages import Commitments
-
-    bob = seats[member - 1].identity.seated(seats[0].committee.committee)
-    made = [
-        Commitments(b"\x02" * 33, member, bytes(16), number, (b"\x02" * 66,)).signed(bob)
-        for number in (sequence, sequence + 1)
-    ]
-    finding = faults.Finding(faults.Kind.REPLAYED_COMMITMENT, member, "", tuple(made))
-    return collect.signing(None, seats[0].committee.committee, None, finding)
 
 
 async def test_a_bad_r1_convicts_its_signer_at_every_member(tmp_path):
@@ -281,86 +260,6 @@ async def test_a_member_that_was_away_fetches_what_it_missed(tmp_path):
             await carol.peers.call(1, FETCH, bytes(32))
         with pytest.raises(PeerRefused):
             await carol.peers.call(1, LIST, b"?")
-
-
-async def test_evidence_is_listed_taken_out_and_judged_by_commands(tmp_path):
-    async with committee_of(tmp_path, 3, 2) as seats:
-        alice = seats[0]
-        await alice.node._book.report([some_evidence(seats)])
-        app = web.Application()
-        app.add_routes(routes(alice.node))
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-        (alice.folder / "admin.json").write_text(json.dumps({"url": url, "token": "t"}))
-        committee = tmp_path / "committee.json"
-        committee.write_text(alice.committee.to_json())
-        try:
-
-            async def run(*words, status=0):
-                made = await asyncio.to_thread(CliRunner().invoke, tss, [str(word) for word in words])
-                assert made.exit_code == status, made.output
-                assert "Traceback" not in made.output
-                return made.output
-
-            at = ("--dir", alice.folder)
-            [piece] = json.loads(await run("evidence", *at, "--json"))["evidence"]
-            assert (piece["member"], piece["kind"]) == ("bob", "replayed-commitment")
-            assert "bob offered one commitment in two messages" in await run("evidence", *at)
-            file = tmp_path / "bob.evidence"
-            assert "judge it anywhere" in await run("evidence", *at, piece["id"][:8], "-o", file)
-            assert "choose another name" in await run("evidence", *at, piece["id"], "-o", file, status=1)
-            assert "names no one piece" in await run("evidence", *at, "ffff0000", status=1)
-            assert "Name its id" in await run("evidence", *at, "-o", tmp_path / "x", status=2)
-            said = await run("judge", file)
-            assert "proven: bob offered one commitment in two messages" in said
-            assert alice.committee.committee.words in said
-            judged = json.loads(await run("judge", file, "--committee", committee, "--json"))
-            assert judged["proven"]
-            assert judged["committee_checked"]
-            assert judged["culprit"]["host_key"] == seats[1].identity.host_key.hex()
-            assert '"boots"' in await run("nonces", *at, "--json")
-            assert "no nonces were made yet" in await run("nonces", *at)
-            assert "nothing waits" in await run("requests", *at)
-            assert "no such request" in await run("requests", *at, "--lead", "00" * 32, status=1)
-            assert "no such request" in await run("requests", *at, "--lead", "nonsense", status=1)
-        finally:
-            await runner.cleanup()
-
-
-def test_the_judge_says_when_it_cannot_read_or_convict(tmp_path):
-    from tests.tss.evidence.cases import true_case
-    from tests.tss.shells import make_identities, signed_committee
-
-    def run(*words):
-        made = CliRunner().invoke(tss, ["judge", *map(str, words)])
-        assert "Traceback" not in made.output
-        return made.exit_code, made.output
-
-    evidence = true_case(Kind.FALSE_KEY)
-    file = tmp_path / "x.evidence"
-    file.write_bytes(evidence.encode())
-    assert run(file)[0] == 0
-    other = tmp_path / "committee.json"
-    other.write_text(signed_committee(make_identities(tmp_path, 3), 2).to_json())
-    status, said = run(file, "--committee", other)
-    assert status == 1
-    assert said.startswith("not proven: it is about the committee sim")
-    file.write_bytes(replace(evidence, culprit=1).encode())
-    status, said = run(file, "--json")
-    assert (status, json.loads(said)["proven"]) == (1, False)
-    for bad in (b"", b"\x40", b"text", bytes(3_000_000), evidence.encode()[:-1]):
-        file.write_bytes(bad)
-        status, said = run(file)
-        assert status == 2
-        assert len(said.strip().splitlines()) == 1
-        assert "is no evidence" in said
-    assert run(tmp_path / "nothing")[0] == 2
-    file.write_bytes(evidence.encode())
-    other.write_text("{}")
-    assert run(file, "--committee", other)[0] == 2
-    assert run(file, "--committee", tmp_path / "nothing")[0] == 2
 
 
 async def test_a_lie_in_a_refresh_is_evidence_at_every_member_and_the_old_shares_serve_on(tmp_path):
