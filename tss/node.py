@@ -111,16 +111,8 @@ class TssNode:
         )
         parts = (engine, sealer, identity, self.committee, peers, keyring, store, clock)
         self.key_work = KeyWork(*parts, self._runner.prove, self._book)
-        for part in (
-            self._member,
-            self._handover,
-            self._topics,
-            self._dkg_member,
-            self._book,
-            self.rehearsals,
-            self.key_work,
-            self.audit,
-        ):
+        own = (self._member, self._handover, self._topics, self._dkg_member, self._book)
+        for part in (*own, self.rehearsals, self.key_work, self.audit):
             part.register(peers)
         self._catching_up: asyncio.Task[None] | None = None
 

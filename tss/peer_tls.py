@@ -7,10 +7,13 @@ refused by TLS; both sides dial every member at start, so this lasts one round o
 """
 
 import asyncio
+import datetime as dt
 import hashlib
 import ssl
 from pathlib import Path
 from urllib.parse import urlsplit
+
+from cryptography import x509
 
 from tss.files import write_atomically
 from tss.identity import TlsFiles
@@ -79,6 +82,11 @@ class Pins:
                 f"{self._names[member]} at {url} shows a TLS certificate that committee.json does not pin: "
                 "someone else answers there, or the member's keys/tls.crt was replaced"
             )
+        if _expired(der):
+            raise PinFault(
+                f"the TLS certificate of {self._names[member]} has expired (or this clock is wrong): it needs "
+                "a new one, and all a committee file that pins it"
+            )
         self._trust(member, der)
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         pem = ssl.DER_cert_to_PEM_cert(der).encode()
@@ -89,12 +97,16 @@ class Pins:
             der = ssl.PEM_cert_to_DER_cert(path.read_text("ascii"))
         except ValueError:
             return
-        if self.member_of(der) == member:
+        if self.member_of(der) == member and not _expired(der):
             self._trust(member, der)
 
     def _trust(self, member: int, der: bytes) -> None:
         self.server.load_verify_locations(cadata=der)
         self.learned.add(member)
+
+
+def _expired(der: bytes) -> bool:
+    return x509.load_der_x509_certificate(der).not_valid_after_utc < dt.datetime.now(dt.UTC)
 
 
 def _fingerprint(der: bytes) -> bytes:

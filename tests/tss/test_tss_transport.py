@@ -1,6 +1,7 @@
 """The lines' bounds: floods are refused and counted, slow members hold up nobody, time-outs follow the line."""
 
 import asyncio
+import datetime as dt
 import time
 from contextlib import AsyncExitStack, asynccontextmanager
 
@@ -8,10 +9,11 @@ import aiohttp
 import pytest
 import structlog
 
-from tests.tss.shells import fake_committee, make_identities, start_peers
+from tests.tss.shells import fake_committee, free_ports, make_identities, start_peers
+from tss import identity
 from tss.peer_bounds import Bounds, Bucket, Rates, Refusals, RoundTrips
 from tss.peer_tls import client_context
-from tss.peers import PeerDown, PeerRefused
+from tss.peers import PeerDown, PeerError, PeerRefused
 
 
 class Clock:
@@ -155,3 +157,31 @@ async def test_more_calls_than_a_line_takes_wait_for_their_turn(tmp_path):
         answers = await asyncio.gather(*(alice.call(2, "t", b"") for _ in range(200)))
         assert answers == [b"\x01"] * 200
         assert not bob.refusals.counts
+
+
+async def test_an_expired_certificate_gets_no_line_though_it_is_pinned(tmp_path, monkeypatch):
+    alice, bob = make_identities(tmp_path, 2)
+
+    class Past(dt.datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return dt.datetime(2001, 1, 1, tzinfo=tz)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(identity.dt, "datetime", Past)
+        carol = identity.create(tmp_path / "carol", "carol", f"https://127.0.0.1:{free_ports(1)[0]}")
+    committee = fake_committee([alice, bob, carol])
+    async with AsyncExitStack() as stack:
+        lines = []
+        for member in (alice, bob, carol):
+            lines.append(await start_peers(committee, member))
+            stack.push_async_callback(lines[-1].close)
+        await lines[0].until_heard([2], 5)
+        async with asyncio.timeout(5):
+            while "expired" not in (lines[0].seen[3].down or ""):  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+        with pytest.raises(PeerDown, match="expired"):
+            await lines[0].call(3, "peer.ping", b"")
+        with pytest.raises(PeerError):
+            await lines[2].call(1, "peer.ping", b"")
+        assert lines[0].seen[3].last_seen is None
