@@ -15,6 +15,7 @@ Files touch the world:
 - `words.py`, `recovery.py`, `backup.py` a backup's halves and a folder made of them; `rehearsal.py`, `guests.py`
   proving it beside the running node (VAULT.md)
 - `peers.py` mutual TLS between members, `peer_bounds.py` what each may send; `audit*.py` the log and its watchers
-- `pause.py` the operator's stop; `metrics.py`, `watch_cli.py`, `cli_ops.py` looking after a signer (RUNBOOK.md); `store.py` signer.db: *no commit, no share*
+- `pause.py` the operator's stop; `metrics.py`, `watch_cli.py`, `cli_ops.py` looking after a signer (RUNBOOK.md)
+- `store.py` signer.db: *no commit, no share*
 - `node.py` the loop that runs them; `api.py`, `cli.py`, `config.py` its outsides
 """
