@@ -109,6 +109,7 @@ class Sweep:
     nodes: list[Node]
     kills: dict[str, int] = field(default_factory=dict)
     texts: int = 0
+    pending: "asyncio.Task[tuple[int, dict[str, Any]]] | None" = None
 
     async def run(self, work: Work, *, drives: bool, say: Callable[[str], None]) -> None:
         """Kill the victim before and after its first, second, … durable write until it has no more."""
@@ -147,7 +148,11 @@ class Sweep:
             await asyncio.wait({asked, gone}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             bob.signal(signal.SIGCONT)
-        await asked
+        self.pending = (
+            asked  # a key generation waits some seconds for the dead to come back, and then goes on
+        )
+        if victim.process.returncode is None:
+            await asked
         # A write may follow the answer, as the other members' news of it does.
         done, _ = await asyncio.wait({gone}, timeout=0.3)
         if not done:
@@ -158,6 +163,8 @@ class Sweep:
     async def _recover(self, work: Work, purpose: str, nodes: tuple[Node, ...], where: str) -> None:
         alice, _, victim = nodes
         await victim.start()
+        if self.pending is not None:
+            await self.pending
         try:
             await alice.until_up({node.name for node in nodes} - {alice.name})
             await victim.until_up({node.name for node in nodes} - {victim.name})
