@@ -116,7 +116,7 @@ class RollupClient:
 
         `block` is what they are for, where the sequencer said that it does not know it.
         """
-        body = Votes([vote.encode().hex() for vote in votes], block and block.encode().hex())
+        body = Votes([vote.encode().hex() for vote in votes], None if block is None else block.encode().hex())
         return self._typed(await self._post("/v1/votes", body), Voted).certified_height
 
     async def submit(self, tx: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""rollup.db: blocks, replaced proposals, transactions, votes, evidence, and what a validator signed; header forks and reorgs.
+"""rollup.db: blocks, replaced proposals, transactions, votes, evidence, what a validator signed, header forks.
 
 Revision ID: r0001
 Revises:
