@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
@@ -139,11 +140,12 @@ async def in_a_row(five: list[Worker]) -> list[Row]:
     growth = max(last / first for first, last in zip(memory[0], memory[-1], strict=True))
     name, everything = f"{10 * slice_:,} signatures in a row", [ms for part in took for ms in part]
     slower = p50(took[-1]) / p50(took[0])
-    short = "" if LONG_ROW >= 10_000 else " (fewer than the goal asks)"
-    return [
+    short = "" if LONG_ROW >= 10_000 else " (fewer than the goal asks: missed)"
+    rows = [
         below(f"{name}{short}: latency, last tenth / first", "≤ 1.2", slower, 1.2, "×", everything),
         below(f"{name}{short}: memory, after last tenth / after first", "≤ 1.2", growth, 1.2, "×"),
     ]
+    return [replace(row, met=row.met and not short) for row in rows]
 
 
 async def dkg_row(name: str, members: list[Worker], bare: dict[str, list[float]], limit: float) -> list[Row]:
@@ -151,6 +153,7 @@ async def dkg_row(name: str, members: list[Worker], bare: dict[str, list[float]]
     say(f"DKG {name}: {p50(took):.0f} ms")
     crate = sum(p50(bare[f"dkg part{i}"]) for i in (1, 2, 3))
     goal = f"< {limit / 1000:g} s"
+    name += "" if COST is PRODUCTION else " (with a cheap passphrase)"
     return [
         beside(f"  DKG {name}: bare part1 + part2 + part3 of one member", crate, "ms"),
         below(
