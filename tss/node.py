@@ -190,15 +190,22 @@ class TssNode:
         self._approvals.use(port)
 
     async def sign(
-        self, purpose: str, payload: bytes, *, timeout: float = 30, epoch: int | None = None
+        self,
+        purpose: str,
+        payload: bytes,
+        *,
+        timeout: float = 30,
+        epoch: int | None = None,
+        own: bool = False,
     ) -> list[bytes]:
         """Coordinate one request: 64-byte signatures over what our port approves, in its order.
 
         `epoch` picks a key that no longer serves, for the move away from it; by default the serving one signs.
+        `own` makes our share one of those that sign, as a rehearsal must.
 
         Raises SigningFailed with code refused, no-key, too-few-signers, timeout or too-large.
         """
-        return await self._runner.sign(purpose, payload, timeout, epoch)
+        return await self._runner.sign(purpose, payload, timeout, epoch, own=own)
 
     async def dkg(self, purpose: str) -> KeyInfo:
         """Make the key of a purpose, or finish the one begun; DkgFailed names culprits or who was missing."""

@@ -9,7 +9,7 @@ import secrets
 import time
 from collections import Counter, deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 
 import structlog
@@ -133,11 +133,11 @@ class SigningRunner:
         return found + list(self._ended)
 
     async def sign(
-        self, purpose: str, payload: bytes, timeout: float, epoch: int | None = None
+        self, purpose: str, payload: bytes, timeout: float, epoch: int | None = None, *, own: bool = False
     ) -> list[bytes]:
         """Signatures over what our own approval port returns for the payload, in its order.
 
-        Under the serving key, or under that of a certain epoch, which may be retiring.
+        Under the serving key, or under that of a certain epoch, which may be retiring; `own`: with our share.
         """
         if len(payload) > MAX_PAYLOAD:
             raise SigningFailed("too-large", f"a payload is at most {MAX_PAYLOAD} bytes", retryable=False)
@@ -146,7 +146,7 @@ class SigningRunner:
         running = request + key.sid
         task = self._running.get(running)
         if task is None:
-            task = asyncio.create_task(self._sign(key, purpose, payload))
+            task = asyncio.create_task(self._sign(key, purpose, payload, own=own))
             self._running[running] = task
             task.add_done_callback(lambda done: self._forget(running, done))
         # Who runs out of patience leaves; the work goes on, and the next to ask joins it or finds its result.
@@ -188,7 +188,7 @@ class SigningRunner:
             )
         return key
 
-    async def _sign(self, key: Key, purpose: str, payload: bytes) -> list[bytes]:
+    async def _sign(self, key: Key, purpose: str, payload: bytes, *, own: bool) -> list[bytes]:
         approval = await self._approvals.ask(key, purpose, payload)
         if isinstance(approval, Refused):
             raise SigningFailed(
@@ -200,6 +200,7 @@ class SigningRunner:
             return [known[1][at : at + 64] for at in range(0, len(known[1]), 64)]
         async with self._turns:
             task = self._task(key, purpose, payload, approval, key.info.public.threshold)
+            task = replace(task, must=frozenset({self._peers.index})) if own else task
             try:
                 signatures, _order = await self._drive(key, task, self._share_timeout)
             except _TooSlow:

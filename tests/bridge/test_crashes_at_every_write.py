@@ -77,9 +77,19 @@ class Mortal:
                 assert node is self.node
         await asyncio.sleep(0.01)
         if self.dead:  # perhaps in a session's task
-            await self.node.down()
+            await self.bury()
             self.dead = False
             await self.revive()
+
+    async def bury(self) -> None:
+        """Take the node down; a peer's call that died with it may say so once more while its port closes."""
+        for _ in range(8):
+            try:
+                await self.node.down()
+            except Killed:
+                continue
+            return
+        raise AssertionError("the dead node's port does not close")
 
     async def revive(self) -> None:
         await self.node.seat.up()
@@ -92,7 +102,7 @@ class Mortal:
                 self.dead = False
                 if self.node.active is not None:
                     await self.node.active.close()
-                await self.node.down()
+                await self.bury()
                 await self.node.seat.up()
                 await self.node.open()
                 self.arm()

@@ -340,7 +340,7 @@ async def test_a_signature_of_a_rehearsal_is_over_its_own_test_message(tmp_path)
 
         chains = RecoveryFile.read(path).chains
         (signature,) = (await rehearse(folder, seats[0].committee, restored, chains, remembered)).values()
-        payload = payload_for_test("anchor", b"rehearsal 0 " + boots[0].hex().encode())
+        payload = payload_for_test("anchor", b"rehearsal " + boots[0].hex().encode())
         assert message_for_test(payload) == tagged_hash("holdfast/test/v1", payload)
         public = seats[0].node.public("anchor").x_only
         assert coincurve.PublicKeyXOnly(public).verify(signature, message_for_test(payload))

@@ -142,13 +142,13 @@ class Coordinator:
         made: list[Effect] = []
         while not self._ended and not self._under_way():
             ready = self._ready_members()
-            if len(ready) < self._task.quorum:
+            if len(ready) < self._task.quorum or not self._task.must <= set(ready):
                 break
             made += self._open_session(ready[: self._task.quorum])
         if self._ended or self._under_way():
             return made
         hopeful = [member for member in self._task.candidates if member not in self._out]
-        if len(hopeful) < self._task.quorum:
+        if len(hopeful) < self._task.quorum or not self._task.must <= set(hopeful):
             return [*made, self._failed(len(hopeful))]
         return made + [self._ask(member) for member in hopeful if self._lacks(member)]
 
@@ -166,7 +166,8 @@ class Coordinator:
         eligible = clean if len(clean) >= self._task.quorum else hopeful
         need = self._task.need
         ready = [m for m in eligible if m not in busy and self._pool.count(m) >= need]
-        return sorted(ready, key=lambda member: self._strikes.get(member, 0))
+        must = self._task.must
+        return sorted(ready, key=lambda member: (member not in must, self._strikes.get(member, 0)))
 
     def _lacks(self, member: int) -> bool:
         return member not in self._asked and self._pool.count(member) < self._task.need

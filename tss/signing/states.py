@@ -14,7 +14,8 @@ class Task:
     """One request to be signed, as the coordinating member's own approval port approved it.
 
     quorum: signers per session, t, or n for the test of a new key; order: members by preference, the
-    coordinator's own choice (nearest first); spare: commitments to keep in reserve per member.
+    coordinator's own choice (nearest first); spare: commitments to keep in reserve per member; must: members
+    without whom no session is opened (a rehearsal's own).
     """
 
     engine: Engine = field(repr=False)
@@ -27,6 +28,7 @@ class Task:
     quorum: int
     order: tuple[int, ...] = ()
     spare: int = 0
+    must: frozenset[int] = frozenset()
 
     def __post_init__(self) -> None:
         assert 1 <= len(self.messages) <= MAX_MESSAGES, "a request has 1 to 256 messages"

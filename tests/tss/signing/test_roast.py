@@ -230,3 +230,17 @@ def test_the_machine_refuses_a_quorum_below_the_threshold(five):
     with pytest.raises(AssertionError):
         replace(five.task(), quorum=2)
     assert ENGINE is five.task().engine
+
+
+def test_no_session_opens_without_a_member_that_must_sign(five):
+    for number in range(6):  # warm pools, of the others only at first
+        five.sign(bytes([number]), coordinator=1, order=(2, 3, 4, 5, 1))
+    shell = five.sign(b"rehearsed", coordinator=1, order=(2, 3, 4, 5, 1), must=frozenset({1}))
+    assert_signed(five, shell, b"rehearsed")
+    assert all(1 in session.members for session in shell.opened)
+
+
+def test_when_the_one_that_must_sign_is_down_the_request_fails_at_once(five):
+    five.signers[5].up = False
+    ended = five.sign(b"rehearsed", coordinator=1, must=frozenset({5})).ended
+    assert isinstance(ended, Failed)
