@@ -17,8 +17,8 @@ demo: setup ## tell the whole story with real parts, on this machine
 test: setup ## run all tests
 	@$(BIN)/python -m pytest
 
-unit: setup ## run the tests that need no bitcoind
-	@$(BIN)/python -m pytest -m "not regtest"
+unit: setup ## run the quick tests: no bitcoind, no sockets, no processes
+	@$(BIN)/python -m pytest -m "not regtest and not live"
 
 bench-tss: setup ## measure keys and signing, each figure beside bare Rust crypto; writes build/bench/tss.json
 	@$(BIN)/python -m tests.bench.tss

@@ -63,7 +63,15 @@ def bitcoind_pair(bitcoind_path: Path, tmp_path: Path) -> Iterator[Network]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what starts a bitcoind, however deep among its fixtures: `make unit` leaves it out."""
+    """Mark what starts a bitcoind, however deep among its fixtures, and what touches the world in another way.
+
+    Tests mirror the source: those of a package's folders are pure, those of its top files use sockets, databases and
+    processes. `make unit` runs the first kind only.
+    """
+    here = Path(__file__).parent
     for item in items:
+        parts = item.path.parent.relative_to(here).parts
         if "bitcoind_path" in getattr(item, "fixturenames", ()):
             item.add_marker("regtest")
+        if len(parts) == 1 or parts[:1] in (("regtest",), ("soak",)):
+            item.add_marker("live")
