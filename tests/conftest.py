@@ -65,8 +65,8 @@ def bitcoind_pair(bitcoind_path: Path, tmp_path: Path) -> Iterator[Network]:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what starts a bitcoind, however deep among its fixtures, and what touches the world in another way.
 
-    Tests mirror the source: those of a package's folders are pure, those of its top files use sockets, databases and
-    processes. `make unit` runs the first kind only.
+    Tests mirror the source: those of a package's folders are pure, those of its top files use sockets, databases
+    and processes. `make unit` runs the first kind only.
     """
     here = Path(__file__).parent
     for item in items:
