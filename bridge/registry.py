@@ -5,7 +5,6 @@ section 6, *Deposit address*.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from structlog.typing import FilteringBoundLogger
 
@@ -27,14 +26,6 @@ PEER_RATE, PEER_BURST = 20.0, 500  # addresses a second that one member may send
 
 class NotStored(Exception):
     """Too few nodes stored the parameters: the address must not be shown."""
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """A payment that stood on the chain before its parameters were known here."""
-
-    outpoint: bytes
-    value: int
 
 
 class Registry:
