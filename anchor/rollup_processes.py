@@ -17,8 +17,9 @@ from sqlalchemy.exc import DatabaseError
 from anchor.bitcoind import Bitcoind
 from anchor.btc.codec import CodecError
 from anchor.btc.network import network_by_name
-from anchor.feed import HeaderFeed, RemoteFeed
+from anchor.feed import HeaderFeed
 from anchor.http_server import Runner
+from anchor.remote_feed import RemoteFeed
 from anchor.rollup.genesis import Genesis
 from anchor.rollup_api import RollupApi
 from anchor.rollup_client import RollupClient

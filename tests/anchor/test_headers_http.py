@@ -9,8 +9,9 @@ import pytest
 from aiohttp import web
 
 from anchor.btc.ids import display
-from anchor.feed import HeaderFeed, RemoteFeed
+from anchor.feed import HeaderFeed
 from anchor.header_source import HttpSource, SourceError
+from anchor.remote_feed import RemoteFeed
 from tests.anchor.feeding import Branch, FeedHome, routes, serving
 from tests.anchor.headers.minting import chain_of
 

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from anchor.btc.ids import display
-from anchor.feed import RemoteFeed, agreed_by_most
 from anchor.header_source import SourceError
+from anchor.remote_feed import RemoteFeed, agreed_by_most
 from tests.anchor.feeding import Branch, serving
 from tests.anchor.headers.minting import GENESIS, chain_of, run
 
@@ -116,8 +116,8 @@ async def test_a_node_that_is_named_twice_has_one_voice() -> None:
 async def test_a_node_that_hangs_holds_up_the_others_once_and_then_briefly(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("anchor.feed.ROUND", 0.4)
-    monkeypatch.setattr("anchor.feed.SUSPECT", 0.1)
+    monkeypatch.setattr("anchor.remote_feed.ROUND", 0.4)
+    monkeypatch.setattr("anchor.remote_feed.SUSPECT", 0.1)
     asked = 0
 
     async def hang(_: web.Request) -> web.Response:
