@@ -44,7 +44,7 @@ class HeaderFeed:
 
     `start` is the trusted first header and its height; without it the network's genesis. `sync` is to be called
     by one task; everything else only reads. Events are not kept: after a restart compare `chain` with your own
-    last block.
+    last block. `hold`: whether more than 10 disconnected blocks wait for `confirm`.
     """
 
     def __init__(
@@ -58,6 +58,7 @@ class HeaderFeed:
         k: int,
         start: tuple[int, Header] | None = None,
         zmq_url: str | None = None,
+        hold: bool = True,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._source = BitcoindSource(source) if isinstance(source, Bitcoind) else source
@@ -72,6 +73,7 @@ class HeaderFeed:
         self._wake = Wake(zmq_url)
         self._clock = clock
         self._confirmed: BlockHash | None = None
+        self._hold = hold
 
     async def open(self) -> None:
         """Read file and forks, validating everything; what is damaged is cut off and read again from bitcoind.
@@ -163,7 +165,7 @@ class HeaderFeed:
 
     def _refuse_stranger(self, trial: HeaderChain, reorg: Reorg) -> None:
         confirmed = self._confirmed is not None and trial.is_main(self._confirmed)
-        if reorg.depth > SWAPPED and not confirmed:
+        if self._hold and reorg.depth > SWAPPED and not confirmed:
             self.held = WrongNode(reorg)
             raise self.held
 

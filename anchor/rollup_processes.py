@@ -132,6 +132,7 @@ async def _validate(
         k=genesis.k,
         start=(genesis.bitcoin_height, genesis.first_header),
         zmq_url=settings.zmq,
+        hold=False,  # the rollup pauses value on such a reorg, and asks for the operators' decision
     )
     try:
         validator = Validator(genesis, keys, store, client, feed)

@@ -80,7 +80,9 @@ async def a_validator(
 ) -> AsyncIterator[Validator]:
     """An open validator; with `run` it follows and votes."""
     store = await RollupStore.open(folder / db, genesis.hash, "validator")
-    feed = HeaderFeed(branch, REGTEST, folder / f"{db}-headers", store.engine, headers, k=genesis.k)
+    feed = HeaderFeed(
+        branch, REGTEST, folder / f"{db}-headers", store.engine, headers, k=genesis.k, hold=False
+    )
     try:
         await feed.open()
         async with RollupClient(url) as client:
