@@ -19,6 +19,7 @@ class _Committee(NamedTuple):
     network: str
     hash: bytes
     host_keys: tuple[bytes, ...]
+    threshold: int
 
 
 @click.group()
@@ -33,11 +34,16 @@ def genesis() -> None:
 )
 @click.option("--name", required=True, help="a-z, 0-9 and '-'.")
 @click.option("--committee", type=READABLE, help="What `holdfast tss committee show --json` prints.")
-@click.option("--network", type=click.Choice(list(NETWORKS)), help="Instead of --committee, as the next two.")
+@click.option(
+    "--network", type=click.Choice(list(NETWORKS)), help="Instead of --committee, as the next three."
+)
 @click.option(
     "--committee-hash", callback=lambda c, p, v: v and key32(c, p, v), help="Hash of committee.json."
 )
 @click.option("--host-key", "hosts", multiple=True, help="Host key of each operator, in order.")
+@click.option(
+    "--threshold", type=click.IntRange(1, 128), help="How many operators decide: t of the committee file."
+)
 @click.option("--validators", "key_file", type=READABLE, help="Key file; each of its keys gets stake 1.")
 @click.option("--validator", "validators", multiple=True, help="Instead: KEY or KEY:STAKE; may be repeated.")
 @click.option("--bitcoind-url", required=True, callback=http_url, help="RPC of your own bitcoind.")
@@ -60,6 +66,7 @@ def genesis_make(
     network: str | None,
     committee_hash: bytes | None,
     hosts: tuple[str, ...],
+    threshold: int | None,
     key_file: Path | None,
     validators: tuple[str, ...],
     bitcoind_url: str,
@@ -74,12 +81,22 @@ def genesis_make(
     Example: holdfast rollup genesis make -o genesis.json --id 1 --name demo --committee shown.json
     --validators validators.json --bitcoind-url http://127.0.0.1:18443 --cookie ~/.bitcoin/regtest/.cookie --k 3
     """
-    of = _committee(committee, network, committee_hash, hosts)
+    of = _committee(committee, network, committee_hash, hosts, threshold)
     stakes = _stakes(key_file, validators)
     height, header = go(_header_at(bitcoind_url, cookie.expanduser(), of.network, bitcoin_height, k))
     try:
         made = Genesis(
-            rollup_id, name, of.network, of.hash, of.host_keys, stakes, height, header, k, block_ms
+            rollup_id,
+            name,
+            of.network,
+            of.hash,
+            of.host_keys,
+            of.threshold,
+            stakes,
+            height,
+            header,
+            k,
+            block_ms,
         )
         with output.open("x", encoding="utf-8") as file:
             file.write(made.to_json())
@@ -92,19 +109,28 @@ def genesis_make(
 
 
 def _committee(
-    file: Path | None, network: str | None, digest: bytes | None, hosts: tuple[str, ...]
+    file: Path | None,
+    network: str | None,
+    digest: bytes | None,
+    hosts: tuple[str, ...],
+    threshold: int | None,
 ) -> _Committee:
     """The committee from what `committee show --json` prints, or from the options that spell it out."""
     if file is None:
-        if network is None or digest is None or not hosts:
-            raise click.UsageError("give --committee, or all of --network, --committee-hash and --host-key")
-        return _Committee(network, digest, tuple(_host_key(host) for host in hosts))
-    if network is not None or digest is not None or hosts:
-        raise click.UsageError("--committee says network, hash and host keys: leave those options out")
+        if network is None or digest is None or not hosts or threshold is None:
+            raise click.UsageError(
+                "give --committee, or all of --network, --committee-hash, --host-key and --threshold"
+            )
+        return _Committee(network, digest, tuple(_host_key(host) for host in hosts), threshold)
+    if network is not None or digest is not None or hosts or threshold is not None:
+        raise click.UsageError(
+            "--committee says network, hash, host keys and threshold: leave those options out"
+        )
     try:
         shown = json.loads(file.read_bytes())
         keys = tuple(bytes.fromhex(member["host_key"]) for member in shown["members"])
-        return _Committee(network_by_name(shown["chain"]).name, bytes.fromhex(shown["hash"]), keys)
+        named = network_by_name(shown["chain"]).name
+        return _Committee(named, bytes.fromhex(shown["hash"]), keys, int(shown["threshold"]))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise click.ClickException(
             f"{file} does not say the committee's hash: give what "

@@ -144,6 +144,12 @@ def _genesis(folder: Path, committee: SignedCommittee) -> Genesis:
             "genesis.json names another committee file than committee.json: compare the words of "
             "`holdfast tss committee show` with the other operators"
         )
+    c = committee.committee
+    if (genesis.host_keys, genesis.threshold) != (tuple(m.host_key for m in c.members), c.threshold):
+        raise StartFault(
+            "genesis.json names other operators, or another threshold, than the committee file whose hash it "
+            "carries: it was made wrongly; do not run this rollup, make its genesis anew"
+        )
     return genesis
 
 

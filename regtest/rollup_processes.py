@@ -40,6 +40,7 @@ class Rollup:
             *("rollup", "genesis", "make", "-o", self.genesis_file, "--id", 1, "--name", "demo"),
             *("--network", "regtest", "--committee-hash", committee["hash"]),
             *(word for host in hosts for word in ("--host-key", host)),
+            *("--threshold", committee["threshold"]),
             *(word for key in keys for word in ("--validator", key)),
             *("--bitcoind-url", self.bitcoind.rpc_url, "--cookie", self.bitcoind.cookie),
             *("--bitcoin-height", height, "--k", K, "--block-ms", BLOCK_MS),

@@ -34,6 +34,7 @@ class Genesis:
     """The first facts of a rollup.
 
     `rollup_id` is a u32, not 0; `committee_hash` and `host_keys` name the operators, in committee order;
+    `threshold` of them (t of the committee file) decide whether value moves again after a pause;
     `bitcoin_header` (80 bytes) at `bitcoin_height` is where the rollup's view of Bitcoin begins and is trusted;
     `k` is the depth at which Bitcoin facts count; `block_ms` the time between blocks in milliseconds. Raises
     CodecError for anything out of range, so a Genesis that exists is well formed.
@@ -44,6 +45,7 @@ class Genesis:
     network: str
     committee_hash: bytes
     host_keys: tuple[bytes, ...]
+    threshold: int
     validators: tuple[Validator, ...]
     bitcoin_height: int
     bitcoin_header: bytes
@@ -56,6 +58,9 @@ class Genesis:
         _require(self.network in NETWORKS, f"network is one of {', '.join(NETWORKS)}")
         _require(len(self.committee_hash) == 32, "the committee hash has 32 bytes")
         _check_keys("host key", self.host_keys, MAX_HOST_KEYS)
+        _require(
+            0 < self.threshold <= len(self.host_keys), "the threshold is 1 to as many as there are host keys"
+        )
         _check_keys("validator key", tuple(v.key for v in self.validators), MAX_VALIDATORS)
         _require(all(0 < v.stake <= MAX_STAKE for v in self.validators), "a stake is 1 to 2^48")
         _require(0 <= self.bitcoin_height < 1 << 32, "the Bitcoin height is a u32")
@@ -69,7 +74,7 @@ class Genesis:
         out.fixed(self.committee_hash, 32).count(len(self.host_keys))
         for key in self.host_keys:
             out.fixed(key, 32)
-        out.fixed(self.encode_validators())
+        out.u16(self.threshold).fixed(self.encode_validators())
         out.u32(self.bitcoin_height).fixed(self.bitcoin_header, HEADER_SIZE)
         return out.u32(self.k).u32(self.block_ms).done()
 
@@ -79,11 +84,13 @@ class Genesis:
         r = Reader(data)
         rollup_id, name, network, committee = r.u32(), r.text(32), r.text(16), r.fixed(32)
         hosts = tuple(r.fixed(32) for _ in range(r.count(MAX_HOST_KEYS)))
-        count = r.count(MAX_VALIDATORS)
+        threshold, count = r.u16(), r.count(MAX_VALIDATORS)
         validators = tuple(Validator(XOnlyKey(r.fixed(32)), r.u64()) for _ in range(count))
         height, header, k, block_ms = r.u32(), r.fixed(HEADER_SIZE), r.u32(), r.u32()
         r.end()
-        return cls(rollup_id, name, network, committee, hosts, validators, height, header, k, block_ms)
+        return cls(
+            rollup_id, name, network, committee, hosts, threshold, validators, height, header, k, block_ms
+        )
 
     def encode_validators(self) -> bytes:
         """Count, then key and stake (u64) of each validator, in order."""
@@ -125,6 +132,7 @@ class Genesis:
             network=self.network,
             committee_hash=self.committee_hash.hex(),
             host_keys=[k.hex() for k in self.host_keys],
+            threshold=self.threshold,
             validators=[_ValidatorFile(key=v.key.hex(), stake=v.stake) for v in self.validators],
             bitcoin_height=self.bitcoin_height,
             bitcoin_header=self.bitcoin_header.hex(),
@@ -144,6 +152,7 @@ class Genesis:
                 f.network,
                 bytes.fromhex(f.committee_hash),
                 tuple(bytes.fromhex(k) for k in f.host_keys),
+                f.threshold,
                 tuple(Validator(XOnlyKey(bytes.fromhex(v.key)), v.stake) for v in f.validators),
                 f.bitcoin_height,
                 bytes.fromhex(f.bitcoin_header),
@@ -167,6 +176,7 @@ class _GenesisFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     network: str
     committee_hash: str
     host_keys: list[str]
+    threshold: int
     validators: list[_ValidatorFile]
     bitcoin_height: int
     bitcoin_header: str

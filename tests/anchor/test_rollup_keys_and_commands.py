@@ -133,7 +133,12 @@ def test_what_is_no_url_is_refused_before_anything_is_made(
     assert call("balance", "00" * 32, "--rollup", url).exit_code == 2
 
 
-SHOWN = {"hash": "ab" * 32, "chain": "regtest", "members": [{"host_key": key.hex()} for key in GEN.host_keys]}
+SHOWN = {
+    "hash": "ab" * 32,
+    "chain": "regtest",
+    "threshold": 2,
+    "members": [{"host_key": key.hex()} for key in GEN.host_keys],
+}
 
 
 def making(tmp_path: Path, url: str, *more: object) -> tuple[object, ...]:
@@ -155,7 +160,7 @@ def test_a_genesis_is_made_from_the_committee_as_shown_a_key_file_and_the_right_
     found = Genesis.from_json((tmp_path / "g.json").read_bytes())
     assert (found.network, found.committee_hash, found.bitcoin_height) == ("regtest", bytes([0xAB] * 32), 3)
     assert [v.key.hex() for v in found.validators] == keys
-    assert found.host_keys == GEN.host_keys
+    assert (found.host_keys, found.threshold) == (GEN.host_keys, 2)
     assert "exists: choose another name" in call(*making(tmp_path, bitcoind.rpc_url, *papers)).output
     (tmp_path / "g.json").unlink()
     (tmp_path / "shown.json").write_text(json.dumps(SHOWN | {"chain": "signet"}))
@@ -168,7 +173,11 @@ def test_a_genesis_is_made_from_the_committee_as_shown_a_key_file_and_the_right_
     ("words", "said"),
     [
         (("--network", "regtest"), "give --committee"),
-        (("--network", "regtest", "--committee-hash", "ab" * 32, "--host-key", "xyz"), "is no host key"),
+        (("--network", "regtest", "--committee-hash", "ab" * 32, "--host-key", "ab" * 32), "and --threshold"),
+        (
+            ("--network", "regtest", "--committee-hash", "ab" * 32, "--host-key", "xyz", "--threshold", 1),
+            "is no host key",
+        ),
         (("--network", "regtest", "--committee-hash", "zz" * 32, "--host-key", "ab" * 32), "64 hex digits"),
     ],
 )

@@ -80,6 +80,7 @@ def make_paper(folder: Path) -> Paper:
         "regtest",
         committee.committee.hash,
         tuple(m.host_key for m in mine),
+        committee.committee.threshold,
         (Validator(XOnlyKey(key(21)), 1),),
         0,
         REGTEST.genesis,

@@ -200,7 +200,9 @@ class Office:
         c = committee.committee
         validators = tuple(Validator(XOnlyKey(v.x), 1) for v in VALIDATORS)
         keys = tuple(member.host_key for member in c.members)
-        self.genesis = Genesis(7, "office", "regtest", c.hash, keys, validators, 0, REGTEST.genesis, 3, 500)
+        self.genesis = Genesis(
+            7, "office", "regtest", c.hash, keys, c.threshold, validators, 0, REGTEST.genesis, 3, 500
+        )
         self.signed: SignedActivation
 
     def time(self) -> float:

@@ -78,6 +78,7 @@ def genesis_of(
         network,
         committee.committee.hash,
         tuple(member.host_key for member in committee.committee.members),
+        committee.committee.threshold,
         tuple(Validator(key.public, 1) for key in keys),
         0,
         network_by_name(network).genesis,

@@ -24,6 +24,7 @@ GENESIS = Genesis(
     network="regtest",
     committee_hash=sha256(b"committee"),
     host_keys=(x_only_from_secret(SECRETS[0]),),
+    threshold=1,
     validators=tuple(Validator(x_only_from_secret(s), 1) for s in SECRETS),
     bitcoin_height=0,
     bitcoin_header=REGTEST.genesis,

@@ -70,6 +70,7 @@ def a_genesis(**changes: object) -> Genesis:
         network="regtest",
         committee_hash=sha256(b"committee"),
         host_keys=tuple(h.x for h in HOSTS),
+        threshold=2,
         validators=tuple(Validator(v.x, 1) for v in VALIDATORS),
         bitcoin_height=0,
         bitcoin_header=GENESIS.raw,

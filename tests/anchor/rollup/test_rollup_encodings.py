@@ -144,6 +144,8 @@ def test_an_unknown_or_wrong_field_in_a_file_is_refused() -> None:
         {"network": "moon"},
         {"committee_hash": b"short"},
         {"host_keys": ()},
+        {"threshold": 0},
+        {"threshold": len(HOSTS) + 1},
         {"host_keys": (HOSTS[0].x, HOSTS[0].x)},
         {"host_keys": (bytes(32),)},
         {"validators": ()},
