@@ -4,9 +4,74 @@ Depth alone means little where cheap blocks are allowed (testnets), so the work 
 k times its own as well. On regtest both say the same.
 """
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
 from anchor.btc.header import work_of
 from anchor.btc.ids import BlockHash, display
-from anchor.headers.chain import HeaderChain
+from anchor.headers.chain import HeaderAt, HeaderChain
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """One of the conditions under which a node takes a block for settled.
+
+    `name` is main, depth, work or lead; `have` of `need` in confirmations (depth) or in the block's own work (work,
+    lead; rounded down).
+    """
+
+    name: str
+    met: bool
+    have: int
+    need: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How many confirmations a node waits for: by use, and more by value; never fewer than `k`.
+
+    `uses` maps a use ("anchor", "deposit", "payout") to its own number, `by_value` holds (satoshis, confirmations)
+    from which value on, in any order.
+    """
+
+    k: int
+    uses: Mapping[str, int] = field(default_factory=dict)
+    by_value: tuple[tuple[int, int], ...] = ()
+
+    def k_for(self, use: str, value: int = 0) -> int:
+        """Return the confirmations that a use of so many satoshis waits for."""
+        from_value = [k for least, k in self.by_value if value >= least]
+        return max(self.k, self.uses.get(use, 0), *from_value, 0)
+
+    def settled(self, chain: HeaderChain, block: BlockHash, use: str, value: int = 0) -> bool:
+        """Tell whether a block is final for a use and leads every rival that this node knows."""
+        return leads(chain, block, self.k_for(use, value))
+
+
+def conditions(chain: HeaderChain, block: BlockHash, k: int) -> tuple[Condition, ...]:
+    """Return every condition for a known block to be settled at `k` on this node, met or not. KeyError."""
+    node = chain.get(block)
+    if node is None:
+        raise KeyError(block)
+    depth, own = chain.depth(block), work_of(node.header.bits)
+    above = chain.work_above(block) if depth else 0
+    lead = max(above - _rival_work(chain, node), 0)
+    there = "on the main chain" if depth else "another block of its height is on the main chain"
+    return (
+        Condition("main", depth > 0, int(depth > 0), 1, there),
+        Condition("depth", depth >= k, depth, k, f"{depth} of {k} confirmations"),
+        Condition(
+            "work", above >= k * own, above // own, k, f"{above / own:.2f} of {k} times its own work upon it"
+        ),
+        Condition(
+            "lead",
+            depth > 0 and lead >= k * own,
+            lead // own,
+            k,
+            f"{lead / own:.2f} of {k} times its own work ahead of every rival known here",
+        ),
+    )
 
 
 def missing(chain: HeaderChain, block: BlockHash, k: int) -> str | None:
@@ -41,12 +106,17 @@ def leads(chain: HeaderChain, block: BlockHash, k: int) -> bool:
     node = chain.get(block)
     if node is None or not final(chain, block, k):
         return False
-    own, behind = work_of(node.header.bits), 0
+    return chain.work_above(block) - _rival_work(chain, node) >= k * work_of(node.header.bits)
+
+
+def _rival_work(chain: HeaderChain, node: HeaderAt) -> int:
+    """Return the work of the heaviest branch that holds another block at a block's height, from that height on."""
+    behind = 0
     for head in chain.heads:
         rival = head.ancestor(node.height)
         if rival is not None and rival is not node:
             behind = max(behind, head.work - rival.work + work_of(rival.header.bits))
-    return chain.work_above(block) - behind >= k * own
+    return behind
 
 
 def final_tip(chain: HeaderChain, k: int) -> BlockHash | None:

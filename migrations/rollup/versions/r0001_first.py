@@ -87,7 +87,20 @@ def _headers() -> None:
         sa.Column("new_tip", sa.LargeBinary, nullable=False),
         sa.Column("work_lost", sa.Text, nullable=False),
         sa.Column("work_gained", sa.Text, nullable=False),
+        sa.Column("told_at", sa.Integer),
         sa.UniqueConstraint("old_tip", "fork_hash", name="header_reorgs_once"),
+    )
+    op.create_table(
+        "header_sightings",
+        sa.Column("hash", sa.LargeBinary, primary_key=True),
+        sa.Column("source", sa.Text, primary_key=True),
+        sa.Column("seen_at", sa.Integer, nullable=False),
+    )
+    op.create_table(
+        "header_words",
+        sa.Column("tip", sa.LargeBinary, primary_key=True),
+        sa.Column("word", sa.Text, nullable=False),
+        sa.Column("said_at", sa.Integer, nullable=False),
     )
 
 
