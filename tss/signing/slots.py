@@ -11,8 +11,16 @@ def request_id(purpose: str, payload: bytes) -> bytes:
 
 
 def leader(slot: bytes, attempt: int, n: int) -> int:
-    """The member (1 to n) that coordinates attempt `attempt` for a slot: H(slot, attempt) mod n, plus 1."""
+    """The member (1 to n) that coordinates attempt `attempt` for a slot.
+
+    Every n attempts are one round, in which each member leads once, in the order of H(slot, round, member): so
+    with d dead leaders the turn of one that lives comes after d time-outs, never later.
+    """
     assert attempt >= 0, "attempts count from 0"
     assert n >= 1, "there is a member to lead"
-    digest = tagged_hash("holdfast/leader/v1", attempt.to_bytes(8, "big"), slot)
-    return int.from_bytes(digest, "big") % n + 1
+    cycle, place = divmod(attempt, n)
+
+    def draw(member: int) -> bytes:
+        return tagged_hash("holdfast/leader/v1", cycle.to_bytes(8, "big"), member.to_bytes(2, "big"), slot)
+
+    return sorted(range(1, n + 1), key=draw)[place]

@@ -10,8 +10,15 @@ def test_equal_content_makes_equal_ids_and_nothing_else_does():
     assert len({request_id("mint", b"x"), request_id("min", b"tx"), request_id("anchor", b"x")}) == 3
 
 
-def test_leaders_are_members_and_change_with_the_attempt():
-    seen = Counter(leader(b"slot", attempt, 5) for attempt in range(500))
-    assert set(seen) == {1, 2, 3, 4, 5}
-    assert min(seen.values()) > 50
+def test_in_each_round_every_member_leads_once_so_dead_ones_cost_a_time_out_each():
+    for slot in (b"slot", b"another", b""):
+        for cycle in range(20):
+            turns = [leader(slot, 5 * cycle + place, 5) for place in range(5)]
+            assert sorted(turns) == [1, 2, 3, 4, 5]
+
+
+def test_who_leads_first_is_drawn_by_slot_and_round_and_is_the_same_for_all():
+    first = Counter(leader(b"slot", 5 * cycle, 5) for cycle in range(200))
+    assert min(first.values()) > 20
+    assert set(first) == {leader(bytes([slot]), 0, 5) for slot in range(60)} == {1, 2, 3, 4, 5}
     assert leader(b"slot", 7, 5) == leader(b"slot", 7, 5)
