@@ -58,6 +58,8 @@ class FakeCommittee:
         return replace(self, salt=salt)
 
 
+# Seconds for a share: so long that a machine that halts for a moment makes nobody look silent.
+PATIENT = 4.0
 NAMES = ("alice", "bob", "carol", "dave", "erin")
 
 
@@ -115,11 +117,14 @@ class Seat:
     peers: Peers | None = None
     node: TssNode | None = None
     port: AllowAll | None = None
+    share_timeout: float = PATIENT
 
     async def up(self) -> TssNode:
         seated = self.identity.seated(self.committee.committee)
         self.peers = Peers(self.committee.committee, seated.index, seated.tls, seated, ping_every=0.2)
-        self.node = await TssNode.open(self.folder, self.committee, seated, self.peers, share_timeout=0.5)
+        self.node = await TssNode.open(
+            self.folder, self.committee, seated, self.peers, share_timeout=self.share_timeout
+        )
         self.port = AllowAll()
         self.node.use_approval(self.port)
         await self.peers.start("127.0.0.1", port_of(self.identity))
@@ -142,11 +147,13 @@ def signed_committee(identities: list[HostIdentity], threshold: int) -> SignedCo
 
 
 @asynccontextmanager
-async def committee_of(folder: Path, count: int, threshold: int) -> AsyncIterator[list[Seat]]:
-    """A committee whose members all run and have heard each other."""
+async def committee_of(
+    folder: Path, count: int, threshold: int, share_timeout: float = PATIENT
+) -> AsyncIterator[list[Seat]]:
+    """A committee whose members all run and have heard each other; `share_timeout` in seconds."""
     identities = make_identities(folder, count)
     committee = signed_committee(identities, threshold)
-    seats = [Seat(folder / one.name, one, committee) for one in identities]
+    seats = [Seat(folder / one.name, one, committee, share_timeout=share_timeout) for one in identities]
     try:
         for seat in seats:
             await seat.up()
