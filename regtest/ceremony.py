@@ -21,7 +21,7 @@ def make_keys(world: World) -> dict[str, Any]:
         made = pool.map(partial(_make_key, world), range(len(PURPOSES)))
     keys = dict(zip(PURPOSES, made, strict=True))
     for node in world.operators:
-        wait_until(partial(_all_serve, node), f"{node.name} to hold three verified keys", seconds=30)
+        wait_until(partial(_all_serve, node), f"{node.name} to hold three verified keys", seconds=90)
     return keys
 
 
@@ -56,13 +56,13 @@ def activate(world: World, treasury: Payment, lane: Payment) -> str:
         *("bridge", "genesis", "propose", "--dir", driver.folder),
         *("--treasury", treasury, "--lane", lane, "-o", world.activation_file),
     )
-    wait_until(lambda: bool(world.rollup.status()["active"]), "the rollup to take the record", seconds=30)
+    wait_until(lambda: bool(world.rollup.status()["active"]), "the rollup to take the record", seconds=90)
     digest = str(driver.get("/v1/info")["activation_hash"])
     for node in world.operators:
         wait_until(
             lambda node=node: node.get("/v1/info")["activation_hash"] == digest,  # type: ignore[misc]
             f"{node.name} to be active",
-            seconds=30,
+            seconds=90,
         )
     return digest
 

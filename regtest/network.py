@@ -104,7 +104,7 @@ class Network:
 
     # Who sees whom
 
-    def connect(self, *, seconds: float = 30) -> None:
+    def connect(self, *, seconds: float = 90) -> None:
         """Make every connection that the present split allows and that is not there; call it after a restart."""
         wanted = [pair for pair in self._running_pairs() if self._together(*pair)]
         for i, j in wanted:
@@ -112,7 +112,7 @@ class Network:
         for i, j in wanted:
             wait_until(partial(self._peered, i, j), f"bitcoind {i} to peer with {j}", seconds=seconds)
 
-    def split(self, *groups: Iterable[int], seconds: float = 30) -> None:
+    def split(self, *groups: Iterable[int], seconds: float = 90) -> None:
         """Cut the network into groups; a node that no group names is alone. `heal` undoes it."""
         named = [frozenset(group) for group in groups]
         if sum(map(len, named)) != len(frozenset().union(*named)):
@@ -124,7 +124,7 @@ class Network:
             wait_until(partial(self._apart, i, j, local), f"bitcoind {i} to leave {j}", seconds=seconds)
         self.connect(seconds=seconds)
 
-    def heal(self, *, seconds: float = 30) -> None:
+    def heal(self, *, seconds: float = 90) -> None:
         """Join all groups again; the chains meet when `wait_same_tip` returns."""
         self._groups = (frozenset(range(len(self.nodes))),)
         self.connect(seconds=seconds)
@@ -142,7 +142,7 @@ class Network:
         wait_until(agree, "bitcoinds to agree on one best block", seconds=seconds)
         return tips.pop()
 
-    def wait_in_mempools(self, txid: str, nodes: Iterable[int] | None = None, *, seconds: float = 30) -> None:
+    def wait_in_mempools(self, txid: str, nodes: Iterable[int] | None = None, *, seconds: float = 90) -> None:
         """Wait until the nodes (all that run, by default) hold the transaction unconfirmed."""
         lacking = list(nodes) if nodes is not None else [i for i, n in enumerate(self.nodes) if n.running]
 

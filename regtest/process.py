@@ -67,7 +67,7 @@ class Process:
         orphans.guard(self._process.pid)
         return self
 
-    def wait_ready(self, ready: Callable[[], bool], *, seconds: float = 30) -> None:
+    def wait_ready(self, ready: Callable[[], bool], *, seconds: float = 90) -> None:
         """Wait until `ready()` is true; ProcessFault with its last words when it ends or is late."""
         try:
             wait_until(lambda: not self.running or ready(), f"{self.name} to be ready", seconds=seconds)

@@ -46,7 +46,7 @@ class Rollup:
             *("--bitcoin-height", height, "--k", K, "--block-ms", BLOCK_MS),
         )
 
-    def start(self, node_urls: Sequence[str], *, seconds: float = 30) -> None:
+    def start(self, node_urls: Sequence[str], *, seconds: float = 90) -> None:
         """Start sequencer and validators; its headers come from the first of these nodes that answers."""
         nodes = [word for url in node_urls for word in ("--node", url)]
         self.sequencer = Process(

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 
 
-def wait_until(check: Callable[[], bool], what: str, *, seconds: float = 30) -> None:
+def wait_until(check: Callable[[], bool], what: str, *, seconds: float = 90) -> None:
     """Return as soon as `check()` is true; TimeoutError naming `what` after so many seconds.
 
     The pause between two looks grows from 10 to 200 ms: short waits end soon, long ones cost little.

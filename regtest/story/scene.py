@@ -112,7 +112,7 @@ class Scene:
 
     # Waiting
 
-    def until(self, done: Callable[[], bool], what: str, *, seconds: float = 30) -> None:
+    def until(self, done: Callable[[], bool], what: str, *, seconds: float = 90) -> None:
         """Wait for a condition; TimeoutError names it."""
         wait_until(done, what, seconds=seconds)
 

@@ -111,7 +111,7 @@ async def background(work: Callable[[], object] | None) -> AsyncIterator[None]:
             raise result
 
 
-async def until(condition: Callable[[], bool], what: str, seconds: float = 10) -> None:
+async def until(condition: Callable[[], bool], what: str, seconds: float = 40) -> None:
     """Wait for a condition, looking often."""
     try:
         async with asyncio.timeout(seconds):

@@ -60,7 +60,7 @@ class Process:
         return ""
 
 
-async def until(condition: Callable[[], object], what: str, *logs: Path, seconds: float = 30) -> None:
+async def until(condition: Callable[[], object], what: str, *logs: Path, seconds: float = 90) -> None:
     try:
         async with asyncio.timeout(seconds):
             while True:
@@ -254,7 +254,7 @@ async def test_the_feed_wakes_by_zmq_and_keeps_a_real_reorg(tmp_path: Path, bitc
         await feed.sync()
         assert feed.chain.tip.height == 5
         waiting = asyncio.create_task(feed.wait(30))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not waiting.done():  # a subscription takes a moment; mine until one is heard
                 bitcoind.rpc().generatetoaddress(1, address)
                 await asyncio.wait({waiting}, timeout=0.3)

@@ -137,7 +137,7 @@ class Observer:
 
     async def reach(self, height: int) -> None:
         """Until the node stands at this height."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while self.node.feed.chain.tip.height < height or not await self._read(height):
                 self.node.wake()
                 await asyncio.sleep(0.02)

@@ -256,7 +256,7 @@ class Office:
                 await node.round()
 
     async def until(
-        self, condition: Callable[[], Any], what: str, *which: int, turns: int = 200, passing: float = 0
+        self, condition: Callable[[], Any], what: str, *which: int, turns: int = 2000, passing: float = 0
     ) -> None:
         """Turns until something holds; sessions run between them, and so many seconds pass at each."""
         for _ in range(turns):
@@ -339,7 +339,7 @@ async def office(
             await seat.peers.until_heard(range(1, count + 1), 10)
         for purpose in PURPOSES:
             await seats[0].node.dkg(purpose)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not all(s.node.public(p) for s in seats for p in PURPOSES):  # noqa: ASYNC110 keys have no event
                 await asyncio.sleep(0.02)
         for node in it.nodes:

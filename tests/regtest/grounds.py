@@ -119,7 +119,7 @@ def with_a_key(made: Ground, purpose: str) -> None:
 def wait_up(nodes: Sequence[Node]) -> None:
     """Wait until each of these nodes has heard of every other member that it is there."""
     for node in nodes:
-        wait_until(lambda node=node: _sees_all(node, nodes), f"{node.name} to hear of the others", seconds=20)
+        wait_until(lambda node=node: _sees_all(node, nodes), f"{node.name} to hear of the others", seconds=90)
 
 
 def _sees_all(node: Node, nodes: Sequence[Node]) -> bool:

@@ -332,7 +332,7 @@ async def overhear(running: Town, heard: dict[str, bytes]) -> None:
     bob.freeze()
     try:
         work = asyncio.create_task(asyncio.to_thread(running.sign, "for carol's ears"))
-        async with asyncio.timeout(25):
+        async with asyncio.timeout(60):
             while not heard:  # noqa: ASYNC110  a program of its own fills it
                 await asyncio.sleep(0.02)
     finally:

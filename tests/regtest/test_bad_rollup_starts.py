@@ -90,7 +90,7 @@ def ran(bitcoind_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         try:
             running[0].wait_ready(lambda: http.answers(found.url + "/v1/status"))
             certified = lambda: http.get(found.url + "/v1/status")["certified_height"] > 3  # noqa: E731
-            wait_until(certified, "some certified blocks", seconds=30)
+            wait_until(certified, "some certified blocks", seconds=90)
             for command, file in ((found.sequencer(), "sequencer.db"), (found.validator(), "validator.db")):
                 again = refusal(folder / "a", *command)
                 again.check(f"another process uses .*{file}", "stop it", status=1)

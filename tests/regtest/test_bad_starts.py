@@ -359,12 +359,12 @@ def test_a_bitcoind_that_goes_away_is_told_in_health_and_followed_again(
 ) -> None:
     alice = up.operators[0]
     bitcoind.stop()
-    wait_until(lambda: not check_of(alice, "bitcoind")["ok"], "alice to miss her bitcoind", seconds=20)
+    wait_until(lambda: not check_of(alice, "bitcoind")["ok"], "alice to miss her bitcoind", seconds=90)
     assert re.search("does not answer .*start it", check_of(alice, "bitcoind")["text"])
     assert alice.get("/v1/info")["name"] == "alice"
     bitcoind.start()
     (block,) = bitcoind.rpc().generatetoaddress(1, BURNT)
-    wait_until(lambda: alice.get("/v1/headers")["tip_hash"] == block, "alice to follow again", seconds=30)
+    wait_until(lambda: alice.get("/v1/headers")["tip_hash"] == block, "alice to follow again", seconds=90)
     assert check_of(alice, "bitcoind")["ok"]
     assert "Traceback" not in alice.process.log.read_text()
 
@@ -381,7 +381,7 @@ def test_operators_with_different_committee_files_tell_each_other_both_words(up:
     for node, peer, words in ((alice, "bob", mine), (bob, "alice", theirs)):
         differs = f"differs from {peer}'s: compare words, yours {words}"
         told = lambda node=node, differs=differs: differs in check_of(node, "committee")["text"]  # noqa: E731
-        wait_until(told, f"{node.name} to tell in health", seconds=20)
+        wait_until(told, f"{node.name} to tell in health", seconds=90)
         assert not check_of(node, "committee")["ok"]
     refused = attempt("tss", "dkg", "--dir", alice.folder, "--purpose", "mint")
     assert refused.status == 1

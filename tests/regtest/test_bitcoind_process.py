@@ -113,4 +113,4 @@ def test_no_bitcoind_outlives_us_after(ending: signal.Signals, bitcoind_path: Pa
         assert not gone(pid)
         os.kill(parent.pid, ending)
         parent.wait(timeout=20)
-        wait_until(lambda: gone(pid), "bitcoind to end with its parent", seconds=20)
+        wait_until(lambda: gone(pid), "bitcoind to end with its parent", seconds=90)

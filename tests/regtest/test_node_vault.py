@@ -44,7 +44,7 @@ def ready(nodes):
 def test_every_member_proves_its_backup_beside_its_running_hardened_node(sealed, tmp_path):
     nodes = sealed.operators
     start_all(nodes)
-    wait_until(lambda: ready(nodes), "the nodes to hear each other", seconds=30)
+    wait_until(lambda: ready(nodes), "the nodes to hear each other", seconds=90)
     before = checks_of(nodes[0])
     assert before["vault"]["ok"]
     assert before["process"]["ok"], before["process"]

@@ -96,6 +96,6 @@ def test_a_world_that_is_interrupted_or_killed_leaves_no_process(world, user, tm
     assert len(running) >= 4 + 3 + 2  # bitcoinds, nodes, sequencer and validators
     world.send_signal(number)
     world.wait(60)
-    wait_until(lambda: all(map(gone, running)), "all its processes to end", seconds=30)
+    wait_until(lambda: all(map(gone, running)), "all its processes to end", seconds=90)
     assert "nothing is left" in holdfast(user, "regtest", "down").stdout
     assert not (tmp_path / "holdfast" / "regtest" / "world").exists()

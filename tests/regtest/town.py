@@ -104,11 +104,11 @@ def _activate(found: Town, wallet: Wallet) -> None:
     lane = wallet.pay(where["lane_address"], 10_000_000)
     (block,) = found.ground.bitcoind.rpc().generatetoaddress(1, wallet.address())
     for node in found.ground.operators:
-        wait_until(lambda node=node: node.get("/v1/headers")["tip_hash"] == block, "the tip", seconds=30)
+        wait_until(lambda node=node: node.get("/v1/headers")["tip_hash"] == block, "the tip", seconds=90)
     found.alice.admin.post("/v1/bridge/genesis", {"treasury": str(treasury), "lanes": [str(lane)]})
     for node in found.ground.operators:
-        wait_until(lambda node=node: _ready(node), f"{node.name} to be active", seconds=30)
-    wait_until(lambda: http.get(found.rollup_url + "/v1/status")["active"], "the rollup's word", seconds=30)
+        wait_until(lambda node=node: _ready(node), f"{node.name} to be active", seconds=90)
+    wait_until(lambda: http.get(found.rollup_url + "/v1/status")["active"], "the rollup's word", seconds=90)
 
 
 def _ready(node: Node) -> bool:

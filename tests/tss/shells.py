@@ -169,7 +169,7 @@ def valid(x_only, message, signature):
     return coincurve.PublicKeyXOnly(x_only).verify(signature, message)
 
 
-async def until(condition, timeout=10):
+async def until(condition, timeout=40):
     async with asyncio.timeout(timeout):
         while not condition():  # noqa: ASYNC110
             await asyncio.sleep(0.02)

@@ -17,7 +17,7 @@ from tss.rotation_member import ROUND1
 
 async def holding(seat, wanted):
     """Wait until a member holds evidence of exactly these faults."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while {(row.member, row.kind) for row in await seat.node.evidence()} != wanted:  # noqa: ASYNC110
             await asyncio.sleep(0.02)
 

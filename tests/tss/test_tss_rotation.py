@@ -117,7 +117,7 @@ async def test_a_node_with_an_older_database_learns_the_refreshes_it_forgot(tmp_
             (bob.folder / rest).unlink(missing_ok=True)
         shutil.copy(tmp_path / "old.db", bob.folder / "signer.db")
         await bob.up()
-        await until(all_on(seats, done.share_set), timeout=20)
+        await until(all_on(seats, done.share_set), timeout=60)
         await noticed(alice, bob)
         await sign_test(bob.node, b"with the new share")
 
@@ -135,7 +135,7 @@ async def test_removal_needs_every_other_operators_consent_and_ends_the_removed_
         done = await alice.node.key_work.refresh("anchor", ["dave"])
         assert done.removed == (4,)
         await until(all_on((alice, bob, carol), done.share_set))
-        await until(lambda: dave.node.keys()["anchor"].state == "removed", timeout=20)
+        await until(lambda: dave.node.keys()["anchor"].state == "removed", timeout=60)
         assert not (dave.folder / "keys" / "anchor-1.share").exists()
         with pytest.raises(SigningFailed, match="the anchor key is only removed"):
             await sign_test(dave.node, b"gone")

@@ -98,7 +98,7 @@ async def test_a_lost_proof_is_asked_for_and_the_last_one_comes_along(tmp_path):
         carol.peers._handlers["tss.rotation.proof"] = unheard
         done = await alice.node.key_work.refresh("anchor")
         await sign_test(alice.node, b"whoever is behind serves the new shares already")
-        await until(all_on(seats, done.share_set), timeout=20)
+        await until(all_on(seats, done.share_set), timeout=60)
         await sign_test(carol.node, b"caught up")
         assert group_of(bob) == group_of(carol)
 
@@ -151,7 +151,7 @@ async def test_two_drivers_at_once_end_on_the_same_shares(tmp_path):
             *(seat.node.key_work.refresh("anchor") for seat in seats), return_exceptions=True
         )
         assert all(isinstance(r, DkgFailed) or r.generation for r in results), results
-        await until(lambda: len({group_of(seat) for seat in seats}) == 1, timeout=20)
+        await until(lambda: len({group_of(seat) for seat in seats}) == 1, timeout=60)
         for seat in seats:
             await sign_test(seat.node, b"one set of shares")
 
