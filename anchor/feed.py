@@ -25,7 +25,7 @@ from anchor.header_events import (
     level_of,
 )
 from anchor.header_file import HeaderFile
-from anchor.header_ledger import HeaderLedger, ReorgRow
+from anchor.header_ledger import HeaderLedger, ReorgRow, Word
 from anchor.header_source import BitcoindSource, HeaderSource, SourceError, pull
 from anchor.header_tables import HeaderTables
 from anchor.headers import bundle as bundles
@@ -69,10 +69,10 @@ class HeaderFeed:
         self.last_sync: float | None = None
         self.held: WrongNode | None = None
         self._file = HeaderFile(folder / "main.bin")
-        self._ledger = HeaderLedger(engine, tables)
+        self.ledger = HeaderLedger(engine, tables)
         self._wake = Wake(zmq_url)
         self._clock = clock
-        self._confirmed: BlockHash | None = None
+        self._words: dict[BlockHash, Word] = {}
         self._hold = hold
 
     async def open(self) -> None:
@@ -93,11 +93,12 @@ class HeaderFeed:
             except HeaderRefused as error:
                 log.warning("header_file_damaged", at=index, error=str(error))
                 break
-        for raw in await self._ledger.forks():
+        for raw in await self.ledger.forks():
             try:
                 self.chain.add(Header.parse(raw))
             except HeaderRefused as error:  # its branch's foot was cut off above
                 log.info("fork_header_skipped", error=str(error))
+        self._words = await self.ledger.words()
         self._mend_file(raws)
         self.node_tip = self.chain.tip
 
@@ -140,8 +141,16 @@ class HeaderFeed:
         return events
 
     def confirm(self, tip: BlockHash) -> None:
-        """The operator's word that the chain with this tip is right, however much it disconnects."""
-        self._confirmed, self.held = tip, None
+        """The operator's word that the chain with this tip is right, however much it goes back; until a restart."""
+        self._words[tip] = "confirmed"
+        self.held = None
+
+    async def say(self, tip: BlockHash, word: Word) -> None:
+        """Keep the operator's word on the chain with this tip: follow it however far it goes back, or never."""
+        await self.ledger.say(tip, word, int(self._clock()))
+        self._words[tip] = word
+        if word == "confirmed":
+            self.held = None
 
     async def _take(self, page: Sequence[Header]) -> list[ChainEvent]:
         trial = self.chain.fork()
@@ -151,22 +160,23 @@ class HeaderFeed:
                 break
         old, new = self.chain.tip, trial.tip
         reorg = trial.reorg(old, new)
-        if reorg.depth:
-            self._refuse_stranger(trial, reorg)
+        self._refuse_stranger(reorg)
         level = level_of(reorg.depth, self.k)
         now = int(self._clock())
         aside = [at for at in (trial.get(h.hash) for h in page) if at and not trial.is_main(at.hash)]
-        await self._ledger.keep(aside, reorg if reorg.depth else None, level, now)
+        await self.ledger.keep(aside, reorg if reorg.depth else None, level, now)
         if reorg.connected:
             first = reorg.fork.height + 1 - self.chain.start.height
             self._file.replace(first, [at.header.raw for at in reorg.connected])
         self.chain.become(trial)
         return events_of(reorg, level)
 
-    def _refuse_stranger(self, trial: HeaderChain, reorg: Reorg) -> None:
-        confirmed = self._confirmed is not None and trial.is_main(self._confirmed)
-        if self._hold and reorg.depth > SWAPPED and not confirmed:
-            self.held = WrongNode(reorg)
+    def _refuse_stranger(self, reorg: Reorg) -> None:
+        # Only words about what is new here: a tip confirmed long ago says nothing about the next reorg upon it.
+        new = [(at.height, self._words[at.hash]) for at in reorg.connected if at.hash in self._words]
+        word = max(new, default=(0, None))[1]
+        if word == "refused" or (self._hold and reorg.depth > SWAPPED and word is None):
+            self.held = WrongNode(reorg, refused=word == "refused")
             raise self.held
 
     # Questions
@@ -187,4 +197,4 @@ class HeaderFeed:
 
     async def reorgs(self, limit: int = 50, before: int | None = None) -> list[ReorgRow]:
         """The ledger of reorgs, newest first; `before` is the id of the last one already seen."""
-        return await self._ledger.reorgs(limit, before)
+        return await self.ledger.reorgs(limit, before)

@@ -36,14 +36,25 @@ ChainEvent = Connected | Disconnected | Reorged
 
 
 class WrongNode(Exception):
-    """So many blocks would be disconnected that the node was probably swapped; nothing was changed."""
+    """So many blocks would be disconnected that the node was probably swapped, or its operator refused this chain.
 
-    def __init__(self, reorg: Reorg) -> None:
-        super().__init__(
-            f"our bitcoind now lacks {reorg.depth} blocks that it had (from height {reorg.fork.height + 1}): if it "
-            f"is still the right node, confirm its tip {display(reorg.new_tip.hash)}; if not, correct the URL"
-        )
-        self.reorg = reorg
+    Nothing was changed.
+    """
+
+    def __init__(self, reorg: Reorg, *, refused: bool = False) -> None:
+        tip = display(reorg.new_tip.hash)
+        if refused:
+            text = (
+                f"our bitcoind follows the chain with tip {tip}, which this node's operator refused: correct "
+                "its URL, or confirm that tip after all"
+            )
+        else:
+            text = (
+                f"our bitcoind now lacks {reorg.depth} blocks that it had (from height {reorg.fork.height + 1}): "
+                f"if it is still the right node, confirm its tip {tip}; if not, refuse it and correct the URL"
+            )
+        super().__init__(text)
+        self.reorg, self.refused = reorg, refused
 
 
 def level_of(depth: int, k: int) -> str:

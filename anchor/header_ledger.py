@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
@@ -11,6 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from anchor.btc.ids import BlockHash
 from anchor.header_tables import HeaderTables
 from anchor.headers.chain import HeaderAt, Reorg
+
+Word = Literal["confirmed", "refused"]
 
 _AT_ONCE = 500  # values in one question
 
@@ -127,14 +129,14 @@ class HeaderLedger:
 
     # The operator's words
 
-    async def say(self, tip: BlockHash, word: str, now: int) -> None:
+    async def say(self, tip: BlockHash, word: Word, now: int) -> None:
         """Keep what the operator said about the chain with this tip; the last word counts."""
-        row = {"word": word, "said_at": now}
+        row: dict[str, object] = {"word": word, "said_at": now}
         add = insert(self._words).values(tip=tip, **row)
         async with self._engine.begin() as db:
             await db.execute(add.on_conflict_do_update(index_elements=["tip"], set_=row))
 
-    async def words(self) -> dict[BlockHash, str]:
+    async def words(self) -> dict[BlockHash, Word]:
         """What the operator said: "confirmed" or "refused" by tip."""
         async with self._engine.connect() as db:
             return {BlockHash(r.tip): r.word for r in await db.execute(sa.select(self._words))}

@@ -181,6 +181,55 @@ async def test_a_swapped_node_waits_for_the_operators_word(tmp_path: Path) -> No
     assert on_disk(home) == raws(node)
 
 
+async def test_a_chain_that_the_operator_refused_is_not_followed_even_after_a_restart(tmp_path: Path) -> None:
+    home, node = FeedHome(tmp_path), Branch().mine(15)
+    async with home.feed(node) as feed:
+        await feed.sync()
+        right = list(node.chain)
+        node.reorg(11, 13)
+        with pytest.raises(WrongNode, match="refuse it and correct the URL"):
+            await feed.sync()
+        await feed.say(node.chain[-1].hash, "refused")
+    node.mine(1)
+    async with home.feed(node) as feed:
+        with pytest.raises(WrongNode, match="operator refused") as fault:
+            await feed.sync()
+        assert fault.value.refused
+        assert feed.chain.tip.hash == right[-1].hash
+        await feed.say(node.chain[-1].hash, "confirmed")
+        assert feed.held is None
+        assert isinstance((await feed.sync())[0], Reorged)
+    async with home.feed(node) as feed:
+        assert feed.chain.tip.hash == node.chain[-1].hash
+
+
+async def test_a_refused_tip_is_refused_at_any_depth(tmp_path: Path) -> None:
+    home, node = FeedHome(tmp_path), Branch().mine(5)
+    async with home.feed(node) as feed:
+        await feed.sync()
+        before = feed.chain.tip
+        node.reorg(1, 2)
+        await feed.say(node.chain[-1].hash, "refused")
+        with pytest.raises(WrongNode, match="operator refused"):
+            await feed.sync()
+        assert feed.chain.tip is before
+        assert await feed.reorgs() == []
+
+
+async def test_an_old_confirmation_does_not_let_the_next_swap_pass(tmp_path: Path) -> None:
+    home, node = FeedHome(tmp_path), Branch().mine(15)
+    async with home.feed(node) as feed:
+        await feed.sync()
+        node.reorg(11, 13)
+        await feed.say(node.chain[-1].hash, "confirmed")
+        await feed.sync()
+        node.mine(12)
+        await feed.sync()
+        node.reorg(11, 13, 4)
+        with pytest.raises(WrongNode, match="lacks 11 blocks"):
+            await feed.sync()
+
+
 async def test_ten_blocks_are_still_a_reorg(tmp_path: Path) -> None:
     home, node = FeedHome(tmp_path), Branch().mine(15)
     async with home.feed(node) as feed:
