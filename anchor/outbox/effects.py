@@ -24,7 +24,7 @@ class Share:
 
 @dataclass(frozen=True, slots=True)
 class Submit:
-    """Hand these transactions to the node, parents first. `resend.order` says which may go at once."""
+    """Hand these transactions to the node, parents first. A child waits while its parent has an unconfirmed one."""
 
     txids: tuple[Txid, ...]
 
