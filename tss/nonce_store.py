@@ -5,11 +5,12 @@ more, `refused` how many commitments a share was asked for and not given. A boot
 nonces: made = spent + voided. After a kill `made` may miss the last commitments, which nothing was signed with.
 """
 
+import sqlite3
 from dataclasses import dataclass, replace
+from functools import partial
+from threading import Lock
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.sqlite import insert
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tss import tables
 from tss.store import Store
@@ -48,6 +49,7 @@ class NonceBook:
         self._store, self._boot_id = store, boot_id
         self._now: dict[bytes, NonceCounts] = {}
         self._saved: dict[bytes, NonceCounts] = {}
+        self._adding = Lock()  # shares are counted in the database's thread
 
     async def load(self) -> None:
         """A start voids whatever earlier boots left unused."""
@@ -67,15 +69,17 @@ class NonceBook:
         self, share_set: bytes, *, made: int = 0, spent: int = 0, voided: int = 0, refused: int = 0
     ) -> NonceCounts:
         """Count on; gives the new counts."""
-        old = self.of(share_set)
-        self._now[share_set] = replace(
-            old,
-            made=old.made + made,
-            spent=old.spent + spent,
-            voided=old.voided + voided,
-            refused=old.refused + refused,
-        )
-        return self._now[share_set]
+        with self._adding:
+            old = self.of(share_set)
+            new = replace(
+                old,
+                made=old.made + made,
+                spent=old.spent + spent,
+                voided=old.voided + voided,
+                refused=old.refused + refused,
+            )
+            self._now[share_set] = new
+        return new
 
     async def save(self) -> None:
         """Bring signer.db up to date."""
@@ -84,7 +88,7 @@ class NonceBook:
             return
         async with self._store.transaction() as db:
             for counts in changed:
-                await save_counts(db, counts)
+                await db.run(partial(save_counts, counts=counts))
         self._saved |= {counts.share_set: counts for counts in changed}
 
     async def all(self) -> list[BootCounts]:
@@ -106,10 +110,14 @@ class Spending:
         self._book, self._share_set, self._count = book, share_set, count
         self._counted, self._over = 0, False
 
-    async def save(self, db: AsyncConnection) -> None:
+    def save(self, db: sqlite3.Connection) -> None:
         """Count and write, within the transaction."""
         self._counted = self._count
-        await save_counts(db, self._book.add(self._share_set, spent=self._count))
+        save_counts(db, self._book.add(self._share_set, spent=self._count))
+
+    def committed(self) -> None:
+        """The rows are durable: these nonces are spent, whatever happens to the answer."""
+        self._over = True
 
     def failed(self) -> None:
         """No share leaves: the nonces are burnt. A second time changes nothing."""
@@ -119,8 +127,10 @@ class Spending:
         self._book.add(self._share_set, spent=-self._counted, voided=self._count, refused=self._count)
 
 
-async def save_counts(db: AsyncConnection, counts: NonceCounts) -> None:
+def save_counts(db: sqlite3.Connection, counts: NonceCounts) -> None:
     """Write one key's counts, within a transaction."""
-    values = {name: getattr(counts, name) for name in NonceCounts.__slots__}
-    statement = insert(tables.nonce_counts).values(values)
-    await db.execute(statement.on_conflict_do_update(index_elements=["share_set", "boot_id"], set_=values))
+    db.execute(
+        "INSERT OR REPLACE INTO nonce_counts (share_set, boot_id, made, spent, voided, refused) "
+        "VALUES (?, ?, ?, ?, ?, ?)",
+        (counts.share_set, counts.boot_id, counts.made, counts.spent, counts.voided, counts.refused),
+    )

@@ -181,7 +181,14 @@ class SigningMember:
             seen = RequestRow(row.request_id, request.purpose, request.payload, request.sender, self._clock())
             rows = signer.rows(request, plan, shares)
             await self._store.insert_shares(
-                self._boot_id, row, rows, verdict, seen, asked=asked, also=spending.save
+                self._boot_id,
+                row,
+                rows,
+                verdict,
+                seen,
+                asked=asked,
+                also=spending.save,
+                committed=spending.committed,
             )
         except (FrostError, NonceTaken) as error:
             spending.failed()

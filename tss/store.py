@@ -4,24 +4,36 @@ SQLite with WAL, `BEGIN IMMEDIATE` on every transaction (the driver's default lo
 `synchronous=FULL` (a share that left must be remembered after a power cut).
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager
+import sqlite3
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncConnection
 
-from migrations.database import open_database
 from migrations.upgrade import ready
-from tss import tables
-from tss.audit import AuditFault, AuditRow, check, row_hash
+from tss import store_rows, tables
+from tss.audit import AuditFault, AuditRow, check
+from tss.database import Database, Transaction
 from tss.request_store import RequestShares
 from tss.signing.signer import NonceRow
+from tss.store_rows import RequestRow, SessionRow, VerdictRow
+
+__all__ = [
+    "AttemptRow",
+    "KeyRow",
+    "NonceTaken",
+    "RequestRow",
+    "SessionRow",
+    "Store",
+    "StoreFault",
+    "Transaction",
+    "VerdictRow",
+]
 
 
 class StoreFault(Exception):
@@ -64,37 +76,6 @@ class AttemptRow:
     at: float
 
 
-@dataclass(frozen=True, slots=True)
-class SessionRow:
-    """A session that is about to be answered: id, request id, and the coordinator's encoded Order."""
-
-    session: bytes
-    request_id: bytes
-    request: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class VerdictRow:
-    """A yes or no to a request; `phase` is request or release, `verdict` the encoded signed message."""
-
-    request_id: bytes
-    phase: str
-    approved: bool
-    reason: str
-    verdict: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class RequestRow:
-    """A request as it was first seen; `coordinator` is the member that brought it."""
-
-    request_id: bytes
-    purpose: str
-    payload: bytes
-    coordinator: int
-    at: float
-
-
 class Store:
     """The only writer of signer.db."""
 
@@ -103,11 +84,11 @@ class Store:
         ready("signer", path)
         path.chmod(0o600)
         self._clock, self._shares = clock, RequestShares()
-        self._engine = open_database(path, synchronous="FULL")
+        self._db = Database(path, self._shares.forget)
 
     async def close(self) -> None:
         """Close the file."""
-        await self._engine.dispose()
+        await self._db.close()
 
     async def record_boot(self, boot_id: bytes) -> int:
         """Note a start, which voids every earlier boot's commitments; its number, 1 for the first ever."""
@@ -190,13 +171,17 @@ class Store:
 
     async def keep_request(self, row: RequestRow, verdict: VerdictRow) -> None:
         """Store a request whole (the first sight counts) with the verdict on it."""
-        async with self.transaction() as db:
-            if await self._keep(db, row):
+        now = self._clock()
+
+        def keep(db: sqlite3.Connection) -> None:
+            if self._keep(db, row):
                 detail = (
                     f"{row.request_id.hex()}: {row.purpose}, {len(row.payload)} bytes of {row.coordinator}"
                 )
-                await self.audit(db, "request", detail)
-            await self._verdict(db, verdict)
+                store_rows.add_audit(db, now, "request", detail)
+            store_rows.add_verdict(db, now, verdict)
+
+        await self._db.write(keep)
 
     async def request(self, request_id: bytes) -> RequestRow | None:
         """A stored request."""
@@ -206,8 +191,8 @@ class Store:
 
     async def record_verdict(self, verdict: VerdictRow) -> None:
         """Store a verdict alone."""
-        async with self.transaction() as db:
-            await self._verdict(db, verdict)
+        now = self._clock()
+        await self._db.write(lambda db: store_rows.add_verdict(db, now, verdict))
 
     async def verdicts(self, request_id: bytes) -> list[VerdictRow]:
         """The verdicts on a request, oldest first."""
@@ -218,10 +203,7 @@ class Store:
 
     async def nonces(self, commitments: Iterable[bytes]) -> dict[bytes, NonceRow]:
         """The rows of those commitments that were ever signed with, each with its coordinator's request."""
-        n, s = tables.nonces, tables.sessions
-        wanted = sa.select(n.c.commitment, n.c.package_hash, n.c.share, s.c.request)
-        wanted = wanted.join(s, s.c.session == n.c.session).where(n.c.commitment.in_(list(commitments)))
-        return {row[0]: NonceRow(*row) for row in await self.rows(wanted)}
+        return await self._db.read(lambda db: store_rows.find_nonces(db, commitments))
 
     async def insert_shares(
         self,
@@ -232,55 +214,40 @@ class Store:
         request: RequestRow,
         *,
         asked: VerdictRow | None = None,
-        also: Callable[[AsyncConnection], Awaitable[None]] | None = None,
+        also: Callable[[sqlite3.Connection], None] = lambda _db: None,
+        committed: Callable[[], None] = lambda: None,
     ) -> None:
         """The transaction before any share leaves: all rows and the verdict, or NonceTaken and nothing.
 
-        `asked` is the verdict of the request's arrival where it was not stored before; `also` writes along.
+        `asked` is the verdict of the request's arrival where it was not stored before; `also` writes along;
+        `committed` is called once it is durable. Both run in the database's thread.
         """
         now = self._clock()
-        shared = {"boot_id": boot_id, "session": session.session, "at": now}
-        values = [
-            {"commitment": r.commitment, "package_hash": r.package_hash, "share": r.share} | shared
-            for r in rows
-        ]
+
+        def keep(db: sqlite3.Connection) -> None:
+            self._keep(db, request)
+            store_rows.add_shares(db, now, boot_id, session, rows)
+            for one in (asked, verdict):
+                if one is not None:
+                    store_rows.add_verdict(db, now, one)
+            also(db)
+            store_rows.add_audit(db, now, "shares", store_rows.told(session, rows, request))
+
         try:
-            async with self.transaction() as db:
-                await self._keep(db, request)
-                await db.execute(sa.insert(tables.sessions).values(_values(session) | {"at": now}))
-                await db.execute(sa.insert(tables.nonces), values)
-                for one in (asked, verdict):
-                    if one is not None:
-                        await self._verdict(db, one)
-                if also is not None:
-                    await also(db)
-                await self.audit(db, "shares", _told(session, rows, request))
-        except IntegrityError as error:
+            await self._db.write(keep, committed)
+        except sqlite3.IntegrityError as error:
             raise NonceTaken("one of these commitments was signed with before: no share leaves") from error
 
     async def save_signatures(self, request_id: bytes, messages_hash: bytes, signatures: bytes) -> None:
         """Remember what a session produced; the newest counts."""
-        values = {
-            "request_id": request_id,
-            "messages_hash": messages_hash,
-            "signatures": signatures,
-            "at": self._clock(),
-        }
-        async with self.transaction() as db:
-            await db.execute(
-                insert(tables.signatures)
-                .values(values)
-                .on_conflict_do_update(index_elements=["request_id"], set_=values)
-            )
-            await self.audit(db, "signatures", f"{request_id.hex()}: {len(signatures) // 64} made")
+        made = (self._clock(), request_id, messages_hash, signatures)
+        await self._db.write(lambda db: store_rows.set_signatures(db, *made))
 
     async def signatures(self, request_id: bytes) -> tuple[bytes, bytes] | None:
         """(messages hash, signatures) of a request that this node brought to its end."""
-        t = tables.signatures
-        rows = await self.rows(
-            sa.select(t.c.messages_hash, t.c.signatures).where(t.c.request_id == request_id)
-        )
-        return (rows[0][0], rows[0][1]) if rows else None
+        wanted = "SELECT messages_hash, signatures FROM signatures WHERE request_id = ?"
+        found = await self._db.read(lambda db: db.execute(wanted, (request_id,)).fetchone())
+        return None if found is None else (found[0], found[1])
 
     async def check_audit(self) -> int:
         """The length of the audit log; StoreFault at the first row that does not follow from the one before."""
@@ -292,60 +259,25 @@ class Store:
             raise StoreFault(str(fault)) from fault
         return number
 
-    @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[AsyncConnection]:
+    def transaction(self) -> AbstractAsyncContextManager[Transaction]:
         """A transaction for the store files beside this one; durable when it ends."""
-        try:
-            async with self._engine.begin() as db:
-                yield db
-        except BaseException:
-            self._shares.forget()
-            raise
+        return self._db.transaction()
 
     async def rows(self, statement: sa.Select[Any]) -> list[tuple[Any, ...]]:
         """What a query gives."""
-        async with self._engine.begin() as db:
-            return [tuple(row) for row in await db.execute(statement)]
+        return await self._db.rows(statement)
 
-    async def _keep(self, db: AsyncConnection, row: RequestRow) -> bool:
-        done = await db.execute(insert(tables.requests).values(_values(row)).on_conflict_do_nothing())
-        if done.rowcount:
-            await self._shares.stored(db, row.coordinator, len(row.payload))
-        return bool(done.rowcount)
-
-    async def _verdict(self, db: AsyncConnection, verdict: VerdictRow) -> None:
-        """The same answer again is no new row: who asks every second fills nothing."""
-        t = tables.verdicts
-        same = (t.c.request_id == verdict.request_id, t.c.phase == verdict.phase)
-        newest = sa.select(t.c.approved, t.c.reason).where(*same).order_by(t.c.number.desc()).limit(1)
-        if (await db.execute(newest)).first() == (verdict.approved, verdict.reason):
-            return
-        await db.execute(sa.insert(t).values(_values(verdict) | {"at": self._clock()}))
-        if not verdict.approved:
-            await self.audit(db, "refused", f"{verdict.request_id.hex()}: {verdict.reason}")
-
-    async def audit(self, db: AsyncConnection, kind: str, detail: str) -> None:
+    async def audit(self, db: Transaction, kind: str, detail: str) -> None:
         """Append to the hash-chained log, within a transaction."""
-        t = tables.audit
-        last = (
-            await db.execute(sa.select(t.c.number, t.c.hash).order_by(t.c.number.desc()).limit(1))
-        ).first()
-        number, previous = (1, bytes(32)) if last is None else (last[0] + 1, last[1])
         now = self._clock()
-        hashed = row_hash(number, now, kind, detail, previous)
-        await db.execute(
-            sa.insert(t).values(
-                number=number, at=now, kind=kind, detail=detail, previous=previous, hash=hashed
-            )
-        )
+        await db.run(lambda raw: store_rows.add_audit(raw, now, kind, detail))
+
+    def _keep(self, db: sqlite3.Connection, row: RequestRow) -> bool:
+        new = store_rows.add_request(db, row)
+        if new:
+            self._shares.stored(db, row.coordinator, len(row.payload))
+        return new
 
 
 def _values(row: Any) -> dict[str, Any]:
     return {name: getattr(row, name) for name in row.__slots__}
-
-
-def _told(session: SessionRow, rows: Sequence[NonceRow], request: RequestRow) -> str:
-    """What the audit log says of shares that leave: whose wish, which session, which commitments (their hash)."""
-    spent = sha256(b"".join(row.commitment for row in rows)).hexdigest()
-    who = f"{request.purpose} for {request.coordinator}"
-    return f"{session.request_id.hex()}: {len(rows)} {who}, session {session.session.hex()}, nonces {spent}"

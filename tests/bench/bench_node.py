@@ -9,7 +9,6 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -45,13 +44,11 @@ class Meter:
 
     def __init__(self, node: TssNode) -> None:
         self.commits, self._rounds = 0, set()
-        store, peers = node._store, node.peers
-        transaction, call = store.transaction, peers.call
+        database, peers = node._store._db, node.peers
+        commit, call = database.commit, peers.call
 
-        @asynccontextmanager
-        async def counted():
-            async with transaction() as db:
-                yield db
+        def counted() -> None:
+            commit()
             self.commits += 1
 
         async def called(member: int, topic: str, body: bytes, **more: Any) -> bytes:
@@ -59,7 +56,7 @@ class Meter:
                 self._rounds.add((topic, body if topic == SHARES else b""))
             return await call(member, topic, body, **more)
 
-        store.transaction, peers.call = counted, called
+        database.commit, peers.call = counted, called
 
     def take(self) -> tuple[int, int]:
         """Rounds and commits since last asked."""
