@@ -7,6 +7,7 @@ proposal may be replaced while nobody voted for it: that rescues a height whose 
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from typing import Protocol
 
 import structlog
@@ -329,16 +330,20 @@ class Sequencer:
     async def submit(self, raw: bytes) -> bytes:
         """Take an encoded transaction into the mempool; return its id. TxRefused says why not.
 
-        One that waits or stands in a block already is taken again without effect.
+        One that waits or stands in a block already is taken again without effect, unless a reorg undid what it did:
+        then it applies once more.
         """
         try:
             txid = decode_tx(raw).txid(self.genesis.hash)
         except CodecError as error:
             raise TxRefused("malformed", f"not a transaction: {error}") from error
         known = await self.transaction(txid)
-        if known is not None and known.state != "dropped":
-            return txid
-        return self.mempool.add(raw)
+        if known is None or known.state == "dropped":
+            return self.mempool.add(raw)
+        if known.state in ("certified", "final"):
+            with suppress(TxRefused):
+                self.mempool.add(raw)
+        return txid
 
     async def transaction(self, txid: bytes) -> TransactionView | None:
         """Where a transaction is, None when it is unknown."""

@@ -6,6 +6,7 @@ The view is append-only. A reorg is a later bundle on another branch; rollup blo
 from dataclasses import dataclass
 
 from anchor.btc.codec import CodecError, Writer
+from anchor.btc.header import Header
 from anchor.btc.ids import BlockHash
 from anchor.btc.network import network_by_name
 from anchor.headers import bundle as bundles
@@ -39,6 +40,21 @@ class ViewReorg:
         return out.u32(self.depth).done()
 
 
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What a bundle did to the view.
+
+    `lost`: blocks that left the main chain. `turning`: its headers are on a branch that is not the tip's yet.
+    """
+
+    reorg: ViewReorg | None = None
+    lost: frozenset[BlockHash] = frozenset()
+    turning: bool = False
+
+
+NOTHING = Taken()
+
+
 def begin(genesis: Genesis) -> HeaderChain:
     """Return the view before the first block: the trusted header alone.
 
@@ -61,15 +77,19 @@ def final_of(view: HeaderChain, k: int) -> tuple[int, BlockHash]:
     return at.height, found
 
 
-def take(view: HeaderChain, encoded: bytes, rollup_height: int) -> ViewReorg | None:
-    """Apply an encoded bundle (b"" for none) to the view; return the reorg that it made, if it made one.
+def take(view: HeaderChain, encoded: bytes, rollup_height: int) -> Taken:
+    """Apply an encoded bundle (b"" for none) to the view; return what that did.
 
     Raises CodecError or BundleRefused, and then the view is unchanged.
     """
     if not encoded:
-        return None
-    done = bundles.apply(view, Bundle.decode(encoded))
-    return None if done.reorg is None else _seen(done.reorg, rollup_height)
+        return NOTHING
+    bundle = Bundle.decode(encoded)
+    done = bundles.apply(view, bundle)
+    if done.reorg is None:
+        return Taken(turning=done.tip.hash != Header.parse(bundle.headers[-1]).hash)
+    lost = frozenset(at.hash for at in done.reorg.disconnected)
+    return Taken(_seen(done.reorg, rollup_height), lost)
 
 
 def _seen(reorg: Reorg, rollup_height: int) -> ViewReorg:
@@ -85,4 +105,4 @@ def _seen(reorg: Reorg, rollup_height: int) -> ViewReorg:
     )
 
 
-__all__ = ["BundleRefused", "ViewReorg", "begin", "final_of", "take"]
+__all__ = ["NOTHING", "BundleRefused", "Taken", "ViewReorg", "begin", "final_of", "take"]

@@ -11,11 +11,12 @@ from anchor.btc.hashing import tagged_hash
 from anchor.btc.ids import BlockHash
 from anchor.headers.finality import missing
 from anchor.rollup.activation import Activation, ActivationRefused
+from anchor.rollup.decisions import LIFE, Decided, Decision, DecisionRefused, check_subject
 from anchor.rollup.genesis import Genesis
 from anchor.rollup.refusals import TxRefused
 from anchor.rollup.state import Account, RollupState, Withdrawal
 from anchor.rollup.statements import MintStatement, SettleStatement
-from anchor.rollup.tx import Activate, Lock, Mint, RollupTx, Settle, Transfer
+from anchor.rollup.tx import Activate, Decide, Lock, Mint, RollupTx, Settle, Transfer
 
 
 def manifest_hash(manifest: bytes) -> bytes:
@@ -36,6 +37,8 @@ def apply_in_place(state: RollupState, tx: RollupTx, genesis: Genesis) -> None:
             _mint(state, tx, genesis)
         case Settle():
             _settle(state, tx, genesis)
+        case Decide():
+            _decide(state, tx, genesis)
         case _:
             assert_never(tx)
 
@@ -167,6 +170,31 @@ def _settle(state: RollupState, tx: Settle, genesis: Genesis) -> None:
     _keep_manifest(state, tx)
     state.put_withdrawal(s.withdrawal, Withdrawal(lock, withdrawal.height, s))
     state.escrow = Sats(state.escrow - lock.amount)
+
+
+def _decide(state: RollupState, tx: Decide, genesis: Genesis) -> None:
+    decision = tx.signed.decision
+    try:
+        check_subject(decision, genesis, state.pause)
+        _check_fresh(state, decision, genesis.k)
+        tx.signed.verify(genesis)
+    except DecisionRefused as refused:
+        raise TxRefused(refused.code, refused.reason) from refused
+    operators = tuple(operator for operator, _ in tx.signed.signatures)
+    state.put_decision(Decided(state.height, decision, operators))
+
+
+def _check_fresh(state: RollupState, decision: Decision, k: int) -> None:
+    """A decision holds for the chain that its signers saw, and for a day."""
+    lacks = missing(state.view, decision.block, k)
+    at = state.view.get(decision.block)
+    if lacks is not None or at is None or at.height != decision.height:
+        raise DecisionRefused(
+            "not_final",
+            "the Bitcoin block it was decided upon is not final in the rollup's view: decide anew",
+        )
+    if state.view.tip.height - at.height > LIFE + k:
+        raise DecisionRefused("expired", f"it was decided more than {LIFE} Bitcoin blocks ago: decide anew")
 
 
 def _active(state: RollupState) -> Activation:

@@ -1,11 +1,11 @@
 """What the rollup knows after a block: accounts, withdrawals, mints, manifests, and its view of Bitcoin.
 
-`root()` commits to all of it except height, tip and time, so that the state before a block is the state after its
-parent, bit for bit.
+`root()` commits to all of it except height, tip, time and `turning`, so that the state before a block is the state
+after its parent, bit for bit.
 """
 
 from dataclasses import dataclass, field
-from typing import Literal, Self
+from typing import Literal, Self, get_args
 
 from anchor.btc.amounts import Sats
 from anchor.btc.codec import Writer
@@ -15,11 +15,12 @@ from anchor.headers.chain import HeaderChain
 from anchor.rollup import bitcoin_view, merkle
 from anchor.rollup.activation import SignedActivation
 from anchor.rollup.bitcoin_view import ViewReorg
+from anchor.rollup.decisions import Decided, Pause
 from anchor.rollup.genesis import Genesis
 from anchor.rollup.statements import MintStatement, SettleStatement
 from anchor.rollup.tx import Lock
 
-Section = Literal["accounts", "withdrawals", "minted", "manifests", "reorgs"]
+Section = Literal["accounts", "withdrawals", "minted", "manifests", "reorgs", "decisions"]
 
 NO_SATS = Sats(0)
 
@@ -66,8 +67,9 @@ class Minted:
 class RollupState:
     """The state after block `height`, whose hash is `tip` and whose time is `time` (Unix seconds).
 
-    `supply` is the sum of all balances, `escrow` the sum of all locks that are not settled, both in sats. `paused`
-    says why value does not move. Change a copy only through `transitions`.
+    `supply` is the sum of all balances, `escrow` the sum of all locks that are not settled, both in sats. `pause`:
+    value does not move until the operators decide; `turning`: nor in this block, whose headers are on their way to
+    a heavier branch. Change a copy only through `transitions`.
     """
 
     view: HeaderChain
@@ -80,7 +82,9 @@ class RollupState:
     manifests: dict[bytes, bytes] = field(default_factory=dict)
     reorgs: tuple[ViewReorg, ...] = ()
     activation: SignedActivation | None = None
-    paused: str | None = None
+    pause: Pause | None = None
+    decisions: tuple[Decided, ...] = ()
+    turning: bool = False
     supply: Sats = NO_SATS
     escrow: Sats = NO_SATS
     _roots: dict[Section, bytes] = field(default_factory=dict, repr=False, compare=False)
@@ -103,7 +107,9 @@ class RollupState:
             dict(self.manifests),
             self.reorgs,
             self.activation,
-            self.paused,
+            self.pause,
+            self.decisions,
+            self.turning,
             self.supply,
             self.escrow,
             dict(self._roots),
@@ -112,6 +118,13 @@ class RollupState:
     def account(self, key: bytes) -> Account:
         """The account of a key; an empty one when it never had coins."""
         return self.accounts.get(key, NOBODY)
+
+    @property
+    def paused(self) -> str | None:
+        """Why value does not move, a sentence; None while it does."""
+        if self.pause is None and self.turning:
+            return "the view of Bitcoin is on its way to a heavier branch: value waits until it is there"
+        return None if self.pause is None else str(self.pause)
 
     # Changes; only `transitions` calls them, after all checks.
 
@@ -140,16 +153,22 @@ class RollupState:
         self.reorgs = (*self.reorgs, reorg)
         self._roots.pop("reorgs", None)
 
+    def put_decision(self, decided: Decided) -> None:
+        """Append to the history of decisions; value moves again."""
+        self.decisions, self.pause = (*self.decisions, decided), None
+        self._roots.pop("decisions", None)
+
     # Commitment
 
     def root(self) -> bytes:
         """Commitment to the whole state, 32 bytes; only sections that changed are hashed again."""
         tip = self.view.tip
-        out = Writer().u64(self.supply).u64(self.escrow).text(self.paused or "")
+        out = (
+            Writer().u64(self.supply).u64(self.escrow).var(b"" if self.pause is None else self.pause.encode())
+        )
         out.fixed(self.activation.hash if self.activation else merkle.EMPTY)
         out.u32(tip.height).fixed(tip.hash, 32).fixed(tip.work.to_bytes(32, "big"))
-        sections: tuple[Section, ...] = ("accounts", "withdrawals", "minted", "manifests", "reorgs")
-        for name in sections:
+        for name in get_args(Section):
             out.fixed(self._section(name), 32)
         return tagged_hash("holdfast/rollup/state/v1", out.done())
 
@@ -168,6 +187,8 @@ class RollupState:
             return [Writer().var(m.statement.encode()).u64(m.height).done() for _, m in rows]
         if name == "manifests":
             return sorted(self.manifests)
+        if name == "decisions":
+            return [decided.encode() for decided in self.decisions]
         return [reorg.encode() for reorg in self.reorgs]
 
 

@@ -2,15 +2,18 @@
 
 from collections.abc import Sequence
 
+from anchor.btc.amounts import Sats
 from anchor.btc.codec import CodecError
-from anchor.btc.ids import display
+from anchor.btc.ids import BlockHash, display
 from anchor.headers.bundle import BundleRefused
 from anchor.rollup import bitcoin_view
+from anchor.rollup.bitcoin_view import ViewReorg
 from anchor.rollup.block import MAX_BLOCK_BYTES, MAX_TXS, Block, BlockHeader, data_root, tx_root
+from anchor.rollup.decisions import Pause
 from anchor.rollup.execute import apply_in_place
 from anchor.rollup.genesis import Genesis
 from anchor.rollup.refusals import BlockRefused, TxRefused
-from anchor.rollup.state import RollupState
+from anchor.rollup.state import RollupState, Withdrawal
 from anchor.rollup.tx import RollupTx, decode_tx
 
 _HEADROOM = 1024  # header, counts and lengths of a block
@@ -33,17 +36,41 @@ def begin_block(genesis: Genesis, state: RollupState, bundle: bytes, time: int) 
     inside = state.copy()
     inside.height, inside.time = state.height + 1, max(time, state.time)
     try:
-        reorg = bitcoin_view.take(inside.view, bundle, inside.height)
+        taken = bitcoin_view.take(inside.view, bundle, inside.height)
     except (CodecError, BundleRefused) as error:
         raise BlockRefused("bundle", f"its Bitcoin headers are refused: {error}") from error
-    if reorg is not None:
-        inside.put_reorg(reorg)
-        if reorg.depth >= genesis.k and inside.paused is None:
-            inside.paused = (
-                f"a reorg at Bitcoin height {reorg.fork_height} "
-                f"disconnected {reorg.depth} blocks, k is {genesis.k}"
-            )
+    inside.turning = taken.turning
+    if taken.reorg is not None:
+        inside.put_reorg(taken.reorg)
+        _undo(inside, taken.reorg, taken.lost, genesis.k)
     return inside
+
+
+def _undo(state: RollupState, reorg: ViewReorg, lost: frozenset[BlockHash], k: int) -> None:
+    """Pause after a reorg of `k` or more, or one that took what counted as final; open again what it had settled.
+
+    Fewer blocks may do that where a shorter branch can have more work. A mint stays: its coins may have moved on.
+    """
+    mints = [o for o, m in state.minted.items() if m.statement.block_hash in lost]
+    settles = [
+        i for i, w in state.withdrawals.items() if w.settled is not None and w.settled.block_hash in lost
+    ]
+    if reorg.depth < k and not mints and not settles:
+        return
+    for identity in settles:
+        withdrawal = state.withdrawals[identity]
+        state.put_withdrawal(identity, Withdrawal(withdrawal.lock, withdrawal.height))
+        state.escrow = Sats(state.escrow + withdrawal.lock.amount)
+    pause = Pause(
+        since=state.height,
+        until=state.height,
+        depth=reorg.depth,
+        fork_height=reorg.fork_height,
+        tip=reorg.new_tip,
+        mints=tuple(sorted(mints)),
+        settles=tuple(sorted(settles)),
+    )
+    state.pause = pause if state.pause is None else state.pause.and_then(pause)
 
 
 def make_block(

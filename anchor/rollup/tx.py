@@ -1,4 +1,4 @@
-"""Rollup transactions: what users sign (transfer, lock) and what certificates carry (activate, mint, settle).
+"""Rollup transactions: what users sign (transfer, lock) and what operators or certificates carry (the rest).
 
 A transaction is a kind byte, its fields, then its signature or signatures. Its id leaves the signatures out, so
 nobody can change an id by signing again.
@@ -12,6 +12,7 @@ from anchor.btc.amounts import Height, Sats
 from anchor.btc.codec import CodecError, Reader, Writer
 from anchor.btc.hashing import tagged_hash
 from anchor.rollup.activation import SignedActivation
+from anchor.rollup.decisions import SignedDecision
 from anchor.rollup.statements import MAX_SCRIPT, MintStatement, SettleStatement
 
 MAX_TX_BYTES = 100_000
@@ -207,8 +208,38 @@ class Settle:
         return _txid(genesis_hash, self.body())
 
 
-RollupTx = Transfer | Lock | Activate | Mint | Settle
-_T = TypeVar("_T", Transfer, Lock, Activate, Mint, Settle)
+@dataclass(frozen=True, slots=True)
+class Decide:
+    """Carries the operators' decision that value moves again."""
+
+    KIND: ClassVar[int] = 6
+    signed: SignedDecision
+
+    def body(self) -> bytes:
+        """Kind and decision, without the operators' signatures."""
+        return Writer().u8(self.KIND).var(self.signed.decision.encode()).done()
+
+    def encode(self) -> bytes:
+        """The canonical bytes."""
+        return Writer().u8(self.KIND).fixed(self.signed.encode()).done()
+
+    @classmethod
+    def read(cls, r: Reader) -> Self:
+        """Read the fields after the kind byte."""
+        return cls(SignedDecision.read(r))
+
+    @classmethod
+    def decode(cls, data: bytes) -> "Decide":
+        """Read what `encode` wrote; CodecError otherwise."""
+        return _decode_as(Decide, data)
+
+    def txid(self, genesis_hash: bytes) -> bytes:
+        """The transaction's id, 32 bytes."""
+        return _txid(genesis_hash, self.body())
+
+
+RollupTx = Transfer | Lock | Activate | Mint | Settle | Decide
+_T = TypeVar("_T", Transfer, Lock, Activate, Mint, Settle, Decide)
 
 _READERS: dict[int, Callable[[Reader], RollupTx]] = {
     Transfer.KIND: Transfer.read,
@@ -216,6 +247,7 @@ _READERS: dict[int, Callable[[Reader], RollupTx]] = {
     Activate.KIND: Activate.read,
     Mint.KIND: Mint.read,
     Settle.KIND: Settle.read,
+    Decide.KIND: Decide.read,
 }
 
 

@@ -10,13 +10,15 @@ from anchor.btc.header import Header
 from anchor.btc.ids import OutPoint, Txid
 from anchor.headers import bundle as bundles
 from anchor.rollup.activation import Activation, Lane, Params, SignedActivation
+from anchor.rollup.bitcoin_view import final_of
 from anchor.rollup.block import Block, Certificate, CertifiedBlock, Vote
+from anchor.rollup.decisions import Decision, SignedDecision
 from anchor.rollup.execute import manifest_hash
 from anchor.rollup.genesis import Genesis, Validator
 from anchor.rollup.state import RollupState
 from anchor.rollup.statements import MintStatement, SettleStatement
 from anchor.rollup.transitions import Rejected, make_block
-from anchor.rollup.tx import Activate, Lock, Mint, RollupTx, Settle, Transfer
+from anchor.rollup.tx import Activate, Decide, Lock, Mint, RollupTx, Settle, Transfer
 from tests.anchor.headers.minting import GENESIS, chain_of, run
 
 AUX = bytes(32)
@@ -201,6 +203,19 @@ class World:
         )
         statement = replace(statement, **changes)
         return Settle(statement, MINT.sign(statement.message), MANIFEST)
+
+    def decision(self, **changes: object) -> Decision:
+        """What the operators would sign now."""
+        height, block = final_of(self.state.view, self.genesis.k)
+        g, pause = self.genesis, self.state.pause
+        name = nothing("no pause") if pause is None else pause.id(g.hash)
+        made = Decision(g.rollup_id, g.hash, g.committee_hash, name, height, block, "looked at everything")
+        return replace(made, **changes)
+
+    def decide(self, hosts: Sequence[int] = (0, 1), **changes: object) -> Decide:
+        decision = self.decision(**changes)
+        signatures = tuple((i, HOSTS[i].sign(decision.hash)) for i in hosts)
+        return Decide(SignedDecision(decision, signatures))
 
     def funded(self, owner: Whole = ALICE, amount: int = 1_000_000) -> "World":
         """Active, four Bitcoin blocks known, and one deposit credited."""

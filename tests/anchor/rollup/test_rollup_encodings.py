@@ -8,9 +8,10 @@ from anchor.btc.codec import CodecError
 from anchor.btc.ids import OutPoint, Txid
 from anchor.rollup.activation import Activation, ActivationRefused, Lane, Params, SignedActivation
 from anchor.rollup.block import Block, BlockHeader, Certificate, CertifiedBlock, Vote
+from anchor.rollup.decisions import Decision, SignedDecision
 from anchor.rollup.genesis import Genesis, Validator
 from anchor.rollup.statements import MintStatement, SettleStatement
-from anchor.rollup.tx import MAX_TX_BYTES, Activate, Lock, Mint, Settle, Transfer, decode_tx
+from anchor.rollup.tx import MAX_TX_BYTES, Activate, Decide, Lock, Mint, Settle, Transfer, decode_tx
 from tests.anchor.rollup.rollup_world import (
     ALICE,
     BOB,
@@ -34,9 +35,12 @@ def every_encodable() -> list[object]:
     lock = w.lock(ALICE, 50_000)
     block = w.block(lock)
     mint, settle = w.mint(BOB, 20_000, "other"), w.settle(lock)
-    activate = Activate(signed(an_activation()))
+    activate, decide = Activate(signed(an_activation())), w.decide()
     return [
         GEN,
+        decide,
+        decide.signed,
+        decide.signed.decision,
         activate.signed,
         activate.signed.activation,
         PARAMS,
@@ -67,12 +71,13 @@ def test_every_type_reads_what_it_wrote_and_nothing_else(thing: object) -> None:
             kind.decode(raw[:cut])
 
 
-KINDS = (Transfer, Lock, Activate, Mint, Settle)
+KINDS = (Transfer, Lock, Activate, Mint, Settle, Decide)
 
 
 def test_the_test_above_covers_every_encodable_type() -> None:
     covered = {type(thing) for thing in every_encodable()}
     types = {Genesis, SignedActivation, Activation, Params, MintStatement, SettleStatement, *KINDS}
+    types |= {Decision, SignedDecision}
     assert covered >= types | {Block, BlockHeader, Vote, CertifiedBlock, Certificate}
 
 

@@ -68,6 +68,12 @@ class Coins(RuleBasedStateMachine):
         self.w.reorg(min(depth, len(self.w.bitcoin) - 1), depth + 1, salt)
         self.w.block()
 
+    @rule(hosts=st.sets(st.integers(0, 2)))
+    def decide(self, hosts: set[int]) -> None:
+        was = self.w.state.paused
+        self._send(self.w.decide(sorted(hosts)))
+        assert (self.w.state.paused is None) == (was is None or len(hosts) >= 2), self.w.rejected
+
     @invariant()
     def every_coin_is_accounted_for(self) -> None:
         state = self.w.state
