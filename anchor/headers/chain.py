@@ -1,67 +1,27 @@
 """The tree of valid headers and the branch with most work.
 
-A node of the tree (`HeaderAt`) is immutable and holds its parent, so any number of chains share nodes: `fork()`
-costs nothing and gives an independent chain. What a chain *knows* is its heads and their ancestors; what no chain
-knows any more disappears by itself. Equal input in equal order gives equal chains, on every machine.
+Any number of chains share one tree (see `tree`): `fork()` costs nothing and gives an independent chain. What a
+chain *knows* is its heads and their ancestors; what no chain knows any more disappears by itself. Equal input in
+equal order gives equal chains, on every machine.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
+from struct import Struct
 from typing import Self
-from weakref import WeakValueDictionary
 
-from anchor.btc.header import Header, work_of
+from anchor.btc.header import HEADER_SIZE, Header, work_of
 from anchor.btc.ids import BlockHash, display
-from anchor.headers.rules import MAX_FUTURE, HeaderRefused, Rules, check
+from anchor.headers.rules import MAX_FUTURE, MEDIAN_SPAN, HeaderRefused, Rules, check
+from anchor.headers.run import HeaderRun
+from anchor.headers.tree import HeaderAt, Tree, branch
+from anchor.headers.trunk import Packed
 
+__all__ = ["Added", "Deferred", "HeaderAt", "HeaderChain", "Known", "Reorg", "branch"]
 
-@dataclass(frozen=True, slots=True, weakref_slot=True, eq=False, repr=False)
-class HeaderAt:
-    """A valid header in its place: `work` is the total from genesis (or as the start claimed) through it."""
-
-    header: Header
-    height: int
-    work: int
-    parent: "HeaderAt | None" = None
-    skip: "HeaderAt | None" = None  # a farther ancestor, chosen so that any ancestor is O(log n) steps away
-    root: int = 0  # height of the chain's start
-
-    @property
-    def hash(self) -> BlockHash:
-        """Block hash, internal order."""
-        return self.header.hash
-
-    def __repr__(self) -> str:
-        return f"HeaderAt({self.height}, {display(self.hash)})"
-
-    def ancestor(self, height: int) -> "HeaderAt | None":
-        """Return the header at `height` of this header's own branch, itself included; None outside of it."""
-        if not self.root <= height <= self.height:
-            return None
-        walk = self
-        while walk.height > height:
-            far, near = _skip_to(walk.height - self.root), _skip_to(walk.height - self.root - 1)
-            want = height - self.root
-            if walk.skip is not None and (
-                far == want or (far > want and not (near < far - 2 and near >= want))
-            ):
-                walk = walk.skip
-            else:
-                assert walk.parent is not None
-                walk = walk.parent
-        return walk
-
-
-def _skip_to(n: int) -> int:
-    # GetSkipHeight of Core's chain.cpp: clearing low bits makes every ancestor about log2(n) steps away.
-    if n < 2:
-        return 0
-    if n & 1:
-        m = n - 1
-        m &= m - 1
-        return (m & (m - 1)) + 1
-    return n & (n - 1)
+KEEP = 2016  # headers below the tip that stay objects, at least; up to twice as many
+_TIME = Struct("<68xI8x")
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,11 +65,6 @@ class Deferred:
     until: int
 
 
-@dataclass(slots=True)
-class _Arena:
-    nodes: WeakValueDictionary[BlockHash, HeaderAt] = field(default_factory=WeakValueDictionary)
-
-
 class HeaderChain:
     """Headers from a trusted start on; `add` grows it, `fork` copies it in no time.
 
@@ -118,7 +73,7 @@ class HeaderChain:
     first block of the period, unless the start is that block (ValueError).
     """
 
-    __slots__ = ("_arena", "_before", "_heads", "_rules", "_start", "_tip")
+    __slots__ = ("_before", "_heads", "_heads_shared", "_rules", "_start", "_tip", "_tree")
 
     def __init__(
         self,
@@ -135,13 +90,13 @@ class HeaderChain:
         links = [*before, start]
         if any(b.parent != a.hash for a, b in pairwise(links)):
             raise ValueError("the headers before the start do not lead to it")
-        own = work_of(start.bits) if work is None else work
         self._rules, self._before = rules, tuple(before)
-        self._start = HeaderAt(start, height, own, root=height)
-        self._tip = self._start
-        self._heads: tuple[HeaderAt, ...] = (self._start,)
-        self._arena = _Arena()
-        self._arena.nodes[start.hash] = self._start
+        self._tree = Tree(start, height, work_of(start.bits) if work is None else work)
+        self._start = self._tip = self._tree.at(height)
+        self._heads: dict[HeaderAt, None] = {
+            self._start: None
+        }  # in the order in which they were last extended
+        self._heads_shared = False
 
     def __repr__(self) -> str:
         return f"HeaderChain({self._rules.network.name}, tip {self._tip!r}, {len(self._heads)} heads)"
@@ -163,27 +118,38 @@ class HeaderChain:
 
     @property
     def heads(self) -> tuple[HeaderAt, ...]:
-        """The newest header of every branch, in the order in which the branches appeared."""
-        return self._heads
+        """The newest header of every branch, the one that grew last at the end."""
+        return tuple(self._heads)
 
     def fork(self) -> Self:
         """Return an independent chain that knows the same; costs the same for any length."""
         other = object.__new__(type(self))
-        other._rules, other._before, other._arena = self._rules, self._before, self._arena
+        other._rules, other._before, other._tree = self._rules, self._before, self._tree
         other._start, other._tip, other._heads = self._start, self._tip, self._heads
+        self._heads_shared = other._heads_shared = True
         return other
 
     def become(self, other: Self) -> None:
         """Take over what a fork of this chain has become: all or nothing for callers that try first."""
-        assert other._arena is self._arena, "only forks of the same chain can be taken over"
+        assert other._tree is self._tree, "only forks of the same chain can be taken over"
         self._tip, self._heads = other._tip, other._heads
+        self._heads_shared = other._heads_shared = True
+
+    # Questions
 
     def get(self, block: BlockHash) -> HeaderAt | None:
         """Return a header that this chain knows, on whatever branch."""
-        node = self._arena.nodes.get(block)
-        if node is None or not any(head.ancestor(node.height) is node for head in (self._tip, *self._heads)):
-            return None
-        return node
+        node = self._tree.find(block)
+        return node if node is not None and self._knows(node) else None
+
+    def _knows(self, node: HeaderAt) -> bool:
+        if self._tip.ancestor(node.height) is node or node in self._heads:
+            return True
+        return any(head.ancestor(node.height) is node for head in self._heads)
+
+    def _on_main(self, block: BlockHash) -> HeaderAt | None:
+        node = self._tree.find(block)
+        return node if node is not None and self._tip.ancestor(node.height) is node else None
 
     def at_height(self, height: int) -> HeaderAt | None:
         """Return the main chain's header at `height`, None outside of it."""
@@ -191,22 +157,17 @@ class HeaderChain:
 
     def is_main(self, block: BlockHash) -> bool:
         """Tell whether a header is on the branch of the tip."""
-        node = self._arena.nodes.get(block)
-        return node is not None and self._tip.ancestor(node.height) is node
+        return self._on_main(block) is not None
 
     def depth(self, block: BlockHash) -> int:
         """Return a block's confirmations: tip - height + 1; 0 when it is not on the main chain."""
-        node = self._arena.nodes.get(block)
-        if node is None or self._tip.ancestor(node.height) is not node:
-            return 0
-        return self._tip.height - node.height + 1
+        node = self._on_main(block)
+        return 0 if node is None else self._tip.height - node.height + 1
 
     def work_above(self, block: BlockHash) -> int:
         """Return the work from a block, its own included, to the tip; 0 when it is not on the main chain."""
-        node = self._arena.nodes.get(block)
-        if node is None or self._tip.ancestor(node.height) is not node:
-            return 0
-        return self._tip.work - node.work + work_of(node.header.bits)
+        node = self._on_main(block)
+        return 0 if node is None else self._tip.work - node.work + work_of(node.header.bits)
 
     def fork_point(self, a: HeaderAt, b: HeaderAt) -> HeaderAt:
         """Return the last common ancestor of two headers of this chain."""
@@ -237,47 +198,138 @@ class HeaderChain:
         below = self._tip.ancestor(first - 1)
         return list(branch(last, below))[::-1]
 
+    def raws(self, start: int, count: int) -> bytes:
+        """Return up to `count` headers of the main chain from height `start`, 80 bytes each, oldest first.
+
+        Costs no objects for what lies deep: for files and pages of many headers.
+        """
+        first, last = max(start, self._start.height), min(start + count - 1, self._tip.height)
+        if last < first:
+            return b""
+        packed, linked = self._tree.foot(self._tip), list[bytes]()
+        walk = self._tip.ancestor(last)
+        while walk is not None and walk.height >= first and walk.height > packed:
+            linked.append(walk.header.raw)
+            walk = walk.parent
+        return self._tree.raws(first, min(last, packed)) + b"".join(reversed(linked))
+
+    # Growth
+
     def add(self, header: Header, now: int | None = None) -> Added | Known | Deferred:
         """Take a header whose parent is known; keeps it on its branch, and moves the tip if that has most work.
 
         `now` (Unix seconds) switches the two-hour rule on; it can only defer. Raises HeaderRefused with the
         broken rule, "parent" for an orphan. A refused or deferred header changes nothing.
         """
-        if (known := self.get(header.hash)) is not None:
-            return Known(known.height, known.hash)
+        node = self._tree.find(header.hash)
+        if node is not None and self._knows(node):
+            return Known(node.height, node.hash)
         parent = self.get(header.parent)
         if parent is None:
             raise HeaderRefused("parent", f"its parent {display(header.parent)} is not known")
         height = parent.height + 1
-        check(self._rules, header, height, lambda below: self._ancestor_header(parent, below))
+        if node is None:  # else a fork of this chain has checked it
+            check(self._rules, header, height, _Below(parent, self._before))
         if now is not None and header.time > now + MAX_FUTURE:
             return Deferred(header.time - MAX_FUTURE)
-        node = self._arena.nodes.get(header.hash) or self._node(header, parent)
-        self._heads = (*(head for head in self._heads if head is not parent), node)
-        old = self._tip
+        old, node = self._tip, node or self._tree.grow(header, parent)
+        self._head(parent, node)
         if node.work <= old.work:
             return Added(height, node.hash, is_tip=False)
         self._tip = node
+        if height - self._tree.top >= 2 * KEEP:
+            self._bury()
         return Added(height, node.hash, is_tip=True, reorg=None if parent is old else self.reorg(old, node))
 
-    def _node(self, header: Header, parent: HeaderAt) -> HeaderAt:
-        height, root = parent.height + 1, self._start.height
-        skip = parent.ancestor(root + _skip_to(height - root))
-        node = HeaderAt(header, height, parent.work + work_of(header.bits), parent, skip, root)
-        self._arena.nodes[header.hash] = node
-        return node
+    def extend(self, raw: bytes, now: int | None = None) -> list[BlockHash]:
+        """Take whole raw headers upon the tip, by the same rules, many times as fast; return their hashes.
 
-    def _ancestor_header(self, node: HeaderAt, height: int) -> Header | None:
-        if height >= node.root:
-            at = node.parent if height == node.height - 1 else node.ancestor(height)
-            return None if at is None else at.header
-        below = height - (node.root - len(self._before))
-        return self._before[below] if below >= 0 else None
+        With `now` what follows a header from the future is left out. Raises HeaderRefused (then nothing was
+        taken), ValueError unless whole headers.
+        """
+        if now is not None:
+            raw = raw[: _due(raw, now) * HEADER_SIZE]
+        tree, old = self._tree, self._tip
+        tree.bury(old)
+        run = tree.run
+        if run is None or run.tip != old.hash:
+            run = HeaderRun(self._rules, self._tail(), old.height, old.work)
+        tree.run = None  # what it has taken before it refuses is not ours
+        hashes = run.add(raw)
+        if hashes:
+            tree.trunk.append(raw, hashes)
+            self._tip = tree.at(old.height + len(hashes))
+            self._head(old, self._tip)
+        tree.run = run
+        return hashes
+
+    def adopt(self, raw: bytearray, packed: Packed) -> None:
+        """Begin with headers that were validated before, from the start on; only a new chain can.
+
+        `raw` is kept. Nothing is checked here: whoever stored them knows that they are the same.
+        """
+        assert self._tip is self._start
+        assert len(self._heads) == 1
+        self._tree.adopt(raw, packed)
+        self._tip = self._tree.at(self._tree.top)
+        self._heads, self._heads_shared = {self._tip: None}, False
+
+    def pack(self, height: int) -> Packed:
+        """Return what `adopt` needs for the main chain through `height`, which becomes the packed part."""
+        node = self.at_height(height)
+        assert node is not None
+        self._tree.bury(node)
+        return self._tree.trunk.pack()
+
+    def _head(self, parent: HeaderAt, node: HeaderAt) -> None:
+        if self._heads_shared:
+            self._heads, self._heads_shared = dict(self._heads), False
+        self._heads.pop(parent, None)
+        self._heads[node] = None
+
+    def _bury(self) -> None:
+        deep = self._tip.ancestor(self._tip.height - KEEP)
+        assert deep is not None
+        self._tree.bury(deep)
+
+    def _tail(self) -> list[Header]:
+        """What a run upon the tip needs: the headers since its period began, at least eleven where there are."""
+        tip = self._tip.height
+        first = tip - MEDIAN_SPAN + 1
+        if not self._rules.constant_bits or self._rules.bip94:
+            first = min(first, tip - tip % self._rules.interval)
+        below = max(first, 0) - self._start.height
+        early = self._before[len(self._before) + below :] if below < 0 else ()
+        raw = self.raws(first, tip - first + 1)
+        rest = [Header.parse(raw[i : i + HEADER_SIZE]) for i in range(0, len(raw), HEADER_SIZE)]
+        return [*early[-len(self._before) :], *rest] if self._before else rest
 
 
-def branch(top: HeaderAt, below: HeaderAt | None) -> Iterator[HeaderAt]:
-    """Yield the headers from `top` down to just above `below` (to the start when None)."""
-    walk: HeaderAt | None = top
-    while walk is not None and walk is not below:
-        yield walk
-        walk = walk.parent
+class _Below:
+    """A header's ancestors as the rules ask for them: those just below it again and again."""
+
+    __slots__ = ("_before", "_last", "_near", "_parent")
+
+    def __init__(self, parent: HeaderAt, before: Sequence[Header]) -> None:
+        self._parent, self._before, self._near, self._last = parent, before, [parent.header], parent
+
+    def __call__(self, height: int) -> Header | None:
+        depth, near = self._parent.height - height, self._near
+        if depth < len(near):
+            return near[depth]
+        if height < self._parent.root:
+            place = height - (self._parent.root - len(self._before))
+            return self._before[place] if place >= 0 else None
+        if depth == len(near) and (below := self._last.parent) is not None:
+            self._last = below
+            near.append(below.header)
+            return below.header
+        at = self._parent.ancestor(height)
+        return None if at is None else at.header
+
+
+def _due(raw: bytes, now: int) -> int:
+    """How many of the headers come before the first from the future."""
+    limit = now + MAX_FUTURE
+    times = [time for (time,) in _TIME.iter_unpack(raw)]
+    return next((place for place, time in enumerate(times) if time > limit), len(times))

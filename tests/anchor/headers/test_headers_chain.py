@@ -142,10 +142,10 @@ def test_final_means_k_deep_and_under_k_times_its_own_work():
 def test_depth_without_work_is_not_final():
     hard, easy = 0x1F7FFFFF, GENESIS.bits
     chain = chain_of()
-    top = chain._node(Header(4, GENESIS.hash, bytes(32), 1, hard, 0), chain.tip)
+    top = chain._tree.grow(Header(4, GENESIS.hash, bytes(32), 1, hard, 0), chain.tip)
     for n in range(5):
-        top = chain._node(Header(4, top.hash, bytes(32), 2 + n, easy, 0), top)
-    chain._heads, chain._tip = (top,), top
+        top = chain._tree.grow(Header(4, top.hash, bytes(32), 2 + n, easy, 0), top)
+    chain._heads, chain._tip = {top: None}, top
     block = top.ancestor(1)
     assert chain.depth(block.hash) == 6
     assert not final(chain, block.hash, 3)
@@ -167,8 +167,8 @@ def test_a_long_chain_is_searched_quickly_and_let_go_without_recursion():
     chain = chain_of()
     node = chain.tip
     for n in range(20_000):
-        node = chain._node(Header(4, node.hash, bytes(32), n, GENESIS.bits, n), node)
-    chain._heads, chain._tip = (node,), node
+        node = chain._tree.grow(Header(4, node.hash, bytes(32), n, GENESIS.bits, n), node)
+    chain._heads, chain._tip = {node: None}, node
     for height in (0, 1, 4095, 4096, 19_999, 20_000):
         assert chain.at_height(height).height == height
     steps, walk = 0, node
