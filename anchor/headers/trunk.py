@@ -9,6 +9,7 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import groupby
 from struct import Struct
 
 from anchor.btc.hashing import sha256d
@@ -79,12 +80,7 @@ class Trunk:
         count = len(self)
         assert len(raw) == HEADER_SIZE * len(hashes)
         assert count + len(hashes) <= _PLACE, "24 bits are enough for three centuries"
-        total, sums = self._total, self._sums
-        for place, (bits,) in enumerate(_BITS.iter_unpack(raw), count):
-            if not place % _STEP:
-                sums += total.to_bytes(_SUM, "big")
-            total += _work(bits)
-        self._total = total
+        self._sum(count, raw)
         self.raw += raw
         if len(hashes) > _MOST_LATER // 2:  # a file is read: sorted once, when somebody asks
             heads = _HEAD.iter_unpack(b"".join(hashes))
@@ -94,8 +90,18 @@ class Trunk:
         if len(self._later) > max(_MOST_LATER, len(self._index) // 16):
             self._sort()
 
+    def _sum(self, place: int, raw: bytes | bytearray | memoryview) -> None:
+        total, sums = self._total, self._sums
+        for bits, same in groupby(_BITS.iter_unpack(raw)):
+            each, end = _work(*bits), place + sum(1 for _ in same)
+            for first in range(-(-place // _STEP) * _STEP, end, _STEP):
+                sums += (total + (first - place) * each).to_bytes(_SUM, "big")
+            total += (end - place) * each
+            place = end
+        self._total = total
+
     def cut(self, count: int) -> None:
-        """Keep the first `count` headers (at least one). Index entries of the others stay: a find compares the header."""
+        """Keep the first `count` headers, at least one. Index entries of the others stay: `find` compares."""
         assert 0 < count <= len(self)
         self._total = self.work(count - 1)
         del self.raw[count * HEADER_SIZE :]
