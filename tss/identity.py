@@ -3,33 +3,31 @@
 `create` makes them once, `load` reads them at every start. The host secret never leaves this module except as
 signatures and as secrets derived from it; with it and the public recovery data a lost share is restored. At rest
 it is under a passphrase (`vault.Sealed`); only a play node on regtest keeps it plain, as hex. The TLS key is not:
-it opens lines, but every message on them is signed by the host key.
+it opens lines, but every message on them is signed by the host key. It is replaced by `rotate_tls`; where a folder
+holds keys/tls.next, that was cut short, and the next `load` ends it.
 """
 
-import datetime as dt
 import hashlib
 import hmac
 import json
 import re
 import secrets
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
-
-from tss.files import refuse_open_to_others, write_atomically
+from tss import certificate as certificates
+from tss.certificate import Announcing, Certificate, CertificateFault, Notice
+from tss.files import refuse_open_to_others, sync_folder, write_atomically
 from tss.frost import bip340
 from tss.frost.hashing import tagged_hash
 from tss.hardening import LockedSecret
 from tss.vault import Cost, Sealed, VaultFault, wipe
 
 _NAME = re.compile(r"[a-z0-9-]{1,32}")
-_CERTIFICATE_YEARS = 10
+_END_OF_KEY = b"-----END PRIVATE KEY-----\n"
 
 
 class IdentityFault(Exception):
@@ -48,6 +46,8 @@ class _Member(Protocol):
 class _Committee(Protocol):
     @property
     def members(self) -> "tuple[_Member, ...]": ...
+    @property
+    def hash(self) -> bytes: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,8 +125,7 @@ def create(
         raise IdentityFault(f"{keys / 'host.key'} exists: this folder already is a node; use another folder")
     keys.mkdir(parents=True, exist_ok=True)
     keys.chmod(0o700)
-    tls_key, certificate = _make_certificate(name)
-    write_tls(keys, tls_key, certificate)
+    write_tls(keys, *certificates.make(name, time.time()))
     secret = bytearray(secrets.token_bytes(32))
     while not bip340.valid_secret(secret):
         secret[:] = secrets.token_bytes(32)
@@ -145,13 +144,7 @@ def install(
     keys = folder / "keys"
     try:
         host_key = bip340.public_key(secret)
-        member = {
-            "name": name,
-            "host_key": host_key.hex(),
-            "tls_fingerprint": certificate_fingerprint(keys / "tls.crt").hex(),
-            "peer_url": peer_url,
-        }
-        write_atomically(folder / "member.json", (json.dumps(member, indent=2) + "\n").encode(), 0o644)
+        _write_passport(folder, Passport(name, host_key, certificate_fingerprint(keys / "tls.crt"), peer_url))
         # The host key comes last: with it the identity is complete, without it `create` may run again.
         _write_secret(keys / "host.key", secret, host_key, passphrase, cost)
         tls = TlsFiles(keys / "tls.key", keys / "tls.crt", keys / "peers")
@@ -168,6 +161,7 @@ def load(folder: Path, passphrase: Callable[[], bytearray] | None = None) -> Hos
     `passphrase` is asked only when the host key is sealed, and what it gives is wiped.
     """
     keys = folder / "keys"
+    _install_next_tls(folder)
     for path in (keys / "host.key", keys / "tls.key", keys / "tls.crt", folder / "member.json"):
         if not path.exists():
             raise IdentityFault(f"{path} is missing: run `holdfast node init` or restore it from a backup")
@@ -212,15 +206,56 @@ def _seat(committee: _Committee, host_key: bytes, certificate: Path) -> int:
     for index, member in enumerate(committee.members, start=1):
         if member.host_key == host_key:
             if member.tls_fingerprint != certificate_fingerprint(certificate):
-                raise IdentityFault(
-                    f"committee.json pins another TLS certificate for {member.name} than "
-                    f"{certificate}: restore that file or have the committee file made anew"
-                )
+                _check_announced(committee, index, certificate)
             return index
     raise IdentityFault(
         f"committee.json has no member with this node's host key {host_key.hex()}: "
         "use the committee file that was made from this folder's member.json"
     )
+
+
+def _check_announced(committee: _Committee, index: int, path: Path) -> None:
+    member = committee.members[index - 1]
+    try:
+        certificates.read_file(path)[0].check(committee.hash, index, member.host_key)
+    except CertificateFault as fault:
+        raise IdentityFault(
+            f"committee.json pins another TLS certificate for {member.name} than {path}, and that one was not "
+            "announced to this committee: run `holdfast tss certificate rotate --offline` on the folder"
+        ) from fault
+
+
+def rotate_tls(
+    identity: HostIdentity, committee: _Committee, now: float, *, overlap: float, days: int
+) -> Certificate:
+    """Replace the TLS key and certificate by new ones that the host key announces to the committee.
+
+    The present one stays good for `overlap` seconds, at 0 not at all. Durable when it returns; cut short at any
+    write, it either never was or is ended by the next `load`. `identity` is seated.
+    """
+    keys, old = identity.tls.key.parent, certificates.read_file(identity.tls.certificate)[0]
+    number = max(int(now), old.number + 1)
+    before = old.number if overlap > 0 else number
+    notice = Notice(committee.hash, identity.index, number, before, int(now + max(overlap, 0)))
+    key, made = certificates.make(identity.name, now, Announcing(notice, identity.sign), days=days)
+    write_atomically(keys / "tls.next", key + made)
+    _install_next_tls(keys.parent)
+    return certificates.read_file(identity.tls.certificate)[0]
+
+
+def _install_next_tls(folder: Path) -> None:
+    """End a rotation: key and certificate are two files, and what announces them is member.json."""
+    keys = folder / "keys"
+    try:
+        both = (keys / "tls.next").read_bytes()
+    except FileNotFoundError:
+        return
+    at = both.index(_END_OF_KEY) + len(_END_OF_KEY)
+    write_tls(keys, both[:at], both[at:])
+    member = passport(folder)
+    _write_passport(folder, replace(member, tls_fingerprint=certificate_fingerprint(keys / "tls.crt")))
+    (keys / "tls.next").unlink(missing_ok=True)
+    sync_folder(keys)
 
 
 def is_sealed(folder: Path) -> bool:
@@ -296,28 +331,16 @@ def _read_secret(path: Path, passphrase: Callable[[], bytearray] | None) -> tupl
 def certificate_fingerprint(path: Path) -> bytes:
     """SHA-256 of a PEM certificate's DER."""
     try:
-        return x509.load_pem_x509_certificate(path.read_bytes()).fingerprint(hashes.SHA256())
-    except ValueError as error:
-        raise IdentityFault(f"{path} is no PEM certificate: restore it from a backup") from error
+        return certificates.read_file(path)[0].fingerprint
+    except CertificateFault as fault:
+        raise IdentityFault(f"{fault.reason}: restore it from a backup") from fault
 
 
-def _make_certificate(name: str) -> tuple[bytes, bytes]:
-    """A P-256 key and a self-signed certificate, both PEM: pinned by fingerprint, so no authority is needed."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    now = dt.datetime.now(dt.UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - dt.timedelta(days=1))
-        .not_valid_after(now + dt.timedelta(days=365 * _CERTIFICATE_YEARS))
-        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    pem = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    return pem, certificate.public_bytes(serialization.Encoding.PEM)
+def _write_passport(folder: Path, member: Passport) -> None:
+    form = {
+        "name": member.name,
+        "host_key": member.host_key.hex(),
+        "tls_fingerprint": member.tls_fingerprint.hex(),
+        "peer_url": member.peer_url,
+    }
+    write_atomically(folder / "member.json", (json.dumps(form, indent=2) + "\n").encode(), 0o644)

@@ -1,4 +1,4 @@
-"""The small HTTP parts of `peers.py`: bounded answers, short reasons, refusals."""
+"""The small HTTP parts of `peers.py`: bounded answers, short reasons, refusals, and the check of an answer."""
 
 import os
 import re
@@ -8,16 +8,18 @@ from importlib.metadata import version
 import aiohttp
 from aiohttp import web
 
-from tss.envelope import MAX_BODY, OVERHEAD
-from tss.peering import PeerRefused
+from tss.envelope import MAX_BODY, OVERHEAD, Envelope, Kind
+from tss.frost.codec import DecodeError
+from tss.peer_tls import Unpinned
+from tss.peering import CommitteeMember, PeerRefused
 
 _VERSION = version("holdfast").encode()
 
 
 def cause(error: BaseException) -> str:
     """A short reason: aiohttp's own sentences carry objects and addresses that help nobody."""
-    if isinstance(error, aiohttp.ServerFingerprintMismatch):
-        return "it shows a TLS certificate that committee.json does not pin"
+    if isinstance(error, Unpinned):
+        return error.reason
     inner = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
     if isinstance(inner, TimeoutError):
         return "it accepts no connection in time"
@@ -34,6 +36,20 @@ async def bounded(response: aiohttp.ClientResponse, member: int) -> bytes:
         if len(data) > MAX_BODY + OVERHEAD:
             raise PeerRefused(member, "too-large", "the answer is over the limit")
     return bytes(data)
+
+
+def open_answer(request: Envelope, data: bytes, member: CommitteeMember) -> Envelope:
+    """The answer to a request, or PeerRefused when it is none, or not signed by this member's host key."""
+    asked = request.receiver
+    try:
+        answer = Envelope.decode(data)
+    except DecodeError as fault:
+        raise PeerRefused(asked, "garbage", f"{member.name} answered garbage: {fault}") from fault
+    expected = (Kind.ANSWER, asked, request.sender, request.topic, request.digest)
+    got = (answer.kind, answer.sender, answer.receiver, answer.topic, answer.request)
+    if got != expected or not answer.signed_by(member.host_key):
+        raise PeerRefused(asked, "garbage", f"{member.name}'s answer is not signed by its host key")
+    return answer
 
 
 async def pong(_member: int, _body: bytes) -> bytes:

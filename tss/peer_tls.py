@@ -1,39 +1,46 @@
-"""Mutual TLS 1.3 between members that know each other only by the fingerprints in the committee file.
+"""Mutual TLS 1.3 between members that know each other by the committee file's fingerprints and host keys.
 
-The dialling side checks the fingerprint of the certificate it is shown. The listening side needs the dialler's
-whole certificate before OpenSSL lets it in, so a node learns a member's certificate when it first dials that
-member, checks it against the committee file, and keeps it in keys/peers/. Until then that member's calls are
-refused by TLS; both sides dial every member at start, so this lasts one round of pings.
+The dialling side judges the certificate it is shown (`pins.py`). The listening side needs the dialler's whole
+certificate before OpenSSL lets it in, so a node learns a member's certificate when it first dials that member, or
+when another member hands it on, and keeps it in keys/peers/. Until then that member's calls are refused by TLS;
+both sides dial every member at start, so this lasts one round of pings.
 """
 
 import asyncio
-import datetime as dt
-import hashlib
 import ssl
-from pathlib import Path
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from cryptography import x509
+import aiohttp
 
-from tss.files import write_atomically
+from tss.certificate import CertificateFault
 from tss.identity import TlsFiles
 
+if TYPE_CHECKING:
+    from tss.pins import Pins
 
-class PinFault(Exception):
-    """A member showed a certificate that the committee file does not pin."""
+Refused = Callable[[str, str], None]  # a code and a reason
+Generation = Callable[[], int]  # counts our own certificates since the start
+
+_EXPIRED = 10  # X509_V_ERR_CERT_HAS_EXPIRED
 
 
-def server_context(tls: TlsFiles) -> ssl.SSLContext:
-    """TLS 1.3 that asks for a certificate and admits only those given to `Pins.trust`."""
+def server_context(tls: TlsFiles, refused: Refused, generation: Generation) -> ssl.SSLContext:
+    """TLS 1.3 that asks for a certificate and admits only those that `Pins` trusts; `refused` hears of the rest.
+
+    What `generation` gave when a connection began is that connection's `ssl_object.generation`.
+    """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.verify_mode = ssl.CERT_REQUIRED
     context.load_cert_chain(tls.certificate, tls.key)
+    context.sslobject_class = _watched(refused, generation)
     return context
 
 
 def client_context(tls: TlsFiles) -> ssl.SSLContext:
-    """TLS 1.3 that shows our certificate; the other's is checked by fingerprint after the handshake."""
+    """TLS 1.3 that shows our certificate; the other's is judged after the handshake."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.check_hostname = False
@@ -42,72 +49,70 @@ def client_context(tls: TlsFiles) -> ssl.SSLContext:
     return context
 
 
-class Pins:
-    """The members' certificates learned so far and the fingerprints they must have."""
+class Unpinned(aiohttp.ServerFingerprintMismatch):
+    """A server showed a certificate that is not its member's; `reason` reads after the name."""
 
-    def __init__(self, fingerprints: dict[int, bytes], names: dict[int, str], tls: TlsFiles) -> None:
-        """Read what earlier runs learned; files that the committee file does not pin are ignored."""
-        self._members = {fingerprint: member for member, fingerprint in fingerprints.items()}
-        self._names = names
-        self._folder = tls.learned
-        self._client = client_context(tls)
-        self.server = server_context(tls)
-        self.learned: set[int] = set()
-        for member, name in names.items():
-            path = self._folder / f"{name}.crt"
-            if path.exists():
-                self._recall(member, path)
+    def __init__(self, fault: CertificateFault, got: bytes, host: str, port: int) -> None:
+        super().__init__(bytes(32), got, host, port)
+        self.code, self.reason = fault.code, fault.reason
 
-    @property
-    def client(self) -> ssl.SSLContext:
-        """What to dial with."""
-        return self._client
 
-    def member_of(self, certificate_der: bytes | None) -> int | None:
-        """The member whose certificate this is."""
-        return None if certificate_der is None else self._members.get(_fingerprint(certificate_der))
+class MemberPin(aiohttp.Fingerprint):
+    """Has aiohttp ask `Pins` on every new connection instead of comparing with one fingerprint."""
 
-    async def learn(self, member: int, url: str) -> None:
-        """Dial the member once, check its certificate and admit it; OSError when down, PinFault when foreign."""
-        if member in self.learned:
-            return
-        where = urlsplit(url)
-        _reader, writer = await asyncio.open_connection(where.hostname, where.port, ssl=self._client)
+    def __init__(self, pins: "Pins", member: int) -> None:
+        super().__init__(bytes(32))
+        self._pins, self._member = pins, member
+
+    def check(self, transport: asyncio.Transport) -> None:
+        """Raise Unpinned unless the certificate is one that this member may show now."""
+        der = transport.get_extra_info("ssl_object").getpeercert(binary_form=True)
         try:
-            der = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
-        finally:
-            writer.transport.abort()
-        if self.member_of(der) != member:
-            raise PinFault(
-                f"{self._names[member]} at {url} shows a TLS certificate that committee.json does not pin: "
-                "someone else answers there, or the member's keys/tls.crt was replaced"
-            )
-        if _expired(der):
-            raise PinFault(
-                f"the TLS certificate of {self._names[member]} has expired (or this clock is wrong): it needs "
-                "a new one, and all a committee file that pins it"
-            )
-        self._trust(member, der)
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        pem = ssl.DER_cert_to_PEM_cert(der).encode()
-        write_atomically(self._folder / f"{self._names[member]}.crt", pem, 0o644)
-
-    def _recall(self, member: int, path: Path) -> None:
-        try:
-            der = ssl.PEM_cert_to_DER_cert(path.read_text("ascii"))
-        except ValueError:
-            return
-        if self.member_of(der) == member and not _expired(der):
-            self._trust(member, der)
-
-    def _trust(self, member: int, der: bytes) -> None:
-        self.server.load_verify_locations(cadata=der)
-        self.learned.add(member)
+            self._pins.admit(self._member, der)
+        except CertificateFault as fault:
+            host, port, *_ = transport.get_extra_info("peername")
+            raise Unpinned(fault, der[:32], host, port) from fault
 
 
-def _expired(der: bytes) -> bool:
-    return x509.load_der_x509_certificate(der).not_valid_after_utc < dt.datetime.now(dt.UTC)
+async def shown(url: str, context: ssl.SSLContext) -> bytes:
+    """The certificate (DER) that a server shows; OSError when there is no server."""
+    where = urlsplit(url)
+    _reader, writer = await asyncio.open_connection(where.hostname, where.port, ssl=context)
+    try:
+        der: bytes = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+        return der
+    finally:
+        writer.transport.abort()
 
 
-def _fingerprint(der: bytes) -> bytes:
-    return hashlib.sha256(der).digest()
+def _watched(refused: Refused, now: Generation) -> type[ssl.SSLObject]:
+    """An SSLObject that tells of handshakes that failed; asyncio drops those without a word."""
+
+    class Watched(ssl.SSLObject):
+        generation: int | None = None
+
+        def do_handshake(self) -> Any:
+            if self.generation is None:
+                self.generation = now()
+            try:
+                return super().do_handshake()
+            except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+                raise
+            except ssl.SSLError as error:
+                refused(*_named(error))
+                raise
+
+    return Watched
+
+
+def _named(error: ssl.SSLError) -> tuple[str, str]:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        if error.verify_code == _EXPIRED:
+            return "tls-expired", "it shows a certificate that has expired (or this clock is wrong)"
+        return (
+            "tls-stranger",
+            "it shows a certificate that is not known here; a member's is learned when it is dialled",
+        )
+    if error.reason == "PEER_DID_NOT_RETURN_A_CERTIFICATE":
+        return "tls-no-certificate", "it shows no certificate"
+    return "tls", f"it does not speak TLS 1.3 as a member does ({error.reason or type(error).__name__})"

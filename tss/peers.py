@@ -15,15 +15,16 @@ import aiohttp
 import structlog
 from aiohttp import web
 
+from tss.certificate import CertificateFault
 from tss.clone_watch import CloneWatch
 from tss.envelope import MAX_BODY, OVERHEAD, Envelope, Kind
 from tss.frost.codec import DecodeError
 from tss.guests import Guests
 from tss.identity import TlsFiles
 from tss.peer_bounds import Bounds, Rates, Refusals
-from tss.peer_http import bounded, cause, plain, pong, release
+from tss.peer_http import bounded, cause, open_answer, plain, pong, release
 from tss.peer_line import Line
-from tss.peer_tls import PinFault, Pins
+from tss.peer_tls import MemberPin, Unpinned
 from tss.peering import (
     NOISE,
     CommitteeLike,
@@ -34,6 +35,7 @@ from tss.peering import (
     Refuse,
     Signer,
 )
+from tss.pins import Pins
 
 __all__ = ["PeerDown", "PeerError", "PeerInfo", "PeerRefused", "Peers", "Refuse"]
 
@@ -70,12 +72,11 @@ class Peers:
         self._clock = clock
         self._ping_every = ping_every
         self._others = {i: m for i, m in enumerate(committee.members, 1) if i != index}
-        fingerprints = {i: m.tls_fingerprint for i, m in self._others.items()}
-        self._pins = Pins(fingerprints, {i: m.name for i, m in self._others.items()}, tls)
+        self.refusals = Refusals()
+        self.pins = Pins(committee, index, tls, clock, self._note)
         self._peers: dict[int, Line] = {}
         self.guests = Guests()
         self.clones = CloneWatch(clock)
-        self.refusals = Refusals()
         self._bounds = Bounds(rates)
         self._handlers: dict[str, Handler] = {_PING: pong}
         self._sequence = 0
@@ -92,8 +93,11 @@ class Peers:
         self._handlers[topic] = handler
 
     def name(self, member: int) -> str:
-        """A member's name."""
-        return self._committee.members[member - 1].name
+        """A member's name; 0 is whoever is none."""
+        return self._committee.members[member - 1].name if member else "a stranger"
+
+    def _note(self, member: int, code: str, reason: str) -> None:
+        self.refusals.add(member, self.name(member), code, reason)
 
     async def start(self, host: str, port: int) -> None:
         """Listen, and keep asking every member whether it is there."""
@@ -103,7 +107,7 @@ class Peers:
         quiet: dict[str, Any] = {"access_log": None, "logger": NOISE, "auto_decompress": False}
         self._runner = web.AppRunner(app, keepalive_timeout=90, shutdown_timeout=1, **quiet)
         await self._runner.setup()
-        await web.TCPSite(self._runner, host, port, ssl_context=self._pins.server).start()
+        await web.TCPSite(self._runner, host, port, ssl_context=self.pins.server).start()
         self._tasks = [asyncio.create_task(self._keep_pinging(peer)) for peer in self._peers.values()]
 
     def dial(self, members: Iterable[int]) -> None:
@@ -114,9 +118,7 @@ class Peers:
     def _open_sessions(self, members: Iterable[int]) -> None:
         for i in members:
             member = self._others[i]
-            connector = aiohttp.TCPConnector(
-                ssl=aiohttp.Fingerprint(member.tls_fingerprint), limit=64, keepalive_timeout=60
-            )
+            connector = aiohttp.TCPConnector(ssl=MemberPin(self.pins, i), limit=64, keepalive_timeout=60)
             session = aiohttp.ClientSession(connector=connector)
             self._peers[i] = Line(i, member, session, self.clones.window(i))
 
@@ -200,6 +202,9 @@ class Peers:
         except TimeoutError:
             peer.times.late(topic, timeout)
             raise PeerDown(peer.index, f"did not answer within {timeout:.3g} s", name) from None
+        except Unpinned as fault:
+            why = fault.reason
+            self._note(peer.index, fault.code, why)
         except (aiohttp.ClientError, OSError, RuntimeError) as failure:
             if isinstance(failure, RuntimeError) and not peer.session.closed:
                 raise
@@ -215,13 +220,13 @@ class Peers:
             total=None, connect=peer.times.patience(_PING, _LINE_SECONDS, _LINE_SECONDS)
         )
         async with peer.session.post(
-            url, data=request.encode(), ssl=self._pins.client, timeout=limits, allow_redirects=False
+            url, data=request.encode(), ssl=self.pins.client, timeout=limits, allow_redirects=False
         ) as response:
             data = await bounded(response, peer.index)
             if response.status != 200:
                 detail = data[:500].decode("utf-8", "replace")
                 raise PeerRefused(peer.index, f"http-{response.status}", f"{peer.member.name}: {detail}")
-        answer = self._open_answer(peer, request, data)
+        answer = open_answer(request, data, peer.member)
         took = time.monotonic() - begun
         peer.times.heard(topic, took)
         self._mark_up(peer, answer, took)
@@ -241,21 +246,6 @@ class Peers:
             f"your committee file differs from {peer.member.name}'s: compare words, "
             f"yours {self._committee.words}, {peer.member.name}'s {reason}"
         )
-
-    def _open_answer(self, peer: Line, request: Envelope, data: bytes) -> Envelope:
-        try:
-            answer = Envelope.decode(data)
-        except DecodeError as fault:
-            raise PeerRefused(
-                peer.index, "garbage", f"{peer.member.name} answered garbage: {fault}"
-            ) from fault
-        expected = (Kind.ANSWER, peer.index, self.index, request.topic, request.digest)
-        got = (answer.kind, answer.sender, answer.receiver, answer.topic, answer.request)
-        if got != expected or not answer.signed_by(peer.member.host_key):
-            raise PeerRefused(
-                peer.index, "garbage", f"{peer.member.name}'s answer is not signed by its host key"
-            )
-        return answer
 
     def _seal(self, kind: Kind, to: int, topic: str, request: bytes, code: str, body: bytes) -> Envelope:
         self._sequence += 1
@@ -303,7 +293,7 @@ class Peers:
             patience = peer.times.patience(_PING, _LINE_SECONDS, _LINE_SECONDS)
             try:
                 async with asyncio.timeout(patience):
-                    await self._pins.learn(peer.index, peer.member.peer_url)
+                    await self.pins.learn(peer.index, peer.member.peer_url)
                 peer.retry_at = 0.0
                 answer = await self.call(peer.index, _PING, b"", timeout=patience)
                 self.seen[peer.index].version = release(answer)
@@ -311,7 +301,10 @@ class Peers:
                 pass  # it is there; what it refuses is for the callers to hear
             except PeerDown as down:
                 self._mark_down(peer, down.why, slow=True)
-            except (PinFault, OSError) as error:
+            except CertificateFault as fault:
+                self._mark_down(peer, fault.reason)
+                self._note(peer.index, fault.code, fault.reason)
+            except OSError as error:
                 self._mark_down(peer, f"is down: {cause(error)}", slow=isinstance(error, TimeoutError))
             except Exception:
                 self._log.exception("ping failed", member=peer.member.name)
@@ -322,11 +315,20 @@ class Peers:
 
     async def _serve(self, request: web.Request) -> web.Response:
         transport = request.transport
-        tls = None if transport is None else transport.get_extra_info("ssl_object")
-        member = self._pins.member_of(tls.getpeercert(binary_form=True) if tls is not None else None)
-        peer = self._peers.get(member) if member is not None else None
+        tls: Any = None if transport is None else transport.get_extra_info("ssl_object")
+        member, fault = self.pins.whose(None if tls is None else tls.getpeercert(binary_form=True))
+        peer = self._peers.get(member)
         if peer is None:
+            self._note(0, "http-403", "its certificate is not in this committee")
             return plain(403, "your certificate is not in this committee")
+        if fault is not None:
+            return self._turn_away(peer, 403, f"your node {fault.reason}", fault.code)
+        response = await self._admit(peer, request)
+        if tls.generation != self.pins.generation:
+            response.force_close()  # begun under a certificate that we have replaced
+        return response
+
+    async def _admit(self, peer: Line, request: web.Request) -> web.Response:
         size = MAX_BODY if request.content_length is None else request.content_length
         if peer.in_flight >= _IN_FLIGHT_PER_MEMBER or not self._bounds.admit(peer.index, size):
             return self._turn_away(peer, 429, "too many calls or bytes of yours: send less at once")
@@ -355,12 +357,12 @@ class Peers:
             return self._turn_away(peer, 401, "the envelope's signature or topic does not fit")
         code, body = await self._answer(peer, envelope)
         if code != "ok":
-            self.refusals.add(peer.index, peer.member.name, code, body.decode("utf-8", "replace"))
+            self._note(peer.index, code, body.decode("utf-8", "replace"))
         answer = self._seal(Kind.ANSWER, peer.index, envelope.topic, envelope.digest, code, body)
         return web.Response(body=answer.encode(), content_type="application/octet-stream")
 
-    def _turn_away(self, peer: Line, status: int, detail: str) -> web.Response:
-        self.refusals.add(peer.index, peer.member.name, f"http-{status}", detail)
+    def _turn_away(self, peer: Line, status: int, detail: str, code: str = "") -> web.Response:
+        self._note(peer.index, code or f"http-{status}", detail)
         return plain(status, detail)
 
     async def _answer(self, peer: Line, envelope: Envelope) -> tuple[str, bytes]:

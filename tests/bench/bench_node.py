@@ -131,11 +131,11 @@ class BenchNode:
                 writer.write(data)
             writer.close()
 
-        self.server = await asyncio.start_server(answer, "127.0.0.1", 0, ssl=self.peers._pins.server)
+        self.server = await asyncio.start_server(answer, "127.0.0.1", 0, ssl=self.peers.pins.server)
         return self.server.sockets[0].getsockname()[1]
 
     async def echo(self, port: int, count: int) -> list[float]:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=self.peers._pins.client)
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=self.peers.pins.client)
         took = []
         for _ in range(count):
             begun = time.perf_counter()

@@ -117,7 +117,7 @@ async def test_a_server_that_shows_another_certificate_is_never_spoken_to(three,
             await asyncio.sleep(0.02)
         with pytest.raises(PeerDown):
             await alice.call(2, "peer.ping", b"")
-        assert 2 not in alice._pins.learned
+        assert 2 not in alice.pins.learned
     finally:
         await alice.close()
         await bob.close()
@@ -202,7 +202,7 @@ async def test_learned_certificates_survive_a_restart(three):
         pass
     bob = await start_peers(committee, members[1])
     try:
-        assert bob._pins.learned == {1, 3}
+        assert bob.pins.learned == {1, 3}
     finally:
         await bob.close()
 

@@ -1,9 +1,9 @@
 """The lines' bounds: floods are refused and counted, slow members hold up nobody, time-outs follow the line."""
 
 import asyncio
-import datetime as dt
 import time
 from contextlib import AsyncExitStack, asynccontextmanager
+from types import SimpleNamespace
 
 import aiohttp
 import pytest
@@ -122,7 +122,8 @@ async def test_what_is_refused_by_name_is_counted_too(tmp_path):
             context = client_context(members[1].tls)
             async with session.post(url, data=b"garbage", ssl=context) as response:
                 assert response.status == 400
-        assert alice.refusals.counts == {(2, "unknown-topic"): 1, (2, "http-400"): 1}
+        of_bob = {code: count for (member, code), count in alice.refusals.counts.items() if member == 2}
+        assert of_bob == {"unknown-topic": 1, "http-400": 1}
 
 
 async def test_a_slow_member_holds_up_nobody_and_is_not_taken_for_a_dead_one(tmp_path):
@@ -162,13 +163,8 @@ async def test_more_calls_than_a_line_takes_wait_for_their_turn(tmp_path):
 async def test_an_expired_certificate_gets_no_line_though_it_is_pinned(tmp_path, monkeypatch):
     alice, bob = make_identities(tmp_path, 2)
 
-    class Past(dt.datetime):
-        @classmethod
-        def now(cls, tz=None):
-            return dt.datetime(2001, 1, 1, tzinfo=tz)
-
     with monkeypatch.context() as patch:
-        patch.setattr(identity.dt, "datetime", Past)
+        patch.setattr(identity, "time", SimpleNamespace(time=lambda: 978_307_200.0))  # 2001
         carol = identity.create(tmp_path / "carol", "carol", f"https://127.0.0.1:{free_ports(1)[0]}")
     committee = fake_committee([alice, bob, carol])
     async with AsyncExitStack() as stack:
