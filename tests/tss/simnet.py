@@ -1,16 +1,15 @@
-"""A committee in memory: seeded, with virtual time, and a network that drops, delays, reorders, duplicates."""
+"""A committee in memory: seeded, on virtual time, over the network of `simwire`."""
 
 import hashlib
-import heapq
 import hmac
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
-from random import Random
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives import hpke
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 
+from tests.tss.simwire import Net
 from tss.dkg import participant, relay
 from tss.dkg.committee import Committee, Member
 from tss.dkg.messages import Complaint, R1Set, R2Set, Roster, RosterEntry
@@ -247,47 +246,6 @@ class SimSigner:
         return self.mangle_shares(made) if self.mangle_shares else made.encode()
 
 
-@dataclass(order=True)
-class Timer:
-    at: float
-    order: int
-    act: Callable[[], None] = field(compare=False)
-
-
-@dataclass
-class Net:
-    """Virtual time and a lossy, delaying, duplicating network; the seed decides everything."""
-
-    seed: int = 0
-    drop: float = 0.0
-    duplicate: float = 0.0
-    delay: float = 0.01
-    now: float = 0.0
-    timers: list[Timer] = field(default_factory=list)
-    count: int = 0
-
-    def __post_init__(self) -> None:
-        self.random = Random(self.seed)
-
-    def later(self, seconds: float, act: Callable[[], None]) -> None:
-        self.count += 1
-        heapq.heappush(self.timers, Timer(self.now + seconds, self.count, act))
-
-    def send(self, act: Callable[[], None]) -> None:
-        for _ in range(2 if self.random.random() < self.duplicate else 1):
-            if self.random.random() >= self.drop:
-                self.later(self.random.random() * self.delay, act)
-
-    def run(self, until: Callable[[], bool]) -> None:
-        for _ in range(20_000):
-            if until() or not self.timers:
-                return
-            timer = heapq.heappop(self.timers)
-            self.now = timer.at
-            timer.act()
-        raise AssertionError("the simulation does not come to an end")
-
-
 @dataclass
 class Shell:
     """A coordinator's shell: carries effects to the members over the net, and answers back as events."""
@@ -328,25 +286,21 @@ class Shell:
                     pass
 
     def _call(self, member: int, body: bytes, *, commit: bool) -> None:
-        answered: list[bool] = []
+        one = self.signers[member]
+        asked = (messages.CommitRequest if commit else messages.SharesRequest).decode(body)
 
-        def deliver() -> None:
-            one = self.signers[member]
-            if one.up:
-                answer = (one.handle_commit if commit else one.handle_shares)(body)
-                self.net.send(lambda: back(answer))
+        def answer(question: bytes) -> bytes | None:
+            if not one.up:
+                return None
+            return (one.handle_commit if commit else one.handle_shares)(question)
 
-        def back(answer: bytes) -> None:
-            answered.append(True)
-            asked = (messages.CommitRequest if commit else messages.SharesRequest).decode(body)
-            self.feed(read_event(self.machine._task.committee, member, asked, answer))
+        def take(given: bytes) -> None:
+            self.feed(read_event(self.machine._task.committee, member, asked, given))
 
-        def expire() -> None:
-            if not answered:
-                self.feed(events.Silent(member))
+        def late() -> None:
+            self.feed(events.Silent(member))
 
-        self.net.send(deliver)
-        self.net.later(self.timeout, expire)
+        self.net.exchange(self.identity, one.identity, body, answer, take, self.timeout, late)
 
 
 @dataclass

@@ -1,117 +1,12 @@
-"""Refresh and repair over a network that delays, reorders, duplicates and loses messages."""
-
-from dataclasses import dataclass, field
+"""Refresh and repair over a network that delays, reorders, duplicates, loses, damages and parts."""
 
 import pytest
 
 from tests.tss.rotation.session import Held, Session
-from tests.tss.simnet import ENGINE, SEALER, Net
+from tests.tss.rotation.work_over_net import WorkOverNet
+from tests.tss.simnet import ENGINE
+from tests.tss.simwire import Net
 from tss.dkg.faults import Missing
-from tss.rotation import refresh, relay, repair
-from tss.rotation.messages import FIRST, SECOND, DealSet, R1Set
-from tss.rotation.plan import Roster
-
-TIMEOUT = 5.0
-
-
-@dataclass
-class Member:
-    """A member's shell: answers each round once, and a repeated question with the stored answer."""
-
-    session: Session
-    index: int
-    answered: dict[str, bytes] = field(default_factory=dict)
-
-    def answer(self, step, body):
-        if step not in self.answered:
-            made = getattr(self, step)(body)
-            if made is None:
-                return None
-            self.answered[step] = made
-        return self.answered[step]
-
-    def offer(self, _body):
-        session = self.session
-        who, nonce = session.held.who(self.index), session.salt("nonce", self.index)
-        entry = refresh.offer(who, session.committee, session.plan, nonce)
-        session.offered[self.index] = entry
-        return entry.encode()
-
-    def r1(self, body):
-        state, r1 = self.session.begin(Roster.decode(body), self.index)
-        self.session.first[self.index] = state
-        return r1.encode()
-
-    def deal(self, body):
-        session, state = self.session, self.session.first.get(self.index)
-        if state is None:
-            return None
-        if session.repairing:
-            session.second[self.index] = second = repair.step2(ENGINE, SEALER, state, R1Set.decode(body))
-            return b"-" if second.deal is None else second.deal.encode()
-        session.second[self.index], deal = refresh.step2(ENGINE, SEALER, state, R1Set.decode(body))
-        return deal.encode()
-
-    def sum(self, body):
-        if self.index == self.session.plan.receiver:
-            return b"-"
-        state = self.session.second.get(self.index)
-        if state is None:
-            return None
-        self.session.third[self.index] = made = repair.step3(ENGINE, SEALER, state, DealSet.decode(body))
-        return made.sigma.encode()
-
-    def assent(self, bodies):
-        session, state = self.session, self.session.second.get(self.index)
-        deals, sigmas = bodies
-        if state is None:
-            return None
-        if not session.repairing:
-            done = refresh.step3(ENGINE, SEALER, state, deals)
-        elif self.index == session.plan.receiver:
-            done = repair.receive(ENGINE, SEALER, state, deals, sigmas)
-        elif self.index in session.third:
-            done = repair.assent(ENGINE, session.third[self.index], sigmas)
-        else:
-            return None
-        session.done[self.index] = done
-        return done.assent.encode()
-
-
-@dataclass
-class Relay:
-    """The driving member: one round at a time, until all answered or the time is up."""
-
-    net: Net
-    session: Session
-    lost: set[int] = field(default_factory=set)
-
-    def __post_init__(self):
-        self.members = {index: Member(self.session, index) for index in self.session.plan.members}
-
-    def round(self, step, body=b""):
-        answers, over = {}, []
-        for index in self.members:
-            self.net.send(lambda index=index: self._deliver(index, step, body, answers))
-        self.net.later(TIMEOUT, lambda: over.append(True))
-        self.net.run(lambda: bool(over) or len(answers) == len(self.members))
-        self.lost = set(self.members) - set(answers)
-        return dict(answers)
-
-    def _deliver(self, index, step, body, answers):
-        answer = self.members[index].answer(step, body)
-        if answer is not None:
-            self.net.send(lambda: answers.__setitem__(index, answer))
-
-    def run(self):
-        session, committee = self.session, self.session.committee
-        roster = relay.roster(committee, session.plan, self.round("offer"))
-        r1s = relay.bundle_r1(committee, roster, self.round("r1", roster.encode()))
-        answers = self.round("deal", r1s.encode())
-        deals, sigmas = session.bundle(roster, FIRST, r1s.hash, answers), None
-        if session.repairing:
-            sigmas = session.bundle(roster, SECOND, deals.hash, self.round("sum", deals.encode()))
-        return session.end(roster, r1s, deals, sigmas, self.round("assent", (deals, sigmas)))
 
 
 @pytest.fixture(scope="module", params=[(3, 2), (5, 3)])
@@ -130,7 +25,7 @@ def plan(held, kind, attempt):
 @pytest.mark.parametrize("seed", range(4))
 def test_delay_reordering_and_duplicates_change_nothing(held, kind, seed):
     session = Session(held, plan(held, kind, 1))
-    link = Relay(Net(seed, duplicate=0.5, delay=2.0), session).run()
+    link = WorkOverNet(Net(seed, duplicate=0.5, delay=2.0), session).run()
     public = link.check(ENGINE, held.committee, held.public)
     assert public.group_key == held.public.group_key
     assert len(session.done) == len(session.plan.members)
@@ -141,7 +36,7 @@ def test_delay_reordering_and_duplicates_change_nothing(held, kind, seed):
 def test_loss_fails_the_attempt_naming_who_was_missing_and_a_later_one_succeeds(held, kind, seed):
     net = Net(seed, drop=0.06, duplicate=0.2, delay=1.0)
     for attempt in range(1, 80):
-        driver = Relay(net, Session(held, plan(held, kind, attempt)))
+        driver = WorkOverNet(net, Session(held, plan(held, kind, attempt)))
         fault = None
         try:
             link = driver.run()
@@ -155,6 +50,29 @@ def test_loss_fails_the_attempt_naming_who_was_missing_and_a_later_one_succeeds(
         assert fault.culprits
         assert set(fault.culprits) <= driver.lost
     pytest.fail("no attempt came through")
+
+
+@pytest.mark.parametrize("kind", ["refresh", "repair"])
+@pytest.mark.parametrize("seed", range(3))
+def test_where_the_peers_say_things_again_loss_and_damage_change_nothing(held, kind, seed):
+    net = Net(seed, drop=0.3, duplicate=0.3, corrupt=0.3, delay=0.5, again=0.3)
+    link = WorkOverNet(net, Session(held, plan(held, kind, 1))).run()
+    assert link.check(ENGINE, held.committee, held.public).group_key == held.public.group_key
+    assert all(net.seen[fault] for fault in ("dropped", "corrupted", "duplicated"))
+
+
+@pytest.mark.parametrize("kind", ["refresh", "repair"])
+@pytest.mark.parametrize("one_way", [False, True])
+def test_a_parted_committee_names_who_was_cut_off_and_the_old_shares_serve_on(held, kind, one_way):
+    net = Net(7, corrupt=0.1, delay=0.3, again=0.4)
+    members = plan(held, kind, 1).members
+    net.part(members[1:2], 7.0, one_way=one_way)
+    with pytest.raises(Missing) as missing:
+        WorkOverNet(net, Session(held, plan(held, kind, 1))).run()
+    assert set(missing.value.culprits) == set(members[1:2])
+    assert held.signed(tuple(held.keys)[: held.public.threshold])
+    link = WorkOverNet(net, Session(held, plan(held, kind, 2))).run()
+    assert link.check(ENGINE, held.committee, held.public).group_key == held.public.group_key
 
 
 @pytest.mark.parametrize(("n", "t"), [(9, 6), (15, 11)])
