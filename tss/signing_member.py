@@ -10,7 +10,7 @@ the answer stands one durable transaction: commitment, package hash, share and v
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 
@@ -38,6 +38,7 @@ REQUEST = "tss.sign.request"
 SHARES = "tss.sign.shares"
 
 _ASKED = 4096
+_FEW = 4
 _REFUSALS_A_MINUTE = 120  # stored per member; more are answered all the same
 
 
@@ -146,7 +147,9 @@ class SigningMember:
         key, one = self._find(member, request.sender, request.key)
         approval = await self._approvals.ask(key, request.purpose, request.payload)
         own = signer.own_commitments(one.context, request)
-        spent = await self._store.nonces(own)
+        # What this boot issued and nobody used has no row; the write before the release says it once more.
+        unused = all(commitment in one.state.issued for commitment in own)
+        spent = {} if unused else await self._store.nonces(own)
         # From here to the new state nothing is awaited: two sessions cannot take one nonce.
         decision = signer.decide(one.context, one.state, request, approval, spent)
         match decision:
@@ -166,7 +169,7 @@ class SigningMember:
         """Sign, ask once more where the request came only now, store all, and only then let the shares out."""
         spending, asked = Spending(self.nonces, request.key, len(plan.plan)), None
         try:
-            shares = await asyncio.to_thread(self._sign, key, plan)
+            shares = await self._sign(key, plan)
             if request.request not in self._asked:
                 asked = self._verdict(key, "request", request.purpose, request.payload, approval)
                 approval = await self._again(key, request, approval)
@@ -176,7 +179,11 @@ class SigningMember:
                     await self._store.record_verdict(asked)
                 no = Refuse(signer.REFUSED, approval.reason, approval.retryable)
                 return await self._refuse(key, request, no, approval)
-            verdict = self._verdict(key, "release", request.purpose, request.payload, approval)
+            verdict = (
+                self._verdict(key, "release", request.purpose, request.payload, approval)
+                if asked is None
+                else replace(asked, phase="release")  # the port said the same both times
+            )
             row = SessionRow(request.session, request.request, request.order.encode())
             seen = RequestRow(row.request_id, request.purpose, request.payload, request.sender, self._clock())
             rows = signer.rows(request, plan, shares)
@@ -209,8 +216,12 @@ class SigningMember:
             return Refused("what is to be signed changed while it was signed: ask again", retryable=True)
         return second
 
-    def _sign(self, key: Key, plan: Release) -> list[bytes]:
-        return [self._engine.sign(key.share, signing.handle, signing.package) for signing in plan.plan]
+    async def _sign(self, key: Key, plan: Release) -> list[bytes]:
+        def sign() -> list[bytes]:
+            return [self._engine.sign(key.share, signing.handle, signing.package) for signing in plan.plan]
+
+        # A trip to a thread takes longer than a few shares.
+        return sign() if len(plan.plan) <= _FEW else await asyncio.to_thread(sign)
 
     async def _refuse(
         self,

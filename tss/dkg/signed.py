@@ -52,16 +52,29 @@ class Encoded(ABC):
 
 
 class SignedMessage(Encoded):
-    """An encoded value signed by its sender's host key under the message's own tag."""
+    """An encoded value signed by its sender's host key under the message's own tag.
 
-    __slots__ = ()
+    Messages never change, so a digest is computed once; the signature is no part of it.
+    """
+
+    __slots__ = ("_digest",)
     TAG: ClassVar[str]
+    _digest: bytes
     sender: int
     signature: bytes
 
     @property
     def digest(self) -> bytes:
-        """What is signed: the tagged hash of the body; the signature is no part of it."""
+        """What is signed, 32 bytes."""
+        try:
+            return self._digest
+        except AttributeError:
+            digest = self.hashed()
+            object.__setattr__(self, "_digest", digest)
+            return digest
+
+    def hashed(self) -> bytes:
+        """Compute the digest: the tagged hash of kind and body."""
         writer = Writer().u8(self.KIND)
         self.write(writer)
         return tagged_hash(self.TAG, writer.done())
@@ -93,7 +106,10 @@ class SignedMessage(Encoded):
 
     def with_signature(self, signature: bytes) -> Self:
         """The same message with these 64 bytes as its signature, unchecked."""
-        return replace(self, signature=signature)  # type: ignore[type-var]  # every subclass is a dataclass
+        other = replace(self, signature=signature)  # type: ignore[type-var]  # every subclass is a dataclass
+        if hasattr(self, "_digest"):
+            object.__setattr__(other, "_digest", self._digest)
+        return other
 
 
 def read_member(reader: Reader) -> int:

@@ -3,6 +3,8 @@
 Constant-time arithmetic is libsecp256k1's, through btclib-secp256k1.
 """
 
+from functools import lru_cache
+
 from btclib_secp256k1 import keys, ssa, xonly
 
 
@@ -33,6 +35,12 @@ def verify(public32: bytes, message32: bytes, signature64: bytes) -> bool:
     """Whether the signature holds for this x-only key and 32-byte message; False for malformed input."""
     if len(public32) != 32 or len(message32) != 32 or len(signature64) != 64:
         return False
+    return _verified(bytes(public32), bytes(message32), bytes(signature64))
+
+
+@lru_cache(maxsize=1024)
+def _verified(public32: bytes, message32: bytes, signature64: bytes) -> bool:
+    """Remembered, because messages are checked where they arrive and again where they count."""
     try:
         return bool(ssa.verify(message32, public32, signature64))
     except ValueError:  # no such point

@@ -1,7 +1,7 @@
 """What one signature is made of: message, signers' commitments, and the path."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final, Self
 
@@ -27,6 +27,8 @@ class SigningPackage:
     message: bytes
     commitments: Mapping[int, bytes]
     path: SigningPath
+    _encoded: bytes = field(init=False, repr=False, compare=False)
+    _hashed: bytes = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if len(self.message) != 32:
@@ -49,6 +51,11 @@ class SigningPackage:
         ordered = {member: bytes(self.commitments[member]) for member in sorted(self.commitments)}
         object.__setattr__(self, "message", bytes(self.message))
         object.__setattr__(self, "commitments", MappingProxyType(ordered))
+        parts = [_VERSION, self.message, self.path.encode(), len(ordered).to_bytes(2, "big")]
+        for member, commitment in ordered.items():
+            parts += [member.to_bytes(2, "big"), commitment]
+        object.__setattr__(self, "_encoded", b"".join(parts))
+        object.__setattr__(self, "_hashed", tagged_hash("holdfast/package/v1", self._encoded))
 
     def __hash__(self) -> int:
         return hash(self.encode())
@@ -58,10 +65,7 @@ class SigningPackage:
 
     def encode(self) -> bytes:
         """Return 01 ‖ message ‖ path ‖ count u16 ‖ (member u16 ‖ commitment)…, members ascending."""
-        parts = [_VERSION, self.message, self.path.encode(), len(self.commitments).to_bytes(2, "big")]
-        for member, commitment in self.commitments.items():
-            parts += [member.to_bytes(2, "big"), commitment]
-        return b"".join(parts)
+        return self._encoded
 
     @classmethod
     def decode(cls, data: bytes) -> Self:
@@ -92,4 +96,4 @@ class SigningPackage:
     @property
     def hash(self) -> bytes:
         """The 32 bytes that the nonce rule stores: message, commitments and path (DESIGN section 4, nonces)."""
-        return tagged_hash("holdfast/package/v1", self.encode())
+        return self._hashed

@@ -83,8 +83,23 @@ class Commitments(SignedMessage):
         return cls(key, sender, boot_id, sequence, tuple(reader.raw(COMMITMENT_SIZE) for _ in range(count)))
 
 
+class Opening(SignedMessage):
+    """What opens a session, with the payload or without; its ids are computed once."""
+
+    __slots__ = ("_request_id", "_session")
+    _request_id: bytes
+    _session: bytes
+
+    def _once(self, key: bytes, request: bytes, packages: tuple[SigningPackage, ...]) -> bytes:
+        try:
+            return self._session
+        except AttributeError:
+            object.__setattr__(self, "_session", session_id(key, request, (p.hash for p in packages)))
+            return self._session
+
+
 @dataclass(frozen=True, slots=True)
-class SharesRequest(SignedMessage):
+class SharesRequest(Opening):
     """A coordinator opens a session: the whole request, one package per message, `want` next commitments.
 
     `era` is that of the pool which the commitments came from. The signature covers all of it through the session
@@ -104,8 +119,12 @@ class SharesRequest(SignedMessage):
     signature: bytes = UNSIGNED
 
     @property
-    def digest(self) -> bytes:
-        """What is signed: sender, era, session id and `want`."""
+    def session(self) -> bytes:
+        """The session id: binds key, request and every package (message, commitments, path)."""
+        return self._once(self.key, self.request, self.packages)
+
+    def hashed(self) -> bytes:
+        """Compute the digest: of sender, era, session id and `want`."""
         return order_digest(self.sender, self.era, self.session, self.want)
 
     @property
@@ -116,12 +135,11 @@ class SharesRequest(SignedMessage):
     @property
     def request(self) -> bytes:
         """The id of what is to be signed."""
-        return request_id(self.purpose, self.payload)
-
-    @property
-    def session(self) -> bytes:
-        """The session id: binds key, request and every package (message, commitments, path)."""
-        return session_id(self.key, self.request, (package.hash for package in self.packages))
+        try:
+            return self._request_id
+        except AttributeError:
+            object.__setattr__(self, "_request_id", request_id(self.purpose, self.payload))
+            return self._request_id
 
     @property
     def members(self) -> tuple[int, ...]:
@@ -145,7 +163,7 @@ class SharesRequest(SignedMessage):
 
 
 @dataclass(frozen=True, slots=True)
-class Order(SignedMessage):
+class Order(Opening):
     """A SharesRequest without its payload: all that its signature covers, and what a signer keeps of it."""
 
     KIND: ClassVar[int] = 38
@@ -160,14 +178,13 @@ class Order(SignedMessage):
     signature: bytes = UNSIGNED
 
     @property
-    def digest(self) -> bytes:
-        """What is signed, as in SharesRequest."""
-        return order_digest(self.sender, self.era, self.session, self.want)
-
-    @property
     def session(self) -> bytes:
         """The session id, as in SharesRequest."""
-        return session_id(self.key, self.request, (package.hash for package in self.packages))
+        return self._once(self.key, self.request, self.packages)
+
+    def hashed(self) -> bytes:
+        """Compute the digest, as in SharesRequest."""
+        return order_digest(self.sender, self.era, self.session, self.want)
 
     def write(self, writer: Writer) -> None:
         """Key, u16 sender, request id, u16 count, packages, u16 want, era 16."""

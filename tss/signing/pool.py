@@ -110,7 +110,7 @@ class Pool:
         restarted = offer.boot_id != reserve.boot_id
         if restarted:
             reserve = _rebooted(reserve, offer.boot_id)
-        if any(known.digest == offer.digest for known in reserve.offers):
+        if any(known.sequence == offer.sequence and known.digest == offer.digest for known in reserve.offers):
             return Late("commitments that were already taken")
         if len(reserve.offers) >= MAX_OFFERS and offer.sequence < reserve.offers[0].sequence:
             return Late("commitments older than any remembered")
