@@ -1,17 +1,18 @@
-"""Follows a chain of headers: the own bitcoind's (`HeaderFeed`) or, for the sequencer, some nodes' (`RemoteFeed`).
+"""Follows the chain of headers of one's own bitcoind.
 
 Every header is validated here; ZMQ only wakes us. What left the main chain and every reorg are kept for ever.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from anchor.bitcoind import Bitcoind
-from anchor.btc.header import Header
+from anchor.btc.hashing import sha256d
+from anchor.btc.header import HEADER_SIZE, Header
 from anchor.btc.ids import BlockHash, display
 from anchor.btc.network import Network
 from anchor.header_events import (
@@ -24,14 +25,14 @@ from anchor.header_events import (
     events_of,
     level_of,
 )
-from anchor.header_file import HeaderFile
 from anchor.header_ledger import HeaderLedger, ReorgRow, Word
-from anchor.header_source import BitcoindSource, HeaderSource, SourceError, pull
+from anchor.header_source import BitcoindSource, HeaderSource, extends, pull, split, take
+from anchor.header_store import HeaderStore
 from anchor.header_tables import HeaderTables
 from anchor.headers import bundle as bundles
 from anchor.headers.bundle import Bundle
-from anchor.headers.chain import Deferred, HeaderAt, HeaderChain, Reorg
-from anchor.headers.rules import HeaderRefused, rules_of
+from anchor.headers.chain import HeaderAt, HeaderChain, Reorg
+from anchor.headers.rules import rules_of
 from anchor.wake import Wake
 
 __all__ = ["ChainEvent", "Connected", "Disconnected", "HeaderFeed", "Reorged", "WrongNode", "level_of"]
@@ -68,8 +69,8 @@ class HeaderFeed:
         self.node_tip: HeaderAt = self.chain.tip
         self.last_sync: float | None = None
         self.held: WrongNode | None = None
-        self._file = HeaderFile(folder / "main.bin")
         self.ledger = HeaderLedger(engine, tables)
+        self._store = HeaderStore(folder, self.chain, self.ledger)
         self._wake = Wake(zmq_url)
         self._clock = clock
         self._words: dict[BlockHash, Word] = {}
@@ -81,41 +82,15 @@ class HeaderFeed:
         Raises SourceError when the file begins with another header, or when `zmq_url` is no address.
         """
         self._wake.open()
-        raws = self._file.load()
-        if raws and raws[0] != self.chain.start.header.raw:
-            raise SourceError(
-                f"{self._file.path} begins with another header, so it belongs to another network or start: "
-                "move it away, and the headers are read again from bitcoind"
-            )
-        for index, raw in enumerate(raws[1:], 1):
-            try:
-                self.chain.add(Header.parse(raw))
-            except HeaderRefused as error:
-                log.warning("header_file_damaged", at=index, error=str(error))
-                break
-        for raw in await self.ledger.forks():
-            try:
-                self.chain.add(Header.parse(raw))
-            except HeaderRefused as error:  # its branch's foot was cut off above
-                log.info("fork_header_skipped", error=str(error))
+        await self._store.load()
         self._words = await self.ledger.words()
-        self._mend_file(raws)
         self.node_tip = self.chain.tip
-
-    def _mend_file(self, raws: Sequence[bytes]) -> None:
-        # A crash between table and file, or damage, leaves a file that is not the main chain: write it again.
-        start, tip = self.chain.start.height, self.chain.tip
-        if raws and len(raws) == tip.height - start + 1 and raws[-1] == tip.header.raw:
-            return
-        same = 0
-        while same < len(raws) and (at := self.chain.at_height(start + same)) and at.header.raw == raws[same]:
-            same += 1
-        missing = self.chain.main(start + same, tip.height - start + 1 - same)
-        self._file.replace(same, [at.header.raw for at in missing])
 
     async def close(self) -> None:
         """Stop listening."""
         self._wake.close()
+        if isinstance(self._source, BitcoindSource):
+            await self._source.close()
 
     async def wait(self, seconds: float) -> None:
         """Return when bitcoind says that something happened, at the latest after so many seconds."""
@@ -132,8 +107,9 @@ class HeaderFeed:
         if self.chain.get(block) is None:
             async for page in pull(self.chain, self._source, height):
                 events += await self._take(page)
-                if self.chain.get(page[-1].hash) is None:
+                if self.chain.get(BlockHash(sha256d(page[-HEADER_SIZE:]))) is None:
                     break  # deferred by the two-hour rule
+            self._store.settle()
         node_tip = self.chain.get(block)
         if node_tip is not None:
             self.node_tip = node_tip
@@ -152,22 +128,24 @@ class HeaderFeed:
         if word == "confirmed":
             self.held = None
 
-    async def _take(self, page: Sequence[Header]) -> list[ChainEvent]:
+    async def _take(self, page: bytes) -> list[ChainEvent]:
+        trial, old, now = self.chain.fork(), self.chain.tip, int(self._clock())
+        hashes = trial.extend(page, now) if extends(trial, page) else []
+        if hashes and self._words.keys().isdisjoint(hashes):
+            self._store.append(old.height + 1, page[: len(hashes) * HEADER_SIZE])
+            self.chain.become(trial)
+            return [Connected(height, block) for height, block in enumerate(hashes, old.height + 1)]
         trial = self.chain.fork()
-        for header in page:
-            if isinstance(trial.add(header, int(self._clock())), Deferred):
-                log.warning("header_deferred", hash=display(header.hash), time=header.time)
-                break
-        old, new = self.chain.tip, trial.tip
-        reorg = trial.reorg(old, new)
+        if not take(trial, page, now):
+            log.warning("header_deferred", behind=display(trial.tip.hash))
+        reorg = trial.reorg(old, trial.tip)
         self._refuse_stranger(reorg)
         level = level_of(reorg.depth, self.k)
-        now = int(self._clock())
-        aside = [at for at in (trial.get(h.hash) for h in page) if at and not trial.is_main(at.hash)]
+        came = (trial.get(header.hash) for header in split(page, len(page)))
+        aside = [at for at in came if at and not trial.is_main(at.hash)]
         await self.ledger.keep(aside, reorg if reorg.depth else None, level, now)
         if reorg.connected:
-            first = reorg.fork.height + 1 - self.chain.start.height
-            self._file.replace(first, [at.header.raw for at in reorg.connected])
+            self._store.turn(trial, reorg)
         self.chain.become(trial)
         return events_of(reorg, level)
 

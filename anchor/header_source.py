@@ -1,22 +1,25 @@
 """Where headers come from: an own bitcoind, or a committee node's `/v1/headers`. Nothing here is believed.
 
-`pull` finds where a source's chain leaves ours and reads on from there; the caller validates every header.
+`pull` finds where a source's chain leaves ours and reads on from there; `take` validates what it brought.
 """
 
 from collections.abc import AsyncIterator, Callable
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import aiohttp
 import msgspec
 
 from anchor.bitcoind import Bitcoind
+from anchor.bitcoind_rest import MOST, NoRest, Rest
+from anchor.btc.hashing import sha256d
 from anchor.btc.header import HEADER_SIZE, Header, HeaderError
 from anchor.btc.ids import BlockHash, from_display
-from anchor.headers.chain import HeaderChain
+from anchor.headers.chain import Deferred, HeaderChain
 
 T = TypeVar("T")
 
 PAGE = 2000
+A_RUN = 50  # headers from which on a run is quicker than one by one
 _FIRST_LOOK = 16
 _MAX_ANSWER = 1_000_000
 
@@ -41,11 +44,35 @@ class HeaderSource(Protocol):
         ...
 
 
-class BitcoindSource:
-    """The chain of one's own bitcoind."""
+@runtime_checkable
+class RawSource(Protocol):
+    """A source that has headers as bytes anyway."""
 
-    def __init__(self, bitcoind: Bitcoind) -> None:
+    async def raws(self, start: int, count: int) -> bytes:
+        """As `HeaderSource.headers`, 80 bytes each."""
+        ...
+
+
+class BitcoindSource:
+    """The chain of one's own bitcoind: by REST where it serves that, else by JSON-RPC.
+
+    `rest`: None finds out; False never asks.
+    """
+
+    def __init__(self, bitcoind: Bitcoind, *, rest: bool | None = None) -> None:
         self._bitcoind = bitcoind
+        self._rest = None if rest is False else Rest(bitcoind.url)
+        self._end: tuple[int, BlockHash] | None = None  # where the last page ended
+
+    @property
+    def by_rest(self) -> bool:
+        """Whether REST is asked."""
+        return self._rest is not None
+
+    async def close(self) -> None:
+        """Close what this source opened; the bitcoind client is its owner's."""
+        if self._rest is not None:
+            await self._rest.close()
 
     async def tip(self) -> tuple[int, BlockHash]:
         """Height and hash of bitcoind's tip."""
@@ -54,7 +81,28 @@ class BitcoindSource:
 
     async def headers(self, start: int, count: int) -> list[Header]:
         """Headers of bitcoind's active chain."""
-        return await self._bitcoind.headers(start, count)
+        return split(await self.raws(start, count), count)
+
+    async def raws(self, start: int, count: int) -> bytes:
+        """The same as bytes."""
+        if self._rest is not None:
+            try:
+                return await self._by_rest(self._rest, start, min(count, MOST))
+            except NoRest:
+                await self.close()
+                self._rest = None
+        return b"".join(header.raw for header in await self._bitcoind.headers(start, count))
+
+    async def _by_rest(self, rest: Rest, start: int, count: int) -> bytes:
+        raw = b""
+        if self._end is not None and self._end[0] == start - 1:  # go on behind the last page, one answer less
+            raw = (await rest.headers(self._end[1], min(count + 1, MOST)))[HEADER_SIZE:]
+        if not raw:
+            block = await self._bitcoind.block_hash(start)
+            raw = b"" if block is None else await rest.headers(block, count)
+        if raw:
+            self._end = start + len(raw) // HEADER_SIZE - 1, BlockHash(sha256d(raw[-HEADER_SIZE:]))
+        return raw
 
 
 class HttpSource:
@@ -79,7 +127,7 @@ class HttpSource:
     async def headers(self, start: int, count: int) -> list[Header]:
         """Headers of the node's main chain."""
         answer = await self._get({"from": str(start), "count": str(min(count, PAGE))})
-        return self._read(lambda: _split(bytes.fromhex(answer["headers"]), count))
+        return self._read(lambda: split(bytes.fromhex(answer["headers"]), count))
 
     def _read(self, read: Callable[[], T]) -> T:
         try:
@@ -114,36 +162,65 @@ def _json(data: bytes) -> Any:
     return answer
 
 
-def _split(data: bytes, most: int) -> list[Header]:
+def split(data: bytes, most: int) -> list[Header]:
+    """Read whole headers, at most so many; HeaderError otherwise."""
     if len(data) % HEADER_SIZE or len(data) > most * HEADER_SIZE:
         raise HeaderError("not a whole number of headers, or more than were asked for")
     return [Header.parse(data[i : i + HEADER_SIZE]) for i in range(0, len(data), HEADER_SIZE)]
 
 
-async def pull(chain: HeaderChain, source: HeaderSource, goal: int) -> AsyncIterator[list[Header]]:
-    """Yield pages of headers that `chain` lacks, up to height `goal`; the first extends a known header.
+async def _raws(source: HeaderSource, start: int, count: int) -> bytes:
+    if isinstance(source, RawSource):
+        return await source.raws(start, count)
+    return b"".join(header.raw for header in await source.headers(start, count))
+
+
+async def pull(chain: HeaderChain, source: HeaderSource, goal: int) -> AsyncIterator[bytes]:
+    """Yield pages of raw headers that `chain` lacks, up to height `goal`; the first extends a known header.
 
     `chain` is only read and may grow between pages. Ends early when the source's chain changes on the way: the
     next round continues. Raises Stranger when nothing is in common.
     """
-    page = await source.headers(chain.tip.height + 1, min(PAGE, max(goal - chain.tip.height, 1)))
-    if not page or chain.get(page[0].parent) is None:
+    page = await _raws(source, chain.tip.height + 1, min(PAGE, max(goal - chain.tip.height, 1)))
+    parent = chain.get(_parent(page)) if page else None
+    if parent is None:
         shared = await _shared(chain, source, min(chain.tip.height, goal))
-        page = await source.headers(shared + 1, PAGE)
-        if not page or chain.get(page[0].parent) is None:
+        page = await _raws(source, shared + 1, PAGE)
+        parent = chain.get(_parent(page)) if page else None
+        if parent is None:
             return
-    parent = chain.get(page[0].parent)
-    assert parent is not None
     height = parent.height
     while page:
         yield page
-        height += len(page)
+        height += len(page) // HEADER_SIZE
         if height >= goal:
             return
-        last = page[-1].hash
-        page = await source.headers(height + 1, PAGE)
-        if page and page[0].parent != last:
+        last = sha256d(page[-HEADER_SIZE:])
+        page = await _raws(source, height + 1, PAGE)
+        if page and _parent(page) != last:
             return
+
+
+def _parent(page: bytes) -> BlockHash:
+    return BlockHash(page[4:36])
+
+
+def extends(chain: HeaderChain, page: bytes) -> bool:
+    """Tell whether a page is worth taking as a run: many headers right upon the tip."""
+    return len(page) >= A_RUN * HEADER_SIZE and _parent(page) == chain.tip.hash
+
+
+def take(chain: HeaderChain, page: bytes, now: int | None = None) -> bool:
+    """Add a page to the chain by all rules; False when one of its headers waits for its time.
+
+    Raises HeaderRefused; what came before the refused one may be in the chain.
+    """
+    if extends(chain, page):
+        return len(chain.extend(page, now)) * HEADER_SIZE == len(page)
+    for at in range(0, len(page), HEADER_SIZE):
+        if isinstance(chain.add(Header.parse(page[at : at + HEADER_SIZE]), now), Deferred):
+            return False
+    return True
 
 
 async def _shared(chain: HeaderChain, source: HeaderSource, top: int) -> int:

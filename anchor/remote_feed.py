@@ -5,8 +5,10 @@ from collections.abc import Sequence
 
 import structlog
 
+from anchor.btc.hashing import sha256d
+from anchor.btc.header import HEADER_SIZE
 from anchor.btc.ids import BlockHash, display
-from anchor.header_source import HttpSource, SourceError, pull
+from anchor.header_source import HttpSource, SourceError, pull, take
 from anchor.headers import bundle as bundles
 from anchor.headers.bundle import Bundle
 from anchor.headers.chain import HeaderAt, HeaderChain
@@ -45,9 +47,8 @@ class _Node:
         height, block = await self.source.tip()
         if self.chain.get(block) is None:
             async for page in pull(self.chain, self.source, height):
-                for header in page:
-                    self.chain.add(header)
-                self.at = self.chain.get(page[-1].hash)
+                take(self.chain, page)
+                self.at = self.chain.get(BlockHash(sha256d(page[-HEADER_SIZE:])))
         self.at = self.chain.get(block) or self.at
         if self.at is None:
             raise SourceError(f"{self.source.url} changed its chain while it was read: it is asked again")

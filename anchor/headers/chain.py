@@ -250,6 +250,8 @@ class HeaderChain:
         if now is not None:
             raw = raw[: _due(raw, now) * HEADER_SIZE]
         tree, old = self._tree, self._tip
+        if (known := self._known_run(raw)) is not None:
+            return known
         tree.bury(old)
         run = tree.run
         if run is None or run.tip != old.hash:
@@ -262,6 +264,17 @@ class HeaderChain:
             self._head(old, self._tip)
         tree.run = run
         return hashes
+
+    def _known_run(self, raw: bytes) -> list[BlockHash] | None:
+        """Take a run that another chain of this tree has taken already; None when it has not."""
+        tree, old, count = self._tree, self._tip, len(raw) // HEADER_SIZE
+        if not raw or tree.foot(old) != old.height or old.height + count > tree.top:
+            return None
+        if tree.raws(old.height + 1, old.height + count) != raw:
+            return None
+        self._tip = tree.at(old.height + count)
+        self._head(old, self._tip)
+        return [tree.trunk.hash(old.height + i - tree.root) for i in range(1, count + 1)]
 
     def adopt(self, raw: bytearray, packed: Packed) -> None:
         """Begin with headers that were validated before, from the start on; only a new chain can.
