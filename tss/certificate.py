@@ -34,6 +34,14 @@ EARLY: Final = 300  # seconds by which clocks may differ
 
 # An arc of our own under 2.25 (ITU-T X.667: the number is a UUID), so that nobody had to give it to us.
 _OID: Final = x509.ObjectIdentifier("2.25.2744836012825139460223766763574775264")
+_UNREADABLE: Final = (
+    ValueError,
+    TypeError,
+    UnsupportedAlgorithm,
+    x509.InvalidVersion,
+    x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+)
 _FORM: Final = 1
 _SIGNATURE: Final = 64
 
@@ -121,7 +129,7 @@ class Certificate:
                 int(one.not_valid_after_utc.timestamp()),
                 _notice(one),
             )
-        except (ValueError, TypeError, UnsupportedAlgorithm, x509.DuplicateExtension) as error:
+        except _UNREADABLE as error:
             raise CertificateFault("cert-malformed", f"shows no readable certificate: {error}") from error
 
     def check(self, committee: bytes, member: int, host_key: bytes) -> None:
@@ -163,7 +171,9 @@ def make(
 ) -> tuple[bytes, bytes]:
     """A P-256 key and a self-signed certificate, both PEM: pinned or announced, so no authority is needed."""
     key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    # OpenSSL finds a trusted certificate by its subject: two of one subject, and it may look at the wrong one only.
+    title = name if announcing is None else f"{name} {announcing.notice.number}"
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, title)])
     start, end = int(now) - DAY, int(now) + days * DAY
     builder = (
         x509.CertificateBuilder()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from tss.cli_certificate import certificate
 from tss.cli_tools import FOLDER, JSON, Admin, Failed, show, table
 from tss.watch_cli import watch
 
@@ -177,4 +178,4 @@ def _when(seconds: Any) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(seconds))
 
 
-COMMANDS = (audit, pause, resume, watch)
+COMMANDS = (audit, certificate, pause, resume, watch)

@@ -94,7 +94,12 @@ class HostIdentity:
 
     def seated(self, committee: _Committee) -> "HostIdentity":
         """The same identity with its seat; IdentityFault when the committee file does not hold this node."""
-        index = _seat(committee, self.host_key, self.tls.certificate)
+        _seat(committee, self.host_key, self.tls.certificate)
+        return self.placed(committee)
+
+    def placed(self, committee: _Committee) -> "HostIdentity":
+        """The same, whatever certificate the node shows: for whoever is about to replace it."""
+        index = _place(committee, self.host_key)
         return replace(self, index=index, name=committee.members[index - 1].name)
 
     def __repr__(self) -> str:
@@ -202,27 +207,28 @@ def check_seat(folder: Path, committee: _Committee) -> int:
     return _seat(committee, passport(folder).host_key, folder / "keys" / "tls.crt")
 
 
-def _seat(committee: _Committee, host_key: bytes, certificate: Path) -> int:
+def _seat(committee: _Committee, host_key: bytes, path: Path) -> int:
+    index = _place(committee, host_key)
+    member = committee.members[index - 1]
+    if member.tls_fingerprint != certificate_fingerprint(path):
+        try:
+            certificates.read_file(path)[0].check(committee.hash, index, host_key)
+        except CertificateFault as fault:
+            raise IdentityFault(
+                f"committee.json pins another TLS certificate for {member.name} than {path}, and that one was not "
+                "announced to this committee: run `holdfast tss certificate rotate --offline` on the folder"
+            ) from fault
+    return index
+
+
+def _place(committee: _Committee, host_key: bytes) -> int:
     for index, member in enumerate(committee.members, start=1):
         if member.host_key == host_key:
-            if member.tls_fingerprint != certificate_fingerprint(certificate):
-                _check_announced(committee, index, certificate)
             return index
     raise IdentityFault(
         f"committee.json has no member with this node's host key {host_key.hex()}: "
         "use the committee file that was made from this folder's member.json"
     )
-
-
-def _check_announced(committee: _Committee, index: int, path: Path) -> None:
-    member = committee.members[index - 1]
-    try:
-        certificates.read_file(path)[0].check(committee.hash, index, member.host_key)
-    except CertificateFault as fault:
-        raise IdentityFault(
-            f"committee.json pins another TLS certificate for {member.name} than {path}, and that one was not "
-            "announced to this committee: run `holdfast tss certificate rotate --offline` on the folder"
-        ) from fault
 
 
 def rotate_tls(

@@ -74,7 +74,11 @@ def _members(tss: "TssNode") -> list[Family]:
     )
     for (member, code), count in sorted(tss.peers.refusals.counts.items()):
         refused.add(count, member=tss.peers.name(member), code=code)
-    return [up, trip, skew, seen, refused]
+    ends = Family("holdfast_tss_certificate_end_seconds", "gauge", "When the TLS certificate shown ends.")
+    for standing in tss.certificates.standings():
+        if standing.certificate is not None:
+            ends.add(standing.certificate.not_after, member=standing.name)
+    return [up, trip, skew, seen, refused, ends]
 
 
 def _keys(tss: "TssNode") -> list[Family]:

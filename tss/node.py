@@ -24,6 +24,7 @@ import structlog
 from tss.approvals import Approvals
 from tss.audit_watch import AuditWatch
 from tss.backup import stored_chains
+from tss.certificates import CertificateWatch
 from tss.clone_watch import CloneAlarm
 from tss.dkg.committee import SignedCommittee
 from tss.dkg.faults import DkgFault
@@ -92,6 +93,7 @@ class TssNode:
         self._handover = Handover(keyring, self._approvals, store, peers, self._runner.sign, clock)
         self.rehearsals = RehearsalTopics(store, lambda: stored_chains(store), clock)
         self.audit = AuditWatch(self.committee, identity, store, clock)
+        self.certificates = CertificateWatch(self.committee, identity, peers, store, clock)
         self._topics = KeyTopics(identity.index, keyring, store)
         self._dkg_member = DkgMember(
             engine, sealer, identity, self.committee, keyring, store, clock, self._book
@@ -112,7 +114,7 @@ class TssNode:
         parts = (engine, sealer, identity, self.committee, peers, keyring, store, clock)
         self.key_work = KeyWork(*parts, self._runner.prove, self._book)
         own = (self._member, self._handover, self._topics, self._dkg_member, self._book)
-        for part in (*own, self.rehearsals, self.key_work, self.audit):
+        for part in (*own, self.rehearsals, self.key_work, self.audit, self.certificates):
             part.register(peers)
         self._catching_up: asyncio.Task[None] | None = None
 
@@ -162,6 +164,7 @@ class TssNode:
         self._book.start()
         self.key_work.start()
         self.audit.start()
+        self.certificates.start()
         self._catching_up = asyncio.create_task(self._catch_up())
 
     async def close(self) -> None:
@@ -170,6 +173,7 @@ class TssNode:
             self._catching_up.cancel()
             with suppress(asyncio.CancelledError):
                 await self._catching_up
+        await self.certificates.close()
         await self.audit.close()
         await self.key_work.close()
         await self._book.close()

@@ -1,5 +1,6 @@
-"""The admin routes of operations: the audit log, the stop, metrics.
+"""The admin routes of operations: the audit log, the stop, metrics, TLS certificates.
 
+GET /v1/tss/certificates, POST /v1/tss/certificates/rotate {overlap, days} (overlap in days too) ·
 GET /v1/tss/audit?after=N&limit=N → rows and the next number · GET /v1/tss/audit/heads → what others said of theirs,
 alarms · GET /v1/tss/pause, POST /v1/tss/pause {reason}, POST /v1/tss/resume · GET /v1/metrics (Prometheus text).
 Hashes plain hex, times Unix seconds.
@@ -10,6 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 from aiohttp import web
+
+from tss.certificate import DAY
+from tss.certificates import CertificateRefused
 
 if TYPE_CHECKING:
     from tss.node import TssNode
@@ -23,8 +27,52 @@ class PauseRequest(msgspec.Struct, forbid_unknown_fields=True):
     reason: str
 
 
+class RotateRequest(msgspec.Struct, forbid_unknown_fields=True):
+    """For how many days the present certificate stays good beside the new one, and how long the new one lasts."""
+
+    overlap: float
+    days: int
+
+
 def routes(tss: "TssNode") -> list[web.RouteDef]:
     """The routes of the admin application."""
+    return [*_log_and_stop(tss), *_certificates(tss)]
+
+
+def _certificates(tss: "TssNode") -> list[web.RouteDef]:
+    async def listed(_request: web.Request) -> web.Response:
+        return _json({"certificates": _standings(tss)})
+
+    async def rotate(request: web.Request) -> web.Response:
+        try:
+            wanted = msgspec.json.decode(await request.read(), type=RotateRequest)
+            made = await tss.certificates.rotate(overlap=wanted.overlap * DAY, days=wanted.days)
+        except (ValueError, CertificateRefused) as error:
+            return _bad(str(error))
+        except OSError as error:
+            return _bad(
+                f"the new certificate cannot be written ({error.strerror}): make room, then try again"
+            )
+        mine = next(row for row in _standings(tss) if row["name"] == tss.identity.name)
+        return _json(mine | {"missing": made.missing})
+
+    return [web.get("/v1/tss/certificates", listed), web.post("/v1/tss/certificates/rotate", rotate)]
+
+
+def _standings(tss: "TssNode") -> list[dict[str, Any]]:
+    rows = []
+    for standing in tss.certificates.standings():
+        one = standing.certificate
+        row: dict[str, Any] = {"name": standing.name, "known": one is not None, "trouble": standing.trouble}
+        if one is not None:
+            more = {"number": one.number, "fingerprint": one.fingerprint.hex(), "ends": one.not_after}
+            overlap = one.notice is not None and one.notice.before != one.number
+            row |= more | {"older_until": one.notice.until if one.notice is not None and overlap else None}
+        rows.append(row)
+    return rows
+
+
+def _log_and_stop(tss: "TssNode") -> list[web.RouteDef]:
 
     async def rows(request: web.Request) -> web.Response:
         try:
