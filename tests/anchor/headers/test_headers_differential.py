@@ -1,0 +1,89 @@
+"""A slice of every differential run: the slow model, btcd, runs of headers, Core in process and by RPC."""
+
+import random
+from dataclasses import replace
+from functools import partial
+
+import pytest
+
+from tests.anchor.headers.core_differential import QUICK, by_rpc, in_process
+from tests.anchor.headers.differential import (
+    Disagreement,
+    Offered,
+    build_btcd,
+    linear,
+    tally,
+    with_btcd,
+    with_runs,
+    with_the_model,
+)
+from tests.anchor.headers.stories import easy_networks
+
+COUNT = 4000  # `make differential-headers` takes 100,000 and more
+NETWORKS = easy_networks(interval=12)
+
+
+@pytest.fixture(scope="module")
+def btcd(tmp_path_factory):
+    found = build_btcd(tmp_path_factory.mktemp("btcd"))
+    if isinstance(found, str):
+        pytest.skip(found)
+    return found
+
+
+RULES_HIT = ("valid", "parent", "bits", "work", "median-time", "version")
+
+
+def story(name, seed=7):
+    """A random chain on one network's easy copy, every rule broken many times."""
+    rules = NETWORKS[name]
+    made, offered = linear(rules, seed, COUNT)
+    counts = tally(offered)
+    assert min(counts[rule] for rule in RULES_HIT) > 20, counts
+    assert (counts["timewarp"] > 5) == rules.bip94
+    retargets = len({header.bits for header in made.headers}) > 50
+    assert retargets != rules.constant_bits
+    return rules, offered
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_rules_agree_with_a_slow_model_over_many_periods(name):
+    with_the_model(*story(name))
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_rules_agree_with_btcd_over_many_periods(name, btcd):
+    with_btcd(btcd, *story(name))
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_runs_of_headers_are_judged_like_single_ones(name):
+    with_runs(*story(name), random.Random(8))
+
+
+@pytest.mark.parametrize("name", ["testnet3", "testnet4"])
+def test_a_comparison_sees_a_wrong_rule(name, btcd):
+    rules, offered = story(name)
+    for wrong in (replace(rules, min_difficulty=False), replace(rules, bip94=not rules.bip94)):
+        for compare in (with_the_model, partial(with_btcd, btcd)):
+            with pytest.raises(Disagreement):
+                compare(wrong, offered)
+    lie = [
+        Offered(one.header, one.height, None if one.rule == "median-time" else one.rule) for one in offered
+    ]
+    for compare in (with_the_model, partial(with_btcd, btcd), partial(with_runs, rng=random.Random(1))):
+        with pytest.raises(Disagreement):
+            compare(rules, lie)
+
+
+def test_core_in_process_agrees(tmp_path):
+    counts = in_process(tmp_path, 9, COUNT)
+    assert min(counts[rule] for rule in (*RULES_HIT, "future")) > 50, counts
+
+
+@pytest.mark.parametrize("bip94", [False, True])
+def test_a_real_bitcoind_agrees_with_its_reasons(new_bitcoind, bip94):
+    node = new_bitcoind(zmq=False, extra=(QUICK, *(("-test=bip94",) if bip94 else ()))).start()
+    counts = by_rpc(node, 10, 2 * COUNT, bip94=bip94)
+    assert min(counts[rule] for rule in (*RULES_HIT, "future")) > 50, counts
+    assert (counts["timewarp"] > 10) == bip94
