@@ -2,11 +2,11 @@
 PYTHON := $(firstword $(foreach p,python3 python3.11 python3.12 python3.13,$(if $(shell command -v $(p)),$(p))))
 BIN := .venv/bin
 
-.PHONY: help setup demo test unit bench-tss soak-tss check format requirements clean
+.PHONY: help setup demo test unit bench-tss soak-tss differential-headers check format requirements clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
-	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 22
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 26
 
 setup: ## environment, native crate, bitcoind: made once, checked always
 	@$(or $(PYTHON),$(error Python 3.11, 3.12 or 3.13 is needed: install python3-venv)) .ci/setup.py
@@ -25,6 +25,9 @@ bench-tss: setup ## measure keys and signing, each figure beside bare Rust crypt
 
 soak-tss: setup ## every committee size, absence and malice; a kill at every durable write (SOAK_MINUTES, 10)
 	@$(BIN)/python -m tests.soak.tss
+
+differential-headers: setup ## header rules against Core, btcd and a slow model: 100,000 random headers each (HEADERS, SEED)
+	@$(BIN)/python -m tests.soak.headers
 
 check: setup ## lint, format, strict types, import contracts
 	@$(BIN)/ruff check .
