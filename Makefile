@@ -6,7 +6,7 @@ BIN := .venv/bin
 .DEFAULT_GOAL := help
 
 help: ## show this list
-	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 26
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 29
 
 setup: ## environment, native crate, bitcoind: made once, checked always
 	@$(or $(PYTHON),$(error Python 3.11, 3.12 or 3.13 is needed: install python3-venv)) .ci/setup.py
