@@ -13,7 +13,8 @@ from anchor.bitcoind import Bitcoind
 from anchor.btc.ids import BlockHash, OutPoint
 from anchor.feed import HeaderFeed
 from anchor.follower import Follower
-from anchor.headers.finality import final, final_tip, leads
+from anchor.header_alarms import HeaderAlarm
+from anchor.headers.finality import Policy, final_tip
 from anchor.inscriber import LaneFacts
 from anchor.inscription.payload import Payload
 from anchor.inscription.reader import FIRST_ROOT
@@ -71,6 +72,8 @@ class Ground:
     wake: Callable[[], None]
     look_again: Callable[[], Awaitable[None]]
     log: FilteringBoundLogger
+    depths: Policy | None = None  # None: k for every use
+    tell: Callable[[HeaderAlarm], Awaitable[None]] | None = None  # None: alarms are kept and logged only
 
 
 class Active:
@@ -80,6 +83,7 @@ class Active:
         g, self.signed, self.activation = ground, signed, signed.activation
         self.ground = ground
         self.genesis = g.follower.genesis
+        self.depths = g.depths or Policy(self.genesis.k)
         self.watch = ChainWatch(
             self.activation,
             g.feed.chain,
@@ -92,7 +96,7 @@ class Active:
         self.registry = Registry(
             self.activation, g.threshold, g.store, g.bitcoind, self.watch, peers, g.clock, g.log
         )
-        self.book = Book(self.genesis, self.activation, g.store, self._alarm, g.clock)
+        self.book = Book(self.genesis, self.activation, g.store, self._alarm, g.clock, self.depths)
         self.lanes = LaneOnChain(
             self.genesis,
             self.activation,
@@ -149,6 +153,7 @@ class Active:
             clock=g.clock,
             timeout=g.policy.leader_timeout,
             supply_cap=self.activation.params.supply_cap,
+            depths=self.depths,
             log=g.log,
         )
         signer.tss.use_approval(
@@ -326,7 +331,7 @@ class Active:
         if self.view is None:
             return Whereabouts()
         tip = OutPoint.decode(package.tip)
-        return of_lane_batch(self.view, self.ground.feed.chain, self.is_final, package.sequence, tip, stages)
+        return of_lane_batch(self.view, self.ground.feed.chain, self._anchored, package.sequence, tip, stages)
 
     def _where_in_treasury(self, package: StoredPackage, stages: Stages) -> Whereabouts:
         if self.view is None:
@@ -336,8 +341,10 @@ class Active:
 
     def is_final(self, block: BlockHash) -> bool:
         """Whether a block is final here: depth, work, and the lead over rivals."""
-        chain = self.ground.feed.chain
-        return final(chain, block, self.genesis.k) and leads(chain, block, self.genesis.k)
+        return self.depths.settled(self.ground.feed.chain, block, "")
+
+    def _anchored(self, block: BlockHash) -> bool:
+        return self.depths.settled(self.ground.feed.chain, block, "anchor")
 
     def totals(self) -> Totals | None:
         """The audit's numbers; None until the view has reached the rollup's; TotalsFault for lies."""
@@ -371,6 +378,9 @@ class Active:
         await self.ground.rollup.submit(tx)
 
     async def _alarm(self, level: str, text: str) -> None:
+        if self.ground.tell is not None:
+            await self.ground.tell(HeaderAlarm(level, "bridge", text))
+            return
         await self.ground.anchors.alarm(int(self.ground.clock()), level, "bridge", text, {})
         self.ground.log.warning("alarm", level=level, text=text)
 

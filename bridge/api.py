@@ -68,6 +68,7 @@ class NodeApi:
             web.get("/v1/health", self.health),
             web.get("/v1/ready", self.ready),
             web.get("/v1/metrics", self.metrics),
+            web.get("/v1/stream", self._node.stream.serve),
             web.get("/v1/committee", self.committee),
             web.get("/v1/activation", self.activation),
             web.get("/v1/genesis", self.genesis),

@@ -48,6 +48,7 @@ class AdminApi:
             web.post("/v1/bridge/genesis", self.propose),
             web.post("/v1/bridge/genesis/consent", self.consent),
             web.post("/v1/headers/confirm", self.confirm),
+            web.post("/v1/headers/refuse", self.refuse),
         ]
 
     async def status(self, _: web.Request) -> web.Response:
@@ -129,9 +130,23 @@ class AdminApi:
     async def confirm(self, request: web.Request) -> web.Response:
         """The operator's word that the chain with this tip is right, however much it disconnects."""
         body = await problem.read_json(request, ConfirmTip)
-        self._node.feed.confirm(read_block_hash(body.tip))
+        await self._node.feed.say(read_block_hash(body.tip), "confirmed")
         self._node.wake()
         return answer({"confirmed": body.tip.lower()})
+
+    async def refuse(self, request: web.Request) -> web.Response:
+        """The operator's word that the chain with this tip is wrong: this node never follows it."""
+        body = await problem.read_json(request, ConfirmTip)
+        tip = read_block_hash(body.tip)
+        if self._node.feed.chain.is_main(tip):
+            title = "this node follows that block already"
+            remedy = (
+                "a chain is refused before it is followed: pause signing with `holdfast tss pause` instead"
+            )
+            raise Problem(409, "followed", title, body.tip, remedy=remedy)
+        await self._node.feed.say(tip, "refused")
+        self._node.wake()
+        return answer({"refused": body.tip.lower()})
 
     def _ceremony(self) -> Ceremony:
         if self._node.ceremony is None:

@@ -230,7 +230,7 @@ class DepositApi:
             state=dst.name(state),
             reason=state.reason if isinstance(state, dst.Rejected) else None,
             confirmations=status.depth,
-            required=k,
+            required=active.depths.k_for("deposit", row.value),
             sweep_txid=None if sweep_txid is None else display(sweep_txid),
             sweep_depth=chain.depth(BlockHash(sweep.block_hash)) if sweep else 0,
             minted=getattr(state, "amount", None),

@@ -233,6 +233,6 @@ class Consent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ConfirmTip(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The tip (block hash in display order) of the chain that the operator confirms."""
+    """The tip (block hash in display order) of the chain that the operator confirms or refuses."""
 
     tip: str

@@ -63,7 +63,7 @@ class WithdrawalApi:
             address=self._address(lock.lock.script),
             txid=None if txid is None else display(txid),
             depth=chain.depth(BlockHash(payout.block_hash)) if payout else 0,
-            required=self._node.genesis.k,
+            required=active.depths.k_for("payout", lock.lock.amount),
             expiry=lock.lock.expiry,
             rollup_height=lock.height,
         )

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from anchor.btc.ids import BlockHash, OutPoint, Txid
 from anchor.headers.chain import HeaderChain
-from anchor.headers.finality import final, leads
+from anchor.headers.finality import Policy
 from anchor.rollup.activation import Activation
 from anchor.rollup.genesis import Genesis
 from anchor.rollup.state import RollupState, Withdrawal
@@ -54,8 +54,10 @@ class Book:
         store: BridgeStore,
         alarm: Callable[[str, str], Awaitable[None]],
         clock: Callable[[], float],
+        depths: Policy,
     ) -> None:
         self.genesis, self.activation, self.store = genesis, activation, store
+        self.depths = depths
         self.alarm, self.clock = alarm, clock
         self.deposits: list[DepositRow] = []
         self.withdrawals: dict[bytes, wst.State] = {}
@@ -130,7 +132,7 @@ class Book:
         reclaim = None
         if row.spent_by is not None and row.spent_height is not None and batch is None:
             reclaim = (row.spent_by, row.spent_height)
-        deep = sweep is not None and _deep(page.chain, sweep, self.genesis.k)
+        deep = sweep is not None and self._deep(page.chain, sweep, "deposit", row.value)
         return DepositFacts(page.view.height, coin, sent.get(row.outpoint), sweep, deep, reclaim, credited)
 
     async def _withdrawal(
@@ -146,7 +148,7 @@ class Book:
         context = withdrawal.Context(
             g.rollup_id, g.hash, self.activation.epoch, identity, lock.lock.script, lock.lock.amount
         )
-        deep = payout is not None and _deep(page.chain, payout, g.k)
+        deep = payout is not None and self._deep(page.chain, payout, "payout", lock.lock.amount)
         settled = None if lock.settled is None else lock.settled.message
         facts = WithdrawalFacts(sent, payout, deep, settled)
         state, effects = advance_withdrawal(context, before, facts)
@@ -154,6 +156,9 @@ class Book:
         if state != before:
             await self.store.save_withdrawal(identity, wst.encode(state), int(self.clock()))
         return state
+
+    def _deep(self, chain: HeaderChain, at: InBatch, use: str, value: int) -> bool:
+        return self.depths.settled(chain, BlockHash(at.block_hash), use, value)
 
     async def _alarms(self, effects: tuple[Effect, ...]) -> None:
         for effect in effects:
@@ -169,11 +174,14 @@ class Book:
         ]
 
     def sweepable(self) -> frozenset[bytes]:
-        """Outpoints good to be swept: confirmed, or in a sweep that may have to be signed anew."""
+        """Outpoints good to be swept: confirmed, or in a sweep that may have to be signed anew.
+
+        Also those credited whose sweep a deep reorg took: what backs them shall not go back to the depositor.
+        """
         return frozenset(
             row.outpoint
             for row in self.deposits
-            if isinstance(dst.decode(row.state), dst.Confirmed | dst.Sweeping)
+            if isinstance(dst.decode(row.state), dst.Confirmed | dst.Sweeping | dst.Deficit)
         )
 
     async def signed(self, payload: bytes, signature: bytes) -> None:
@@ -188,11 +196,6 @@ class Book:
             if isinstance(settling, wst.Settling) and settling.payload == payload:
                 signed = wst.Settling(settling.payout, payload, signature)
                 await self.store.save_withdrawal(identity, wst.encode(signed), int(self.clock()))
-
-
-def _deep(chain: HeaderChain, at: InBatch, k: int) -> bool:
-    block = BlockHash(at.block_hash)
-    return final(chain, block, k) and leads(chain, block, k)
 
 
 def _in_batch(batch: BatchAt, outpoint: bytes, page: Page) -> InBatch | None:

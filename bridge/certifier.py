@@ -12,7 +12,7 @@ from structlog.typing import FilteringBoundLogger
 
 from anchor.btc.amounts import Sats
 from anchor.headers.chain import HeaderChain
-from anchor.headers.finality import final, leads
+from anchor.headers.finality import Policy, final
 from anchor.rollup.genesis import Genesis
 from anchor.rollup.statements import MintStatement
 from anchor.rollup.tx import Mint, Settle
@@ -55,12 +55,13 @@ class Certifier:
         clock: Callable[[], float],
         timeout: float,
         supply_cap: int,
+        depths: Policy,
         log: FilteringBoundLogger,
     ) -> None:
         self.genesis, self.epoch, self.facts, self.submit = genesis, epoch, facts, submit
         self.signed, self.tss = signed, tss
         self.index, self.members, self.clock, self.timeout = index, members, clock, timeout
-        self.supply_cap = supply_cap
+        self.supply_cap, self.depths = supply_cap, depths
         self.log = log.bind(purpose=PURPOSE)
         self._since: dict[bytes, float] = {}
         self._running: dict[bytes, asyncio.Task[None]] = {}
@@ -93,8 +94,9 @@ class Certifier:
         batch = next((b for b in t.treasury.batches if b.txid == statement.txid), None)
         fact = None
         if batch is not None:
-            block, k = facts.view.block_of(batch), self.genesis.k
-            deep = final(facts.chain, block, k) and leads(facts.chain, block, k)
+            block = facts.view.block_of(batch)
+            use, value = _use(statement)
+            deep = self.depths.settled(facts.chain, block, use, value)
             known = t.manifests.get(batch.manifest_hash)
             fact = BatchFact(batch.txid, batch.height, block, deep, known)
         return t.unsynced, t.paused, self.genesis.rollup_id, self.genesis.hash, self.epoch, fact
@@ -145,6 +147,13 @@ class Certifier:
         if isinstance(statement, MintStatement):
             return Mint(statement, signature, manifest).encode()
         return Settle(statement, signature, manifest).encode()
+
+
+def _use(statement: Statement) -> tuple[str, int]:
+    """What a certificate is for and about how many satoshis, as `Book` asks for it."""
+    if isinstance(statement, MintStatement):
+        return "deposit", statement.amount + statement.fee
+    return "payout", statement.paid + statement.fee
 
 
 def slot_of(payload: bytes) -> bytes:

@@ -319,6 +319,24 @@ def confirm_tip(folder: Path, tip: str, as_json: bool) -> None:
     show(as_json, found, f"this node now follows the chain with block {found['confirmed']}")
 
 
+@node.command("refuse-tip")
+@FOLDER
+@click.argument("tip", metavar="TIP")
+@JSON
+def refuse_tip(folder: Path, tip: str, as_json: bool) -> None:
+    """Say that the chain with block TIP is wrong: this node never follows it, also after a restart.
+
+    What a bitcoind says that is not the right one any more is refused so; then correct its URL in config.toml and
+    start the node again. `confirm-tip` with the same or a later block takes the word back.
+
+    Example: holdfast node refuse-tip --dir ~/holdfast 5f0c…9a
+    """
+    from bridge.admin_client import admin
+
+    found = admin(folder).post("/v1/headers/refuse", {"tip": tip})
+    show(as_json, found, f"this node does not follow the chain with block {found['refused']}")
+
+
 @node.command()
 @FOLDER
 @JSON

@@ -14,6 +14,9 @@ import msgspec
 Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
 
 
+MAX_DEPTH = 1000  # the largest k that a rollup's genesis takes
+
+
 class ConfigFault(Exception):
     """A config.toml that cannot be used; the sentence names the setting and the next move."""
 
@@ -93,6 +96,40 @@ class PolicySection(_Section, frozen=True):
     ] = 1.0
 
 
+class HeadersSection(_Section, frozen=True):
+    """When Bitcoin's headers are an alarm, and how deep this node waits: never less than the record's k."""
+
+    stale_minutes: Annotated[
+        int,
+        msgspec.Meta(
+            ge=-1,
+            le=10_000,
+            description="minutes without a block that are an alarm; 0: never; -1: 90, on regtest never",
+        ),
+    ] = -1
+    anchor_depth: Annotated[
+        int, msgspec.Meta(ge=0, le=MAX_DEPTH, description="confirmations until an anchor is settled; 0: k")
+    ] = 0
+    deposit_depth: Annotated[
+        int,
+        msgspec.Meta(
+            ge=0, le=MAX_DEPTH, description="confirmations of a sweep until this node signs mints; 0: k"
+        ),
+    ] = 0
+    payout_depth: Annotated[
+        int,
+        msgspec.Meta(
+            ge=0, le=MAX_DEPTH, description="confirmations of a payout until this node signs it settled; 0: k"
+        ),
+    ] = 0
+    depth_by_value: Annotated[
+        tuple[
+            tuple[Annotated[int, msgspec.Meta(ge=0)], Annotated[int, msgspec.Meta(ge=1, le=MAX_DEPTH)]], ...
+        ],
+        msgspec.Meta(description="more for more: `[[SATS, CONFIRMATIONS], …]`, from so many satoshis on"),
+    ] = ()
+
+
 class Config(_Section, frozen=True):
     """The whole of config.toml."""
 
@@ -103,6 +140,7 @@ class Config(_Section, frozen=True):
     admin: ListenSection = ListenSection()
     rollup: RollupSection = RollupSection()
     policy: PolicySection = PolicySection()
+    headers: HeadersSection = HeadersSection()
 
 
 SECTIONS: dict[str, type[_Section]] = {
@@ -113,6 +151,7 @@ SECTIONS: dict[str, type[_Section]] = {
     "admin": ListenSection,
     "rollup": RollupSection,
     "policy": PolicySection,
+    "headers": HeadersSection,
 }
 
 
@@ -191,4 +230,6 @@ def _first_line(kind: type) -> str:
 def _toml(value: object) -> str:
     if isinstance(value, str):
         return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    if isinstance(value, tuple):
+        return "[" + ", ".join(map(_toml, value)) + "]"
     return str(value)

@@ -16,6 +16,7 @@ from aiohttp import web
 from anchor import problem
 from anchor.http_server import Runner
 from anchor.problem import Handler, Problem
+from anchor.stream import Stream
 from bridge.admin_client import ADMIN_FILE
 from bridge.config import ListenSection
 from bridge.node import Node
@@ -33,6 +34,7 @@ class Sites:
     admin_file: Path
     public_url: str = ""
     admin_url: str = ""
+    stream: Stream | None = None
     _runners: list[web.AppRunner] = field(default_factory=list)
 
     async def listen(self, app: web.Application, where: ListenSection, name: str) -> str:
@@ -54,6 +56,8 @@ class Sites:
     async def close(self) -> None:
         """Stop answering."""
         self.admin_file.unlink(missing_ok=True)
+        if self.stream is not None:
+            self.stream.close()  # its answers end only so
         for runner in self._runners:
             await runner.cleanup()
 
@@ -67,6 +71,7 @@ async def serve(node: Node) -> Sites:
     sites.admin_file.unlink(missing_ok=True)  # left by a process that was killed
     token = secrets.token_hex(32)
     try:
+        sites.stream = node.stream
         sites.public_url = await sites.listen(public_app(public_routes(node)), node.config.public, "public")
         admin = admin_app(admin_routes(node, sites.public_url), token)
         sites.admin_url = await sites.listen(admin, node.config.admin, "admin")

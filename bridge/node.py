@@ -6,6 +6,7 @@ was saved stays, what was not is derived again. This is the composition root: on
 
 import asyncio
 import contextlib
+import secrets
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,14 +17,17 @@ import structlog
 from anchor.bitcoind import NodeError
 from anchor.btc.codec import CodecError
 from anchor.btc.ids import display
-from anchor.feed import HeaderFeed, Reorged, WrongNode
+from anchor.feed import HeaderFeed, WrongNode
 from anchor.follower import Follower, RollupLied
+from anchor.header_alarms import HeaderAlarm, HeaderAlarms, stale_after
 from anchor.header_source import SourceError
+from anchor.headers.finality import Policy
 from anchor.headers.rules import HeaderRefused
 from anchor.rollup.activation import ActivationRefused, SignedActivation
 from anchor.rollup.tx import Activate
 from anchor.rollup_client import RollupClient, RollupError
 from anchor.store import AnchorStore, headers
+from anchor.stream import Stream
 from bridge.active import Active, Ground, Signer
 from bridge.ceremony import PROPOSE, PUBLISH, PURPOSES, Ceremony
 from bridge.health import Check, checks_of
@@ -57,6 +61,7 @@ class Node:
         self.ceremony: Ceremony | None = None
         self.active: Active | None = None
         self.trouble: dict[str, str] = {}
+        self.stream = Stream(secrets.token_hex(4))
         self.consents: set[bytes] = set()
         self._woken = asyncio.Event()
         self._rounds, self._in_round = 0, False
@@ -138,6 +143,14 @@ class Node:
             raise StartFault(
                 f"node.db holds a rollup block that does not follow ({fault}): {REMEDIES['node.db']}"
             ) from fault
+        self.header_alarms = HeaderAlarms(
+            self.feed,
+            self.bitcoind,
+            self._tell,
+            stream=self.stream,
+            stale_after=stale_after(self.network, self.config.headers.stale_minutes),
+            clock=self.clock,
+        )
         if known is None:
             await self.store.save_document(GENESIS, self.genesis.hash)
 
@@ -244,25 +257,28 @@ class Node:
 
     async def _sync_headers(self) -> None:
         try:
-            events = await self.feed.sync()
+            await self.feed.sync()
         except WrongNode as fault:
             tip = display(fault.reorg.new_tip.hash)
-            raise SourceError(f"{fault} (`holdfast node confirm-tip --dir … {tip}`)") from fault
-        for event in events:
-            if isinstance(event, Reorged):
-                await self._on_reorg(event)
+            words = f"`holdfast node confirm-tip --dir … {tip}`, or `refuse-tip`"
+            raise SourceError(f"{fault} ({words})") from fault
+        finally:
+            await self.header_alarms.look()
 
-    async def _on_reorg(self, event: Reorged) -> None:
-        reorg = event.reorg
-        data = {
-            "depth": reorg.depth,
-            "fork_height": reorg.fork.height,
-            "old_tip": display(reorg.old_tip.hash),
-            "new_tip": display(reorg.new_tip.hash),
-        }
-        text = f"a reorg disconnected {reorg.depth} blocks above height {reorg.fork.height}"
-        self.log.warning("reorg", level=event.level, **data)
-        await self.anchors.alarm(int(self.clock()), event.level, "reorg", text, data)
+    async def _tell(self, alarm: HeaderAlarm) -> None:
+        """Keep an alarm, log it, tell it to whoever listens."""
+        now = int(self.clock())
+        await self.anchors.alarm(now, alarm.level, alarm.kind, alarm.text, alarm.data)
+        self.log.warning("alarm", level=alarm.level, kind=alarm.kind, text=alarm.text, **alarm.data)
+        told = {"level": alarm.level, "kind": alarm.kind, "text": alarm.text, "data": alarm.data, "time": now}
+        self.stream.tell("alarm", told)
+        if alarm.kind == "reorg":
+            self.stream.tell("reorg", alarm.data | {"level": alarm.level})
+
+    def _depths(self) -> Policy:
+        wanted = self.config.headers
+        uses = {"anchor": wanted.anchor_depth, "deposit": wanted.deposit_depth, "payout": wanted.payout_depth}
+        return Policy(self.genesis.k, uses, wanted.depth_by_value)
 
     # Activation
 
@@ -331,6 +347,8 @@ class Node:
             self.wake,
             self.look_again,
             self.log,
+            self._depths(),
+            self._tell,
         )
         active = Active(ground, signed)
         await active.start()

@@ -102,6 +102,7 @@ async def test_a_reorg_is_in_the_ledger_and_in_the_alarms(watcher, bitcoind):
     lost = bitcoind.rpc().getblockhash(4)
     bitcoind.rpc().invalidateblock(lost)
     await watcher.reach(mine(bitcoind, 3))
+    await watcher.node.look_again()
     ledger = await watcher.get("/v1/reorgs")
     assert [(r["depth"], r["fork_height"], r["level"]) for r in ledger["reorgs"]] == [(2, 3, "warning")]
     assert ledger["rollup"] == []
