@@ -21,6 +21,7 @@ from anchor.headers.trunk import Packed
 __all__ = ["Added", "Deferred", "HeaderAt", "HeaderChain", "Known", "Reorg", "branch"]
 
 KEEP = 2016  # headers below the tip that stay objects, at least; up to twice as many
+_LOOK = 64  # headers from one look at how many are objects to the next
 _TIME = Struct("<68xI8x")
 
 
@@ -237,7 +238,7 @@ class HeaderChain:
         if node.work <= old.work:
             return Added(height, node.hash, is_tip=False)
         self._tip = node
-        if height - self._tree.top >= 2 * KEEP:
+        if not height % _LOOK:
             self._bury()
         return Added(height, node.hash, is_tip=True, reorg=None if parent is old else self.reorg(old, node))
 
@@ -301,6 +302,8 @@ class HeaderChain:
         self._heads[node] = None
 
     def _bury(self) -> None:
+        if self._tip.height - self._tree.foot(self._tip) < 2 * KEEP:
+            return
         deep = self._tip.ancestor(self._tip.height - KEEP)
         assert deep is not None
         self._tree.bury(deep)
