@@ -29,8 +29,16 @@ class Kind(IntEnum):
     ANSWER = 2
 
 
+class _Once:
+    """Room for what is computed once of a message that never changes."""
+
+    __slots__ = ("_digest", "_header")
+    _digest: bytes
+    _header: bytes
+
+
 @dataclass(frozen=True, slots=True)
-class Envelope:
+class Envelope(_Once):
     """One message between two members; `signature` is the sender's host key over `digest`."""
 
     kind: Kind
@@ -49,7 +57,12 @@ class Envelope:
     @property
     def digest(self) -> bytes:
         """What is signed: the header with the body's SHA-256 in the body's place."""
-        return tagged_hash("holdfast/envelope/v1", self._head(), hashlib.sha256(self.body).digest())
+        try:
+            return self._digest
+        except AttributeError:
+            digest = tagged_hash("holdfast/envelope/v1", self._head(), hashlib.sha256(self.body).digest())
+            object.__setattr__(self, "_digest", digest)
+            return digest
 
     def signed_by(self, host_key: bytes) -> bool:
         """True when the signature is this host key's."""
@@ -57,7 +70,10 @@ class Envelope:
 
     def with_signature(self, signature: bytes) -> "Envelope":
         """The same envelope, signed."""
-        return replace(self, signature=signature)
+        other = replace(self, signature=signature)
+        object.__setattr__(other, "_header", self._head())
+        object.__setattr__(other, "_digest", self.digest)
+        return other
 
     def encode(self) -> bytes:
         """The bytes on the wire."""
@@ -87,6 +103,13 @@ class Envelope:
         return envelope
 
     def _head(self) -> bytes:
+        try:
+            return self._header
+        except AttributeError:
+            object.__setattr__(self, "_header", self._written())
+            return self._header
+
+    def _written(self) -> bytes:
         writer = Writer().u8(self.kind).raw(self.committee, 32).u16(self.sender).u16(self.receiver)
         writer.raw(self.boot_id, 16).u64(self.sequence).u64(self.time_ms).text(self.topic, _TEXT)
         return writer.raw(self.request, 32).text(self.code, _TEXT).done()

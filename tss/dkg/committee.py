@@ -36,8 +36,15 @@ class Member:
             raise CommitteeFault(f"{self.name}: peer URL must read https://host:port, not {self.peer_url!r}")
 
 
+class _Named(Encoded):
+    """Has a hash that is computed once."""
+
+    __slots__ = ("_hash",)
+    _hash: bytes
+
+
 @dataclass(frozen=True, slots=True)
-class Committee(Encoded):
+class Committee(_Named):
     """Who signs for one key epoch; a member's index is its position + 1. Raises CommitteeFault if unsound.
 
     `previous` is the hash of the committee file that this one succeeds, empty in the first.
@@ -71,7 +78,11 @@ class Committee(Encoded):
     @property
     def hash(self) -> bytes:
         """What the members sign, 32 bytes."""
-        return tagged_hash("holdfast/committee/v1", self.encode())
+        try:
+            return self._hash
+        except AttributeError:
+            object.__setattr__(self, "_hash", tagged_hash("holdfast/committee/v1", self.encode()))
+            return self._hash
 
     @property
     def words(self) -> str:

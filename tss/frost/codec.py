@@ -26,11 +26,15 @@ class Writer:
 
     def u8(self, value: int) -> Self:
         """Append one byte."""
-        return self.uint(value, 1)
+        assert 0 <= value <= 0xFF, f"{value} does not fit a byte"
+        self._parts.append(value.to_bytes(1, "big"))
+        return self
 
     def u16(self, value: int) -> Self:
         """Append two bytes."""
-        return self.uint(value, 2)
+        assert 0 <= value <= 0xFFFF, f"{value} does not fit 2 bytes"
+        self._parts.append(value.to_bytes(2, "big"))
+        return self
 
     def u32(self, value: int) -> Self:
         """Append four bytes."""
@@ -53,8 +57,7 @@ class Writer:
     def var(self, data: bytes, limit: int) -> Self:
         """Append a u32 length and at most `limit` bytes."""
         assert len(data) <= limit, f"{len(data)} bytes exceed the limit of {limit}"
-        self.u32(len(data))
-        self._parts.append(bytes(data))
+        self._parts += (len(data).to_bytes(4, "big"), bytes(data))
         return self
 
     def text(self, value: str, limit: int) -> Self:
