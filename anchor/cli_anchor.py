@@ -6,28 +6,17 @@ from typing import Any
 
 import click
 
+from anchor.cli_headers import NETWORK, START, headers
 from anchor.cli_http import HttpClient
-from anchor.cli_tools import FILE, JSON, NODE, READABLE, Failed, lines, show, table
-
-NETWORK = click.option(
-    "--network",
-    type=click.Choice(["mainnet", "testnet3", "testnet4", "signet", "regtest"]),
-    required=True,
-    help="The Bitcoin network.",
-)
-START = click.option(
-    "--start-height",
-    type=click.IntRange(min=0),
-    default=0,
-    show_default=True,
-    help="Height of the first header.",
-)
-HEADER_SIZE, HEADERS_PAGE = 80, 2000
+from anchor.cli_tools import JSON, NODE, READABLE, Failed, lines, show, table
 
 
 @click.group()
 def anchor() -> None:
     """What was anchored: list, show, prove, verify; header files."""
+
+
+anchor.add_command(headers)
 
 
 @anchor.command("list")
@@ -194,78 +183,3 @@ def _facts(found: Any) -> dict[str, Any]:
         "depth": found.depth,
         "final": found.final,
     }
-
-
-# Headers
-
-
-@anchor.group()
-def headers() -> None:
-    """Files of Bitcoin headers, 80 bytes each."""
-
-
-@headers.command()
-@NODE
-@click.option("-o", "--output", type=FILE, required=True, help="File to write; an existing one is replaced.")
-@JSON
-def export(url: str, output: Path, as_json: bool) -> None:
-    """Fetch a node's main chain of headers into a file; `verify` checks it.
-
-    Example: holdfast anchor headers export --node http://127.0.0.1:8101 -o h.bin
-    """
-    try:
-        start, data = _fetch_headers(HttpClient(url))
-    except (KeyError, TypeError, ValueError) as error:
-        raise Failed(f"{url} does not answer like a node: give its public URL") from error
-    try:
-        output.write_bytes(data)
-    except OSError as error:
-        raise Failed(f"cannot write {output} ({error.strerror}): choose another place") from error
-    count = len(data) // HEADER_SIZE
-    done = {"file": str(output), "start": start, "count": count, "height": start + count - 1}
-    show(as_json, done, f"{count} headers from {start} to {done['height']} in {output}")
-
-
-def _fetch_headers(client: HttpClient) -> tuple[int, bytes]:
-    """Return the first height and all headers; begins again when a reorg comes between two pages."""
-    from anchor.btc.hashing import sha256d
-
-    for _ in range(5):
-        first = client.get("/v1/headers", **{"from": 0, "count": HEADERS_PAGE})
-        start, page, data = int(first["from"]), bytes.fromhex(first["headers"]), b""
-        while page and (not data or sha256d(data[-HEADER_SIZE:]) == page[4:36]):
-            data += page
-            at = start + len(data) // HEADER_SIZE
-            page = bytes.fromhex(client.get("/v1/headers", **{"from": at, "count": HEADERS_PAGE})["headers"])
-        if data and not page:
-            return start, data
-    raise Failed("the node's chain changes while it is read: try again in a minute")
-
-
-@headers.command("verify")
-@click.argument("file", type=READABLE)
-@NETWORK
-@START
-@JSON
-def verify_headers(file: Path, network: str, start_height: int, as_json: bool) -> None:
-    """Check a file of headers by the network's full rules; asks no server. Status 0 or 1.
-
-    Example: holdfast anchor headers verify h.bin --network regtest
-    """
-    from anchor.btc.ids import display
-    from anchor.btc.network import network_by_name
-    from anchor.headers import verify as headers_file
-    from anchor.headers.rules import HeaderRefused
-
-    try:
-        found = headers_file.verify_headers(network_by_name(network), file.read_bytes(), start_height)
-    except HeaderRefused as refused:
-        raise Failed(f"not valid: {refused}") from refused
-    facts = {
-        "count": found.count,
-        "height": found.height,
-        "tip": display(found.tip),
-        "work": f"{found.work:x}",
-        "time": found.time,
-    }
-    show(as_json, {"valid": True, **facts}, "valid\n" + lines(facts))

@@ -22,7 +22,7 @@ Ancestors = Callable[[int], Header | None]
 class HeaderRefused(Exception):
     """A header that breaks consensus; `rule` is one word that code may compare, `reason` a sentence.
 
-    Rules: parent, bits, work, median-time, timewarp, version, length, genesis.
+    Rules: parent, bits, work, median-time, timewarp, version; for files also length, genesis, start.
     """
 
     def __init__(self, rule: str, reason: str, height: int | None = None) -> None:

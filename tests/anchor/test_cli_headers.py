@@ -1,0 +1,72 @@
+"""`holdfast anchor headers verify` and `holdfast anchor risk` as people and programs call them."""
+
+import json
+
+from click.testing import CliRunner
+
+from anchor.cli_anchor import anchor
+from tests.anchor.headers.minting import GENESIS, run
+
+LINE = [GENESIS, *run(GENESIS, 40)]
+RAW = b"".join(header.raw for header in LINE)
+
+
+def call(*words: object, status: int = 0, feed: bytes | None = None):
+    result = CliRunner().invoke(anchor, [str(word) for word in words], input=feed)
+    assert result.exit_code == status, result.output
+    return result
+
+
+def verify(path, *words: object, network: str = "regtest", status: int = 0):
+    return call("headers", "verify", path, "--network", network, *words, status=status)
+
+
+def test_a_valid_file_tells_count_tip_work_and_time(tmp_path):
+    (tmp_path / "h.bin").write_bytes(RAW)
+    said = verify(tmp_path / "h.bin").output.splitlines()
+    assert said[0] == "valid"
+    told = dict(line.split(maxsplit=1) for line in said[1:])
+    assert (told["count"], told["height"], told["work"]) == ("41", "40", f"{41 * 2:x}")
+    assert (told["tip"], told["time"]) == (LINE[-1].hash[::-1].hex(), str(LINE[-1].time))
+    assert told["median_time_from"] == "1"
+    found = json.loads(verify(tmp_path / "h.bin", "--json").output)
+    assert (found["valid"], found["count"], found["notes"]) == (True, 41, [])
+
+
+def test_headers_may_come_by_standard_input():
+    said = call("headers", "verify", "-", "--network", "regtest", "--json", feed=RAW)
+    assert json.loads(said.output)["height"] == 40
+
+
+def test_a_refused_header_is_named_with_height_and_rule(tmp_path):
+    raw = bytearray(RAW)
+    raw[20 * 80 + 4] ^= 1
+    (tmp_path / "h.bin").write_bytes(raw)
+    refused = verify(tmp_path / "h.bin", "--json", status=1)
+    said = json.loads(refused.stdout)
+    assert (said["valid"], said["height"], said["rule"], said["count"]) == (False, 20, "parent", 20)
+    assert "header at height 20 refused (parent)" in refused.stderr
+    assert "20 headers before it are valid" in refused.stderr
+
+
+def test_a_cut_file_and_a_wrong_start_are_refused_with_the_next_move(tmp_path):
+    (tmp_path / "h.bin").write_bytes(RAW[:-1])
+    said = json.loads(verify(tmp_path / "h.bin", "--json", status=1).stdout)
+    assert (said["rule"], said["height"], said["count"]) == ("length", 40, 40)
+    refused = verify(tmp_path / "h.bin", "--trusted-start", 100, network="mainnet", status=1)
+    assert "must begin a difficulty period" in refused.stderr
+    missing = verify(tmp_path / "none.bin", status=2)
+    assert "none.bin" in missing.stderr
+
+
+def test_a_folder_is_no_file_of_headers(tmp_path):
+    assert "directory" in verify(tmp_path, status=2).stderr.lower()
+
+
+def test_what_was_trusted_and_what_signet_hides_is_said(vectors):
+    where = vectors / "headers"
+    said = verify(where / "mainnet-822528.bin", "--trusted-start", 822_528, network="mainnet").output
+    assert "note: header 822528 was taken on trust" in said
+    assert "note: median time checked from height 822539 on" in said
+    assert "BIP325" in verify(where / "signet-000000.bin", network="signet").output
+    assert "BIP325" not in verify(where / "mainnet-000000.bin", network="mainnet").output
