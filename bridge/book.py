@@ -168,7 +168,9 @@ class Book:
     def wanted(self) -> list[tuple[bytes, bytes]]:
         """Certificates that are due by our own chain: payload and signature, b"" while there is none."""
         states = [dst.decode(row.state) for row in self.deposits]
-        found = [(s.payload, s.signature) for s in states if isinstance(s, dst.Minting)]
+        found = [
+            (s.payload, s.signature) for s in states if isinstance(s, dst.Minting | dst.Deficit) and s.payload
+        ]
         return found + [
             (s.payload, s.signature) for s in self.withdrawals.values() if isinstance(s, wst.Settling)
         ]
@@ -188,7 +190,7 @@ class Book:
         """Keep a certificate's signature in the machine that asked for it."""
         for row in await self.store.deposits():
             state = dst.decode(row.state)
-            if isinstance(state, dst.Minting) and state.payload == payload:
+            if isinstance(state, dst.Minting | dst.Deficit) and state.payload == payload:
                 answer = deposit.step(self._deposit_context(row), state, dev.Signed(payload, signature))
                 if isinstance(answer, Step):
                     await self.store.save_deposit(row.outpoint, dst.encode(answer.state))

@@ -78,8 +78,9 @@ class Certifier:
         rollup, base = facts.treasury.rollup, self._common(statement, facts)
         if isinstance(statement, MintStatement):
             room = Sats(max(0, self.supply_cap - rollup.supply - rollup.escrow))
-            minted = statement.outpoint in rollup.minted
-            check_mint(statement, MintFacts(*base, minted=minted, room=room))
+            owed = facts.treasury.is_owed(statement.outpoint)  # credited; this says where it is swept now
+            minted = statement.outpoint in rollup.minted and not owed
+            check_mint(statement, MintFacts(*base, minted=minted, room=statement.amount if owed else room))
         else:
             lock = rollup.withdrawals.get(statement.withdrawal)
             locked = lock is not None and lock.height <= facts.treasury.final

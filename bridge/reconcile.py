@@ -77,6 +77,8 @@ def withdrawal_events(state: wst.State, facts: WithdrawalFacts) -> Iterator[wev.
     believed = getattr(state, "payout", None)
     if believed is not None and believed != facts.payout:
         yield wev.PayoutUnmined(believed.txid)
+    if isinstance(state, wst.Settled) and facts.settled is None:
+        yield wev.SettleUndone()
     if facts.payout is None:
         if facts.sent is not None:
             yield wev.Sent(*facts.sent)

@@ -69,6 +69,11 @@ class TreasuryFacts:
         swept = [d for m in known if isinstance(m, SweepManifest) for d in m.deposits]
         return sum(d.minted for d in swept if d.outpoint not in self.rollup.minted)
 
+    def is_owed(self, outpoint: OutPoint) -> bool:
+        """Whether a deposit is credited on a sweep whose block the rollup's view lost."""
+        minted = self.rollup.minted.get(outpoint)
+        return minted is not None and not self.rollup.view.is_main(minted.statement.block_hash)
+
     def owed(self) -> int:
         """Sats that the treasury owes on its tip: supply, mints to come, locks that no batch has paid."""
         paid = self.paid()
@@ -208,6 +213,7 @@ class TreasuryDesk:
         coin = await self.bitcoind.txout(outpoint, include_mempool=False)
         if coin is None:
             return None
+        owed = facts.is_owed(outpoint)
         height = None if coin.confirmations == 0 else facts.tip_height - coin.confirmations + 1
         return DepositFact(
             value=coin.out.value,
@@ -215,7 +221,8 @@ class TreasuryDesk:
             height=height,
             coinbase=coin.coinbase,
             spent=await self._spent_by_another(outpoint, facts),
-            minted=outpoint in facts.rollup.minted,
+            minted=outpoint in facts.rollup.minted and not owed,
+            owed=owed,
         )
 
     async def _spent_by_another(self, outpoint: OutPoint, facts: TreasuryFacts) -> bool:
@@ -243,11 +250,12 @@ class TreasuryDesk:
 
 
 def _sweepable(facts: TreasuryFacts) -> list[Sweepable]:
-    return [
-        Sweepable(OutPoint.decode(d.outpoint), Sats(d.value), DepositParams.decode(d.params), d.height)
-        for d in facts.deposits
-        if d.outpoint in facts.sweepable and d.height is not None and d.spent_by is None
-    ]
+    found = []
+    for d in facts.deposits:
+        if d.outpoint in facts.sweepable and d.height is not None and d.spent_by is None:
+            outpoint, params = OutPoint.decode(d.outpoint), DepositParams.decode(d.params)
+            found.append(Sweepable(outpoint, Sats(d.value), params, d.height, facts.is_owed(outpoint)))
+    return found
 
 
 def _locks(manifest: PayoutManifest, facts: TreasuryFacts) -> dict[bytes, LockFact]:

@@ -128,8 +128,7 @@ def _activate(state: RollupState, tx: Activate, genesis: Genesis) -> None:
 def _mint(state: RollupState, tx: Mint, genesis: Genesis) -> None:
     s = tx.statement
     active = _certified(state, s, genesis)
-    if s.outpoint in state.minted:
-        raise TxRefused("already_minted", f"deposit {s.outpoint} was credited: nothing is left to do")
+    again = _credited_before(state, s)
     params, value = active.params, s.amount + s.fee
     if s.fee != params.deposit_fee or s.amount <= 0:
         raise TxRefused("wrong_fee", f"the fee share of a deposit is {params.deposit_fee} sats")
@@ -137,7 +136,7 @@ def _mint(state: RollupState, tx: Mint, genesis: Genesis) -> None:
         raise TxRefused(
             "out_of_bounds", f"a deposit is {params.min_deposit} to {params.max_deposit} sats, not {value}"
         )
-    if state.supply + state.escrow + s.amount > params.supply_cap:
+    if not again and state.supply + state.escrow + s.amount > params.supply_cap:
         raise TxRefused("supply_cap", f"it would exceed the cap of {params.supply_cap} sats", retryable=True)
     _check_manifest(state, tx)
     _check_final(state, s.block_hash, s.height, genesis.k)
@@ -145,9 +144,23 @@ def _mint(state: RollupState, tx: Mint, genesis: Genesis) -> None:
         raise TxRefused("bad_certificate", "the mint key did not sign this statement")
     _keep_manifest(state, tx)
     state.put_minted(s)
+    if again:
+        return
     account = state.account(s.recipient)
     state.put_account(s.recipient, Account(Sats(account.balance + s.amount), account.nonce))
     state.supply = Sats(state.supply + s.amount)
+
+
+def _credited_before(state: RollupState, s: MintStatement) -> bool:
+    """Whether this only says where the deposit is swept now: the block that its credit stood on left the view."""
+    known = state.minted.get(s.outpoint)
+    if known is None:
+        return False
+    if state.view.is_main(known.statement.block_hash):
+        raise TxRefused("already_minted", f"deposit {s.outpoint} was credited: nothing is left to do")
+    if (known.statement.recipient, known.statement.amount) != (s.recipient, s.amount):
+        raise TxRefused("already_minted", f"deposit {s.outpoint} was credited to another key or amount")
+    return True
 
 
 def _settle(state: RollupState, tx: Settle, genesis: Genesis) -> None:

@@ -94,12 +94,17 @@ class Reclaimed(_State, frozen=True):
 
 
 class Deficit(_State, frozen=True):
-    """Minted, but a deep reorg took the sweep off the chain. `sweep` is set again once it is back in a block."""
+    """Minted, but a deep reorg took the sweep off the chain. `sweep` is set again once one is in a block.
+
+    Once that is final the rollup is told on which block the credit stands now: `payload`, then its `signature`.
+    """
 
     coin: Coin
     rollup_tx: bytes
     amount: int
     sweep: InBatch | None = None
+    payload: bytes = b""
+    signature: bytes = b""
 
 
 State = (

@@ -2,7 +2,7 @@
 
 Rules kept here: only a payment within bounds, with room before the reclaim, is offered to a sweep; a mint is
 asked for only when the sweep is final; what a reorg undoes goes back; what was minted on a sweep that a deep
-reorg took is a DEFICIT, said aloud, until the sweep is back.
+reorg took is a DEFICIT, said aloud, until a sweep is final again and the rollup knows its block.
 """
 
 from dataclasses import dataclass
@@ -63,7 +63,7 @@ def step(context: Context, state: st.State, event: ev.Event) -> Answer:
         case ev.SigningFailed():
             return _signing_failed(context, state, event)
         case ev.MintApplied():
-            return _mint_applied(state, event)
+            return _mint_applied(context, state, event)
         case ev.ReclaimMined():
             return _reclaim_mined(state, event)
         case ev.ReclaimUnmined():
@@ -161,7 +161,7 @@ def _batch_dropped(context: Context, state: st.State, event: ev.BatchDropped) ->
 def _sweep_mined(state: st.State, event: ev.SweepMined) -> Answer:
     if isinstance(state, _ON_CHAIN):  # whatever we thought of it: the chain decides
         return Step(st.Swept(state.coin, event.sweep))
-    if isinstance(state, st.Deficit):
+    if isinstance(state, st.Deficit) and state.sweep != event.sweep:
         return Step(st.Deficit(state.coin, state.rollup_tx, state.amount, event.sweep))
     return Ignored("the payment is in no block, or swept already")
 
@@ -188,9 +188,11 @@ def _sweep_final(context: Context, state: st.State, event: ev.SweepFinal) -> Ans
         payload = certificates.encode(statement(context, state.coin, state.sweep))
         return Step(st.Minting(state.coin, state.sweep, payload), (RequestSignature("mint", payload),))
     if isinstance(state, st.Deficit) and state.sweep and state.sweep.block_hash == event.block_hash:
-        text = f"the sweep of {context.outpoint} is final again: its deficit is gone"
-        credited = st.Credited(state.coin, state.sweep, state.rollup_tx, state.amount)
-        return Step(credited, (Alarm(page=False, text=text),))
+        payload = certificates.encode(statement(context, state.coin, state.sweep))
+        if state.payload == payload:
+            return Ignored("the rollup is being told")
+        asking = st.Deficit(state.coin, state.rollup_tx, state.amount, state.sweep, payload)
+        return Step(asking, (RequestSignature("mint", payload),))
     return Ignored("no sweep of this payment waits in that block")
 
 
@@ -198,20 +200,41 @@ def _signed(state: st.State, event: ev.Signed) -> Answer:
     if isinstance(state, st.Minting) and state.payload == event.payload and not state.signature:
         following = st.Minting(state.coin, state.sweep, state.payload, event.signature)
         return Step(following, (PostCertificate(event.payload, event.signature, state.sweep.manifest_hash),))
+    if _asks(state, event.payload):
+        assert isinstance(state, st.Deficit)
+        assert state.sweep is not None
+        told = st.Deficit(
+            state.coin, state.rollup_tx, state.amount, state.sweep, state.payload, event.signature
+        )
+        return Step(told, (PostCertificate(event.payload, event.signature, state.sweep.manifest_hash),))
     return Ignored("no mint waits for this signature")
 
 
+def _asks(state: st.State, payload: bytes) -> bool:
+    """Whether a credited deposit waits for this certificate of its new sweep."""
+    if not isinstance(state, st.Deficit) or state.signature:
+        return False
+    return bool(payload) and state.payload == payload
+
+
 def _signing_failed(context: Context, state: st.State, event: ev.SigningFailed) -> Answer:
-    if not isinstance(state, st.Minting) or state.payload != event.payload or state.signature:
+    waits = isinstance(state, st.Minting) and state.payload == event.payload and not state.signature
+    if not waits and not _asks(state, event.payload):
         return Ignored("no mint waits for this signature")
     if event.retryable:
-        return Step(state, (RequestSignature("mint", state.payload),))
+        return Step(state, (RequestSignature("mint", event.payload),))
     return Step(state, (Alarm(page=True, text=f"the mint of {context.outpoint} is refused: {event.reason}"),))
 
 
-def _mint_applied(state: st.State, event: ev.MintApplied) -> Answer:
+def _mint_applied(context: Context, state: st.State, event: ev.MintApplied) -> Answer:
     if isinstance(state, st.Swept | st.Minting):
         return Step(st.Credited(state.coin, state.sweep, event.rollup_tx, event.amount))
+    if isinstance(state, st.Deficit) and state.payload:
+        assert state.sweep is not None
+        if event.rollup_tx == statement(context, state.coin, state.sweep).message:
+            text = f"the credit of {context.outpoint} stands on a final sweep again: its deficit is gone"
+            credited = st.Credited(state.coin, state.sweep, event.rollup_tx, event.amount)
+            return Step(credited, (Alarm(page=False, text=text),))
     if isinstance(state, st.Credited | st.Deficit):
         return Ignored("the mint is known")
     return Ignored("own chain does not show the sweep yet: feed this again later")

@@ -30,7 +30,7 @@ class Present:
 
 
 def due(books: Books, now: Present) -> Iterator[ev.Event]:
-    """Yield what is to be appended: undone batches, final batches, the rollup's events by block, the deficit."""
+    """Yield what is to be appended: batches undone and final, settlements undone, the rollup's events, the deficit."""
     on_chain = {b.sequence: b.txid for b in now.batches}
     for sequence, (txid, _) in sorted(books.batches.items()):
         if on_chain.get(sequence) != txid:
@@ -39,6 +39,10 @@ def due(books: Books, now: Present) -> Iterator[ev.Event]:
     for batch in now.final_batches:
         if batch.at.sequence not in books.batches or books.batches[batch.at.sequence][0] != batch.at.txid:
             yield _confirmed(batch)
+    for identity in sorted(books.settled):
+        withdrawal = now.rollup.withdrawals.get(identity)
+        if withdrawal is not None and withdrawal.settled is None:
+            yield ev.SettlementUndone(identity)
     yield from _rollup_events(books, now)
     if now.deficit != books.deficit:
         reason = "the treasury holds less than is owed" if now.deficit else "nothing is lacking"

@@ -89,6 +89,13 @@ class DeficitRecorded:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class SettlementUndone:
+    """The block of the payout left the rollup's view: the escrow of `withdrawal` is there again, and owed."""
+
+    withdrawal: bytes
+
+
 Event = (
     DepositMinted
     | WithdrawalLocked
@@ -97,6 +104,7 @@ Event = (
     | PayoutConfirmed
     | BatchUndone
     | DeficitRecorded
+    | SettlementUndone
 )
 
 _KINDS: tuple[type[Event], ...] = (
@@ -107,6 +115,7 @@ _KINDS: tuple[type[Event], ...] = (
     PayoutConfirmed,
     BatchUndone,
     DeficitRecorded,
+    SettlementUndone,
 )
 _HINTS = {kind: get_type_hints(kind) for kind in _KINDS}
 

@@ -87,6 +87,11 @@ def _apply(books: Books, event: ev.Event) -> Books | None:
                 return None
             kept = {n: b for n, b in books.batches.items() if n < event.sequence}
             return replace(books, batches=kept)
+        case ev.SettlementUndone():
+            if event.withdrawal not in books.settled:
+                return None
+            left = {i: amount for i, amount in books.settled.items() if i != event.withdrawal}
+            return replace(books, settled=left)
         case ev.DeficitRecorded():
             return None if event.amount == books.deficit else replace(books, deficit=event.amount)
         case _:

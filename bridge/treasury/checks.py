@@ -72,7 +72,8 @@ class DepositFact:
 
     `height` is None while it is in the mempool only. `spent` is True when a transaction in a block or in the
     mempool spends it, other than a batch that also spends the treasury's tip (only we can have signed that).
-    `minted` is the rollup's word.
+    `minted` is the rollup's word, while its view has the block that the mint stood on; after a deep reorg took that
+    block the deposit is `owed`: it is to be swept again, and not to be credited again.
     """
 
     value: Sats
@@ -81,6 +82,7 @@ class DepositFact:
     coinbase: bool
     spent: bool
     minted: bool
+    owed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +124,7 @@ def check_sweep(manifest: SweepManifest, facts: SweepFacts) -> Batch:
         if fact is None:
             raise later(Code.DEPOSIT_UNKNOWN, f"own node does not know {deposit.outpoint}")
         _check_deposit(deposit, fact, facts.node)
-        room -= deposit.minted
+        room -= 0 if fact.owed else deposit.minted
     if room < 0:
         raise later(Code.SUPPLY_CAP, f"minting these deposits would pass the supply cap by {-room} sat")
     return batch

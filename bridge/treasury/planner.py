@@ -24,12 +24,16 @@ Item = TypeVar("Item", SweptDeposit, Payout)
 
 @dataclass(frozen=True, slots=True)
 class Sweepable:
-    """A deposit in CONFIRMED: its coin, its parameters, the height of its block."""
+    """A deposit to be swept: its coin, its parameters, the height of its block.
+
+    `owed`: it is credited already, on a sweep that a deep reorg took, so it takes no room under the supply cap.
+    """
 
     outpoint: OutPoint
     value: Sats
     params: DepositParams
     height: int
+    owed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,14 +96,14 @@ def _sweep(
     for d in deposits:
         left = blocks_to_reclaim(d.height, d.params.delay, now.tip_height)
         minted = Sats(d.value - params.deposit_fee)
-        good = params.min_deposit <= d.value <= params.max_deposit and minted <= room
+        good = params.min_deposit <= d.value <= params.max_deposit and (d.owed or minted <= room)
         if (
             good
             and d.params.delay == params.reclaim_delay
             and left > margin(d.params.delay) + params.k + SLACK
         ):
             chosen.append(SweptDeposit(d.outpoint, d.value, d.params, Sats(params.deposit_fee)))
-            room = Sats(room - minted)
+            room = room if d.owed else Sats(room - minted)
 
     def size(items: Sequence[SweptDeposit]) -> int:
         return batch_vsize(1 + len(items), ())

@@ -73,6 +73,11 @@ class SettleApplied:
     rollup_tx: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class SettleUndone:
+    """The rollup took the settlement back: the payout's block left its view, so the lock is open again."""
+
+
 Event = (
     Planned
     | Sent
@@ -83,4 +88,5 @@ Event = (
     | Signed
     | SigningFailed
     | SettleApplied
+    | SettleUndone
 )

@@ -53,6 +53,8 @@ def step(context: Context, state: st.State, event: ev.Event) -> Answer:
             return _signing_failed(context, state, event)
         case ev.SettleApplied():
             return _settle_applied(state, event)
+        case ev.SettleUndone():
+            return _settle_undone(context, state)
         case _:
             assert_never(event)
 
@@ -148,3 +150,13 @@ def _settle_applied(state: st.State, event: ev.SettleApplied) -> Answer:
     if isinstance(state, st.Settled):
         return Ignored("the settlement is known")
     return Ignored("own chain does not show the payout yet: feed this again later")
+
+
+def _settle_undone(context: Context, state: st.State) -> Answer:
+    if not isinstance(state, st.Settled):
+        return Ignored("no settlement stands")
+    text = (
+        f"withdrawal {context.withdrawal.hex()} is owed again: its settlement stood on a block that was lost"
+    )
+    following = st.Locked() if state.payout is None else st.Confirmed(state.payout)
+    return Step(following, (Alarm(page=False, text=text),))

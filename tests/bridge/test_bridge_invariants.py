@@ -170,7 +170,13 @@ class Bridge(RuleBasedStateMachine):
         lost = frozenset(t for n, t in enumerate(self.chain.mempool) if lose >> n % 8 & 1)
         for _ in range(depth + 1):
             self.node.connect(self.chain.mine(leave_out=lost))
+        self.rollup.reorged()
         self.settle_down()
+
+    @precondition(lambda self: self.rollup.paused)
+    @rule()
+    def the_operators_decide_that_value_moves(self):
+        self.rollup.paused = None
 
     # What goes wrong in the node
 
@@ -238,8 +244,7 @@ class Bridge(RuleBasedStateMachine):
                     if isinstance(manifest, PayoutManifest):
                         paid += [p.withdrawal for p in manifest.payouts]
         assert len(paid) == len(set(paid))
-        if self.deepest < K:
-            assert set(self.rollup.settled) <= set(paid)
+        assert set(self.rollup.settled) <= set(paid)
 
     @invariant()
     def two_signed_versions_of_a_batch_can_never_both_confirm(self):
@@ -280,12 +285,13 @@ class Bridge(RuleBasedStateMachine):
 
     def teardown(self):
         """Faults stop: every deposit and withdrawal comes to an end, and every machine agrees with the rollup."""
-        if self.rollup.paused or self.deepest >= K:
-            return
+        self.rollup.paused = None
         for _ in range(12):
             self.plan_sign_and_send(3)
             self.node.resend()
             self.mine(K + 1)
+        if self.deepest >= K and not audit(self.chain, self.rollup).holds:
+            return  # a double-spend with a deep reorg: what is gone is gone, and said
         self.mine_past_the_delay()
         self.value_is_covered_or_the_deficit_is_said_exactly()
         for outpoint, row in self.node.deposit_rows.items():

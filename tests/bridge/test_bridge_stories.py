@@ -150,6 +150,47 @@ def test_a_deep_reorg_that_only_delays_the_sweep_heals():
     assert len(story.node.alarms) == 2
 
 
+def robbed(story):
+    """Two deposits, credited and in part paid out; then a deep reorg in which one of them was double-spent."""
+    honest, false = story.deposit(3_000_000), story.deposit(200_000)
+    source = story.chain.mempool[false.txid].inputs[0].outpoint
+    story.mine(1)
+    story.batch()
+    story.mine(K)
+    identity = sha256(b"out")
+    story.rollup.lock(Payable(identity, payee("bob"), Sats(150_000), Sats(800), 10_000))
+    story.node.reconcile()
+    story.batch()
+    story.mine(K)
+    assert set(story.rollup.settled) == {identity}
+    story.undo(2 * K + 1)
+    story.chain.send(payment(source, TxOut(Sats(199_000), payee("thief"))))
+    story.rollup.paused = "a deep reorg"
+    story.mine(2 * K + 2)
+    story.rollup.reorged()
+    story.mine(1)
+    return honest, false, identity
+
+
+def test_after_a_deep_reorg_what_is_left_is_swept_and_paid_again_and_nothing_is_credited_twice():
+    story = Story()
+    honest, false, identity = robbed(story)
+    assert (story.name(honest), story.name(false)) == ("DEFICIT", "DEFICIT")
+    assert (story.rollup.settled, story.rollup.escrow) == ({}, 150_000)
+    assert isinstance(wst.decode(story.node.withdrawal_rows[identity]), wst.Locked)
+    story.rollup.paused = None  # the operators' decision
+    sweep = story.batch()
+    assert honest in {i.outpoint for i in sweep.inputs}, "not left for its depositor to take back"
+    story.mine(K)
+    assert (story.name(honest), story.name(false)) == ("CREDITED", "DEFICIT")
+    payout = story.batch()
+    assert payout.outputs[2] == TxOut(Sats(149_200), payee("bob"))
+    story.mine(K)
+    assert story.rollup.settled[identity].txid == payout.txid
+    assert {m.amount for m in story.rollup.minted.values()} == {2_999_000, 199_000}
+    assert story.totals.holds, "the reserve bears what was double-spent"
+
+
 def test_a_payout_lost_in_a_reorg_is_paid_once_by_another_version():
     story = Story()
     story.deposit(500_000)

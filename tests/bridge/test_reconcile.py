@@ -9,7 +9,7 @@ from anchor.btc.ids import OutPoint, Txid
 from anchor.rollup.activation import Params
 from bridge.deposit import states as dst
 from bridge.deposit.address import DepositParams
-from bridge.deposit.transitions import Context
+from bridge.deposit.transitions import Context, statement
 from bridge.params import REGTEST
 from bridge.reconcile import DepositFacts, WithdrawalFacts, advance_deposit, advance_withdrawal
 from bridge.treasury.machine import Alarm, InBatch, RequestSignature
@@ -25,7 +25,17 @@ COIN = dst.Coin(1_000_000, 100, b"\x01" * 32)
 OTHER_COIN = dst.Coin(1_000_000, 101, b"\x02" * 32)
 SWEEP = InBatch(1, b"s" * 32, b"m" * 32, 102, b"\x03" * 32, 1_000)
 OTHER_SWEEP = InBatch(1, b"z" * 32, b"n" * 32, 103, b"\x04" * 32, 1_000)
-MINTED = (b"r" * 32, 999_000)
+
+
+def told(sweep: InBatch) -> tuple[bytes, int]:
+    """The rollup's mint that stands on this sweep."""
+    made = statement(CONTEXT, COIN, sweep)
+    return made.message, made.amount
+
+
+MINTED = told(SWEEP)
+
+WITHDRAWAL = withdrawal.Context(7, b"g" * 32, 1, b"w" * 32, b"\x51\x20" + KEY, 50_000)
 
 coins = some.sampled_from([None, COIN, OTHER_COIN])
 sweeps = some.sampled_from([None, SWEEP, OTHER_SWEEP])
@@ -42,7 +52,7 @@ def deposit_facts(draw: some.DrawFn) -> DepositFacts:
         batched=draw(some.sampled_from([None, (1, b"s" * 32)])),
         sweep=sweep,
         sweep_final=deep,
-        minted=MINTED if deep and draw(some.booleans()) else None,
+        minted=told(sweep) if sweep and deep and draw(some.booleans()) else None,
     )
 
 
@@ -69,6 +79,31 @@ def test_a_minted_deposit_whose_sweep_left_the_chain_is_a_deficit_said_aloud():
     assert any(isinstance(e, Alarm) and e.page for e in effects)
 
 
+def test_a_credit_stays_a_deficit_until_the_rollup_knows_the_block_of_its_new_sweep():
+    facts = DepositFacts(110, COIN, None, SWEEP, sweep_final=True, minted=MINTED)
+    credited = settled(dst.Issued(), facts)
+    asking, effects = advance_deposit(CONTEXT, credited, replace(facts, sweep=OTHER_SWEEP))
+    assert isinstance(asking, dst.Deficit)
+    assert [type(e) for e in effects] == [Alarm, RequestSignature]
+    assert settled(asking, replace(facts, sweep=OTHER_SWEEP)) == asking
+    healed, _ = advance_deposit(CONTEXT, asking, replace(facts, sweep=OTHER_SWEEP, minted=told(OTHER_SWEEP)))
+    assert isinstance(healed, dst.Credited)
+    assert healed.amount == MINTED[1]
+
+
+def test_a_withdrawal_whose_settlement_was_taken_back_is_owed_again_or_asks_anew():
+    paid = WithdrawalFacts(None, SWEEP, payout_final=True, settled=b"m" * 32)
+    state, _ = advance_withdrawal(WITHDRAWAL, wst.Locked(), paid)
+    assert isinstance(state, wst.Settled)
+    gone, _ = advance_withdrawal(WITHDRAWAL, state, WithdrawalFacts())
+    assert gone == wst.Locked()
+    moved, effects = advance_withdrawal(
+        WITHDRAWAL, state, WithdrawalFacts(None, OTHER_SWEEP, payout_final=True)
+    )
+    assert isinstance(moved, wst.Settling)
+    assert isinstance(effects[-1], RequestSignature)
+
+
 def test_a_payment_that_left_its_block_waits_again():
     confirmed = settled(dst.Issued(), DepositFacts(100, COIN))
     assert settled(confirmed, DepositFacts(100, None)) == dst.Seen(COIN.value)
@@ -90,7 +125,7 @@ def test_whatever_was_believed_before_the_same_facts_end_in_the_same_place(
         state = settled(state, facts)
         minted = minted or isinstance(state, dst.Credited | dst.Deficit)
     if minted:
-        last = replace(last, minted=last.minted or (MINTED if last.sweep_final else None))
+        last = replace(last, minted=told(last.sweep) if last.sweep and last.sweep_final else None)
     state = settled(state, last)
     fresh = settled(dst.Issued(), last)
     if minted:  # a mint is never forgotten
@@ -108,7 +143,7 @@ def test_whatever_was_believed_before_the_same_facts_end_in_the_same_place(
 
 
 def test_a_withdrawal_is_sent_paid_settled_and_back_after_a_reorg():
-    context = withdrawal.Context(7, b"g" * 32, 1, b"w" * 32, b"\x51\x20" + KEY, 50_000)
+    context = WITHDRAWAL
     paid = replace_payout(SWEEP)
     state, _ = advance_withdrawal(context, wst.Locked(), WithdrawalFacts(sent=(1, paid.txid)))
     assert isinstance(state, wst.Broadcast)

@@ -47,7 +47,12 @@ class Rollup:
         if self.paused or self.chain.depth(statement.block_hash) < K:
             return False
         if isinstance(statement, MintStatement):
-            if statement.outpoint not in self.minted:
+            known = self.minted.get(statement.outpoint)
+            if known is None or not self.chain.depth(known.block_hash):
+                assert known is None or (known.recipient, known.amount) == (
+                    statement.recipient,
+                    statement.amount,
+                )
                 self.minted[statement.outpoint] = statement
         elif statement.withdrawal not in self.settled:
             lock = self.locks[statement.withdrawal]
@@ -56,6 +61,12 @@ class Rollup:
         self.manifests[statement.manifest_hash] = manifest
         self.height += 1
         return True
+
+    def reorged(self) -> None:
+        """The view turned: a settlement whose block is gone is open again."""
+        lost = [i for i, s in self.settled.items() if not self.chain.depth(s.block_hash)]
+        for identity in lost:
+            del self.settled[identity]
 
     def facts(self) -> RollupFacts:
         amounts = {i: w.amount for i, w in self.locks.items()}

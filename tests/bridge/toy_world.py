@@ -135,8 +135,11 @@ class Node:
         for identity in self.rollup.locks:
             if identity not in self.withdrawal_rows:
                 self.withdrawal_rows[identity] = wst.encode(wst.Locked())
-        for outpoint in self.rollup.minted:
-            self.feed(outpoint, dep.MintApplied(outpoint.txid, self.rollup.minted[outpoint].amount))
+        for outpoint, minted in self.rollup.minted.items():
+            self.feed(outpoint, dep.MintApplied(minted.message, minted.amount))
+        for identity, row in self.withdrawal_rows.items():
+            if row["state"] == "settled" and identity not in self.rollup.settled:
+                self.feed(identity, wit.SettleUndone())
         for identity in self.rollup.settled:
             self.feed(identity, wit.SettleApplied(identity))
         for tx in self.chain.mempool.values():
@@ -175,7 +178,10 @@ class Node:
         self.effects = self.effects[len(todo) :]
         for effect in todo:
             if isinstance(effect, RequestSignature):
-                self._certify(effect.payload)
+                if self.rollup.paused:  # the node asks again, while its machine waits for the certificate
+                    kept.append(effect)
+                else:
+                    self._certify(effect.payload)
             elif isinstance(effect, PostCertificate):
                 manifest = self.manifests[effect.manifest_hash].encode()
                 if not self.rollup.take(certificates.decode(effect.payload), manifest):
@@ -204,7 +210,9 @@ class Node:
         try:
             if isinstance(statement, MintStatement):
                 room = Sats(PARAMS.supply_cap - self.rollup.supply - self.rollup.escrow)
-                check_mint(statement, MintFacts(*common, statement.outpoint in self.rollup.minted, room))
+                known = self.rollup.minted.get(statement.outpoint)
+                minted = known is not None and self.chain.depth(known.block_hash) > 0
+                check_mint(statement, MintFacts(*common, minted, room))
             else:
                 locked = statement.withdrawal in self.rollup.locks
                 settled = statement.withdrawal in self.rollup.settled
@@ -219,6 +227,7 @@ class Node:
             for o, s in ((o, dst.decode(r)) for o, r in self.deposit_rows.items())
             if isinstance(s, dst.Confirmed)
         ]
+        deposits += self.to_be_swept_again()
         waiting = [
             self.rollup.locks[i]
             for i, r in self.withdrawal_rows.items()
@@ -228,6 +237,18 @@ class Node:
             1, self.chain.height, self.chain.height, self.reserve(), Sats(PARAMS.supply_cap)
         )
         return plan(self.treasury, deposits, waiting, PARAMS, FeeRate(rate), situation)
+
+    def to_be_swept_again(self) -> list[Sweepable]:
+        """Deposits that are credited, and whose sweep a deep reorg took."""
+        found = []
+        for outpoint, row in self.deposit_rows.items():
+            if row["state"] == "deficit" and self.chain.spender_of(outpoint) is None:
+                fact = self.deposit_fact(outpoint)
+                if fact is not None and fact.height is not None and outpoint in self.chain.coins:
+                    found.append(
+                        Sweepable(outpoint, fact.value, self.deposit_params[outpoint], fact.height, fact.owed)
+                    )
+        return found
 
     def sign(self, manifest: Manifest) -> Tx:
         """Check as every signer does, then keep the batch and tell its items. Raises Refusal."""
@@ -268,8 +289,10 @@ class Node:
                 if tx.txid == outpoint.txid:
                     out, spender = tx.outputs[outpoint.vout], self.chain.spender_of(outpoint)
                     ours = spender is not None and spender.inputs[0].outpoint == self.treasury.tip
-                    spent, minted = spender is not None and not ours, outpoint in self.rollup.minted
-                    return DepositFact(out.value, out.script, START + 1 + at, False, spent, minted)
+                    spent, mint = spender is not None and not ours, self.rollup.minted.get(outpoint)
+                    owed = mint is not None and not self.chain.depth(mint.block_hash)
+                    minted = mint is not None and not owed
+                    return DepositFact(out.value, out.script, START + 1 + at, False, spent, minted, owed)
         return None
 
     def paid_below(self) -> frozenset[bytes]:
@@ -293,6 +316,8 @@ class Node:
             self.write(led.DepositMinted(outpoint, m.recipient, m.amount, m.fee, m.txid))
         for identity, w in self.rollup.locks.items():
             self.write(led.WithdrawalLocked(identity, w.amount, w.script))
+        for identity in set(self.books.settled) - set(self.rollup.settled):
+            self.write(led.SettlementUndone(identity))
         for identity, s in self.rollup.settled.items():
             self.write(led.WithdrawalSettled(identity, s.paid, s.fee, s.txid))
 

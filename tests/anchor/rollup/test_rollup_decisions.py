@@ -79,12 +79,19 @@ def test_after_the_decision_the_payout_settles_once_more_and_value_moves() -> No
     assert replayed(w).root() == w.state.root()
 
 
-def test_a_credit_on_a_lost_block_is_not_given_twice() -> None:
+def test_a_credit_on_a_lost_block_is_not_given_twice_and_learns_where_it_stands_now() -> None:
     w = paused()
     w.block(w.decide())
-    again = w.mint(ALICE, 1_000_000)
-    with pytest.raises(TxRefused, match="already_minted"):
-        apply_tx(w.state, again, GEN)
+    [(outpoint, before)] = w.state.minted.items()
+    for other in (w.mint(BOB, 1_000_000), w.mint(ALICE, 999_999)):
+        with pytest.raises(TxRefused, match="credited to another key or amount"):
+            apply_tx(w.state, other, GEN)
+    again, supply = w.mint(ALICE, 1_000_000), w.state.supply
+    w.block(again)
+    assert (w.rejected, w.state.supply, w.state.account(ALICE.x).balance) == ([], supply, 970_000)
+    assert before.statement.block_hash != w.state.minted[outpoint].statement.block_hash == w.bitcoin[-K].hash
+    with pytest.raises(TxRefused, match="nothing is left to do"):
+        apply_tx(w.state, w.mint(ALICE, 1_000_000), GEN)
 
 
 def test_a_further_reorg_makes_it_another_pause_and_the_old_decision_void() -> None:

@@ -156,7 +156,14 @@ def test_a_minted_deposit_whose_sweep_a_deep_reorg_took_is_a_deficit_said_aloud_
     assert after(DEFICIT, ev.SweepMined(SWEEP)) == HEALING
     assert after(HEALING, ev.SweepUnmined(SWEEP.txid)) == DEFICIT
     assert after(HEALING, ev.PaymentUnmined()) == DEFICIT
-    assert after(HEALING, ev.SweepFinal(BLOCK)) == CREDITED
+    asking = step(CONTEXT, HEALING, ev.SweepFinal(BLOCK))
+    assert asking.effects == (RequestSignature("mint", PAYLOAD),)
+    assert isinstance(step(CONTEXT, asking.state, ev.MintApplied(b"m" * 32, 49_000)), Ignored), "the old mint"
+    posted = step(CONTEXT, asking.state, ev.Signed(PAYLOAD, SIGNATURE))
+    assert posted.effects == (PostCertificate(PAYLOAD, SIGNATURE, SWEEP.manifest_hash),)
+    renewed = certificates.decode(PAYLOAD).message
+    assert after(posted.state, ev.MintApplied(renewed, 49_000)) == st.Credited(COIN, SWEEP, renewed, 49_000)
+    assert after(posted.state, ev.SweepUnmined(SWEEP.txid)) == DEFICIT
     assert after(CREDITED, ev.PaymentUnmined()) == DEFICIT
 
 

@@ -115,6 +115,16 @@ def test_a_settlement_ends_the_escrow():
     assert books.escrow == 0
 
 
+def test_a_settlement_that_the_rollup_took_back_is_written_once_and_may_come_again():
+    now, undone = present(rollup(locked=True, settled=True)), present(rollup(locked=True))
+    books = written(written(Books(), undone), now)
+    assert [type(e) for e in due(books, undone)] == [ev.SettlementUndone]
+    books = written(books, undone)
+    assert books.escrow == 20_000
+    assert list(due(books, undone)) == []
+    assert written(books, now).escrow == 0
+
+
 def test_a_batch_that_a_deep_reorg_took_is_written_down_as_undone_and_the_deficit_with_it():
     books = written(Books(), present(rollup()))
     events = list(due(books, present(rollup(), batches=(), deficit=49_000)))

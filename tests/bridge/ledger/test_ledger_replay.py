@@ -17,7 +17,8 @@ SWEPT = ev.SweepConfirmed(1, A, B, 201, 1_049_000)
 PAID = ev.PayoutConfirmed(2, B, A, 204, 1_019_000)
 UNDONE = ev.BatchUndone(2, B, 204)
 DEFICIT = ev.DeficitRecorded(17, 5_000, "a reorg of 4 blocks")
-STORY = [MINTED, SWEPT, LOCKED, PAID, SETTLED, DEFICIT, UNDONE, replace(DEFICIT, amount=0)]
+REOPENED = ev.SettlementUndone(B)
+STORY = [MINTED, SWEPT, LOCKED, PAID, SETTLED, DEFICIT, UNDONE, replace(DEFICIT, amount=0), REOPENED]
 
 
 def written(*events):
@@ -30,7 +31,8 @@ def written(*events):
 
 def test_the_books_follow_from_the_lines():
     books, lines = written(*STORY)
-    assert (books.supply, books.escrow, books.deficit) == (19_000, 0, 0)
+    assert (books.supply, books.escrow, books.deficit) == (19_000, 30_000, 0)
+    assert written(*STORY, SETTLED)[0].escrow == 0
     assert books.batches == {1: (A, 1_049_000)}
     assert books.number == len(STORY)
     assert replay(lines) == books
@@ -58,6 +60,7 @@ def test_a_repeated_event_writes_no_line(again):
     assert append(books, again) is None
     assert append(books, DEFICIT) is None
     assert append(books, replace(UNDONE, txid=A)) is None
+    assert append(books, replace(REOPENED, withdrawal=A)) is None
 
 
 @pytest.mark.parametrize(

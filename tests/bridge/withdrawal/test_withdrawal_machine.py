@@ -33,6 +33,7 @@ EVENTS = [
     ev.Planned(2, PAYOUT.txid), ev.Sent(2, PAYOUT.txid), ev.BatchDropped(2), ev.PayoutMined(PAYOUT),
     ev.PayoutUnmined(PAYOUT.txid), ev.PayoutFinal(BLOCK), ev.Signed(PAYLOAD, SIGNATURE),
     ev.SigningFailed(PAYLOAD, "two are down", retryable=True), ev.SettleApplied(b"s" * 32),
+    ev.SettleUndone(),
 ]  # fmt: skip
 
 
@@ -107,6 +108,14 @@ def test_a_settled_payout_that_a_deep_reorg_took_is_said_aloud_until_it_is_back(
     back = step(CONTEXT, LOST, ev.PayoutMined(PAYOUT))
     assert back.state == SETTLED
     assert not back.effects[0].page
+
+
+def test_a_settlement_that_the_rollup_took_back_is_owed_again_and_asked_for_again():
+    assert after(LOST, ev.SettleUndone()) == LOCKED
+    answer = step(CONTEXT, SETTLED, ev.SettleUndone())
+    assert answer.state == CONFIRMED
+    assert "owed again" in answer.effects[0].text
+    assert after(CONFIRMED, ev.PayoutFinal(BLOCK), ev.Signed(PAYLOAD, SIGNATURE)) == POSTED
 
 
 def test_a_failed_signing_is_repeated_or_alarmed():
