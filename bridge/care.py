@@ -24,6 +24,8 @@ async def care_of(node: Node) -> list[Check]:
     kernel = hardening.look()
     chains = await node.tss.rehearsals.chains()
     stand = backup.standing(node.folder, backup.heads_of(chains), node.clock(), clock=_day)
+    certificate = node.tss.certificates.trouble()
+    ends = f"the lines' TLS certificate is good until {_day(node.tss.certificates.ends)}"
     sealed = node.identity is not None and node.identity.sealed
     seal = "the host key is under its passphrase" if sealed else "the host key lies open: for play money only"
     return [
@@ -32,6 +34,7 @@ async def care_of(node: Node) -> list[Check]:
         Check("disk", free >= MIN_DISK_MB, f"{free} MB free, {MIN_DISK_MB} wanted"),
         Check("vault", sealed or node.network.name == "regtest", seal),
         Check("process", kernel.ok, kernel.text),
+        Check("certificate", certificate is None, certificate or ends),
         Check("backup", stand.backup_ok, stand.backup),
         Check("rehearsal", stand.rehearsal_ok, stand.rehearsal),
     ]

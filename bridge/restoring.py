@@ -3,6 +3,7 @@
 import asyncio
 import os
 import shutil
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from enum import Enum
@@ -12,9 +13,10 @@ from anchor.cli_http import HttpClient
 from anchor.cli_tools import Failed
 from tss import backup as backups
 from tss import rehearsal
+from tss.certificate import YEARS
 from tss.dkg.committee import SignedCommittee
 from tss.files import FolderInUse, FolderLock
-from tss.identity import HostIdentity
+from tss.identity import HostIdentity, rotate_tls
 from tss.peers import Peers
 from tss.recovery import RecoveryChain, RecoveryFile, newest
 from tss.vault import REGTEST, Cost
@@ -50,6 +52,8 @@ async def restore(
         try:
             kept = chains if ask is Ask.NOBODY else await _newest(committee, identity, chains, ask)
             lost = await backups.add_keys(building, identity, kept)
+            # Whoever finds the lost machine finds a TLS key that opens no line any more.
+            rotate_tls(identity, committee.committee, time.time(), overlap=0, days=365 * YEARS)
         finally:
             identity.forget()
         building.rename(folder)
@@ -72,7 +76,7 @@ async def _newest(
     except rehearsal.NobodyAnswers:
         raise Failed(
             "no other member answers, so nobody can say whether this backup is the newest: try again when one is "
-            "up, or give --offline if you know that it is"
+            "up, or give --offline if you know that it is (they answer no backup from before the last certificate)"
         ) from None
     finally:
         await peers.close()

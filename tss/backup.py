@@ -19,7 +19,7 @@ from tss.files import write_atomically
 from tss.frost import bip340
 from tss.frost.engine import Engine, GroupPublic
 from tss.hardening import LockedSecret
-from tss.identity import HostIdentity, TlsFiles, certificate_fingerprint, install, write_tls
+from tss.identity import HostIdentity, IdentityFault, TlsFiles, certificate_fingerprint, install, write_tls
 from tss.keyring import OVER
 from tss.recovery import RecoveryChain, RecoveryFault, RecoveryFile, open_tls, seal_tls
 from tss.rotation_keys import row_of
@@ -245,7 +245,8 @@ def note(folder: Path, what: str, heads: Mapping[str, str], now: float, **more: 
     """
     known = _noted(folder)
     shown = what == "backup" and bool(known.get("backup", {}).get("words"))
-    known[what] = {"at": int(now), "keys": dict(heads), **more} | ({"words": True} if shown else {})
+    covered = {"at": int(now), "keys": dict(heads), "certificate": _certificate(folder)}
+    known[what] = covered | more | ({"words": True} if shown else {})
     write_atomically(folder / STANDING_FILE, (json.dumps(known, indent=1) + "\n").encode(), 0o600)
 
 
@@ -261,13 +262,22 @@ def standing(
     known = _noted(folder)
     made, tried = known.get("backup", {}), known.get("rehearsal", {})
     new = {sid for sid, head in heads.items() if made.get("keys", {}).get(sid) != head}
-    backup_ok, backup = bool(made) and not new, "every key is in the backup of " + clock(made.get("at", 0))
+    other = made.get("certificate", _certificate(folder)) != _certificate(folder)
+    backup_ok, backup = (
+        bool(made) and not new and not other,
+        "every key is in the backup of " + clock(made.get("at", 0)),
+    )
     if not made:
         backup = f"never made: run `holdfast node backup --dir {folder} -o FILE`"
     elif not made.get("words"):
         backup_ok, backup = (
             False,
             f"the words were never shown: run `holdfast node backup --dir {folder} -o FILE`",
+        )
+    elif other:
+        backup = (
+            f"the TLS certificate was rotated since the backup of {clock(made['at'])}: run `holdfast node backup "
+            f"--dir {folder} -o FILE --no-words`"
         )
     elif new:
         backup = (
@@ -282,6 +292,14 @@ def standing(
     words = "" if tried.get("words") else ", without the words"
     text, ok = f"last on {clock(at)}, {days} days ago{words}", now - at <= REHEARSE_EVERY
     return Standing(backup_ok, backup, ok, text if ok else f"{text}: {how}", at)
+
+
+def _certificate(folder: Path) -> str:
+    """The fingerprint of the certificate that the folder shows, hex; empty when it has none to read."""
+    try:
+        return certificate_fingerprint(folder / "keys" / "tls.crt").hex()
+    except (IdentityFault, OSError):
+        return ""
 
 
 def _noted(folder: Path) -> dict[str, Any]:

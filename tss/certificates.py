@@ -113,6 +113,11 @@ class CertificateWatch:
         if fault is not None:
             self._peers.refusals.add(member, self._peers.name(member), fault.code, fault.reason)
 
+    @property
+    def ends(self) -> int:
+        """When our certificate ends, Unix seconds."""
+        return self._peers.pins.own.not_after
+
     def trouble(self) -> str | None:
         """What the operator must do about his own certificate."""
         if self._peers.pins.overtaken():
@@ -176,8 +181,11 @@ class CertificateWatch:
     async def _go_round(self) -> None:
         """One member after the other; at the start all that are up, for who was away is behind."""
         others = [index for index in range(1, self._committee.size + 1) if index != self._peers.index]
-        turn = 0
+        turn, told = 0, None
         while others:
+            before, told = told, self.trouble()
+            if told not in (None, before):
+                self._log.warning("this node's certificate", trouble=told)
             try:
                 await self._write_down()
                 await self.compare(others[turn % len(others)])

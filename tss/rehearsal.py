@@ -240,7 +240,8 @@ async def rehearse(
         up = await until_some_heard(peers, heard, needed, _SECONDS)
         if len(up) < needed:
             raise RehearsalFailed(
-                f"{len(up)} of the {needed} others needed answer the rehearsal: try again when they are up"
+                f"{len(up)} of the {needed} others needed answer the rehearsal: try again when they are up, "
+                "with a backup made after the last `holdfast tss certificate rotate`"
             )
         newer = await newer_chains(peers, up, committee.committee, chains)
         if newer:

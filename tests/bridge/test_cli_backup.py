@@ -187,7 +187,11 @@ async def test_restore_asks_somebody_unless_it_is_told_not_to(tmp_path):
         assert "no other member answers" in err
         assert not (tmp_path / "new").exists()
         await command(*back, "--no-passphrase", "--offline", given={"--words-fd": words})
-        assert bytes(identity.load(tmp_path / "new").secret()) == bytes(from_words(words))
+        back_again = identity.load(tmp_path / "new")
+        assert bytes(back_again.secret()) == bytes(from_words(words))
+        assert back_again.seated(bob.committee.committee).index == 2
+        fingerprint = back_again.tls.fingerprint
+        assert fingerprint != bob.identity.tls.fingerprint, "the lost machine's TLS key is not used again"
         (tmp_path / "bad.json").write_text(file.read_text().replace("anchor", "ancher"))
         for wrong, said in (
             ((tmp_path / "bad.json"), "was changed after bob"),

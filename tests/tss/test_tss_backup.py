@@ -7,7 +7,7 @@ import coincurve
 import pytest
 
 from tests.tss.shells import committee_of, noticed, sign_test, signed_committee, until
-from tss import backup, identity, recovery, rehearsal
+from tss import backup, certificate, identity, recovery, rehearsal
 from tss.frost.hashing import tagged_hash
 from tss.key_proof import message_for_test, payload_for_test
 from tss.node import SigningFailed
@@ -364,6 +364,13 @@ def test_standing_says_what_was_done_and_what_to_do_next(tmp_path):
     assert "1 days ago" in now.rehearsal
     assert "1 keys changed" in backup.standing(tmp_path, heads | {"cc": "33"}, NOW).backup
     assert "1 keys changed" in backup.standing(tmp_path, heads | {"bb": "23"}, NOW).backup
+    (tmp_path / "keys").mkdir()
+    (tmp_path / "keys" / "tls.crt").write_bytes(certificate.make("bob", NOW)[1])
+    rotated = backup.standing(tmp_path, heads, NOW)
+    assert not rotated.backup_ok
+    assert "certificate was rotated since the backup" in rotated.backup
+    backup.note(tmp_path, "backup", heads, NOW)
+    assert backup.standing(tmp_path, heads, NOW).backup_ok
     late = backup.standing(tmp_path, heads, NOW + 91 * 86400)
     assert not late.rehearsal_ok
     assert "91 days ago: run" in late.rehearsal

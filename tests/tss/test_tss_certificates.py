@@ -1,6 +1,7 @@
 """TLS certificates that change while all run: announced by the host key, heard of later, old ones refused."""
 
 import asyncio
+import json
 import ssl
 import time
 from contextlib import asynccontextmanager
@@ -10,15 +11,19 @@ import aiohttp
 import pytest
 import sqlalchemy as sa
 
-from tests.tss.shells import committee_of, fake_committee, make_identities, noticed, sign_test, until
-from tss import identity, tables
+from tests.tss.shells import committee_of, noticed, sign_test, until
+from tests.tss.test_tss_ops import admin_of, cli
+from tss import backup, identity, tables
 from tss.certificate import DAY, Announcing, Certificate, CertificateFault, Notice, make, read_file
 from tss.certificates import EXCHANGE, CertificateRefused, decode, encode
-from tss.frost.codec import DecodeError
-from tss.identity import TlsFiles, rotate_tls
+from tss.identity import TlsFiles
 from tss.peer_tls import client_context, shown
 from tss.peers import PeerDown, PeerRefused
-from tss.pins import Pins
+
+
+def answered(said):
+    """The JSON of a command; the nodes' log lines may stand before it."""
+    return json.loads(said[said.index("{\n") :])
 
 
 def der_of(pem):
@@ -218,20 +223,50 @@ async def test_a_member_cannot_fill_the_others_with_certificates(tmp_path):
         assert len(alice.peers.pins._members[2].certificates) <= 12
 
 
-async def test_an_expired_certificate_is_mended_by_its_operator_alone(tmp_path):
-    members = make_identities(tmp_path, 3)
-    bob = members[1]
-    (tmp_path / "bob" / "keys" / "old").mkdir()
-    key, pem = make("bob", time.time() - 30 * DAY, days=20)
-    identity.write_tls(tmp_path / "bob" / "keys", key, pem)
-    committee = fake_committee([members[0], identity.load(tmp_path / "bob"), members[2]])
-    pins = Pins(committee, 1, members[0].tls)
-    with pytest.raises(CertificateFault, match="expired"):
-        pins.admit(2, der_of(pem))
-    made = rotate_tls(bob.placed(committee), committee, time.time(), overlap=DAY, days=100)
-    assert pins.admit(2, made.der) == made
-    with pytest.raises(CertificateFault, match="expired"):
-        pins.admit(2, der_of(pem))
+async def test_a_recovery_file_carries_the_newest_certificate_and_a_rehearsal_needs_it(tmp_path):
+    async with running(tmp_path, 2, 2) as (alice, bob):
+        await alice.node.dkg("anchor")
+        made = (await bob.node.certificates.rotate(overlap=0)).certificate
+        chains = await backup.stored_chains(bob.node._store)
+        file = backup.make(bob.folder, bob.identity, "regtest", chains, time.time())
+        assert der_of(file.tls_certificate.encode()) == made.der
+        place = tmp_path / "again"
+        secret = bytearray(bob.identity.secret())
+        again = backup.build_identity(place, secret, file, bob.committee, None)
+        assert again.tls.fingerprint == made.fingerprint
+        client_context(again.tls)
+        assert await knocks(alice, again.tls) == 400
+
+
+async def test_certificate_list_and_rotate_as_commands(tmp_path):
+    async with running(tmp_path, 2, 2) as (alice, bob):
+        runner = await admin_of(bob)
+        try:
+            where = ("--dir", bob.folder)
+            (bob.folder / "committee.json").write_text(bob.committee.to_json())
+            first = answered(await cli("certificate", "list", *where, "--json"))["certificates"]
+            assert [(c["name"], c["number"], c["trouble"]) for c in first] == [
+                ("alice", 0, None),
+                ("bob", 0, None),
+            ]
+            made = answered(await cli("certificate", "rotate", *where, "--overlap", "0", "--json"))
+            assert made["missing"] == {}
+            assert alice.peers.pins.newest(2).fingerprint.hex() == made["fingerprint"]
+            said = await cli("certificate", "rotate", *where, "--days", "100")
+            assert "node backup" in said
+            assert "good until" in said
+            assert str(bob.peers.pins.own.number) in await cli("certificate", "list", *where)
+            assert "is in use" in await cli("certificate", "rotate", *where, "--offline", ok=False)
+        finally:
+            await runner.cleanup()
+        await bob.down()
+        offline = answered(await cli("certificate", "rotate", *where, "--offline", "--json"))
+        bob.identity = identity.load(bob.folder)
+        await bob.up()
+        await noticed(alice, bob)
+        assert alice.peers.pins.newest(2).fingerprint.hex() == offline["fingerprint"], (
+            "told by the start alone"
+        )
 
 
 async def test_the_operator_hears_in_time_that_his_certificate_ends(tmp_path):
@@ -268,100 +303,6 @@ async def test_a_node_that_shows_an_older_certificate_than_the_others_know_is_to
         assert "later certificate" in bob.node.certificates.trouble()
         await bob.node.certificates.rotate(overlap=0)
         assert bob.node.certificates.trouble() is None
-
-
-def test_a_rotation_that_was_cut_short_is_ended_by_the_next_start(tmp_path, monkeypatch):
-    members = make_identities(tmp_path, 2)
-    committee = fake_committee(members)
-    bob = members[1].seated(committee)
-
-    class Killed(Exception):
-        pass
-
-    wrote = []
-
-    def until_third(path, data, mode=0o600):
-        if len(wrote) == stop:
-            raise Killed
-        wrote.append(path.name)
-        real(path, data, mode)
-
-    real = identity.write_atomically
-    for stop in range(4):
-        wrote.clear()
-        before = identity.passport(tmp_path / "bob").tls_fingerprint
-        with monkeypatch.context() as patch:
-            patch.setattr(identity, "write_atomically", until_third)
-            with pytest.raises(Killed):
-                rotate_tls(bob, committee, time.time(), overlap=DAY, days=100)
-        again = identity.load(tmp_path / "bob").seated(committee)
-        client_context(again.tls)  # key and certificate belong together
-        assert (again.tls.fingerprint == before) == (stop == 0)
-        assert identity.passport(tmp_path / "bob").tls_fingerprint == again.tls.fingerprint
-        assert not (tmp_path / "bob" / "keys" / "tls.next").exists()
-
-
-def test_a_folder_takes_its_seat_by_an_announced_certificate_of_this_committee_only(tmp_path):
-    members = make_identities(tmp_path, 2)
-    committee = fake_committee(members)
-    rotate_tls(members[1].seated(committee), committee, time.time(), overlap=0, days=100)
-    again = identity.load(tmp_path / "bob")
-    assert again.seated(committee).index == 2
-    assert identity.check_seat(tmp_path / "bob", committee) == 2
-    with pytest.raises(identity.IdentityFault, match="certificate rotate --offline"):
-        again.seated(committee.salted("the next epoch"))
-
-
-def test_notices_read_back_and_nothing_else_is_one():
-    notice = Notice(bytes(32), 2, 3, 4, 5, bytes(64))
-    data = notice.encode()
-    assert Notice.decode(data) == notice
-    for cut in range(len(data)):
-        with pytest.raises(DecodeError):
-            Notice.decode(data[:cut])
-    with pytest.raises(DecodeError):
-        Notice.decode(data + b"\0")
-    with pytest.raises(DecodeError):
-        Notice.decode(b"\2" + data[1:])
-    digests = {notice.digest(bytes(32), 1, 2)}
-    for one in (
-        replace(notice, committee=b"\1" * 32),
-        replace(notice, member=9),
-        replace(notice, number=9),
-        replace(notice, before=9),
-        replace(notice, until=9),
-    ):
-        digests.add(one.digest(bytes(32), 1, 2))
-    digests |= {
-        notice.digest(b"\1" * 32, 1, 2),
-        notice.digest(bytes(32), 2, 2),
-        notice.digest(bytes(32), 1, 1),
-    }
-    assert len(digests) == 9, "every field is signed"
-
-
-def test_a_certificate_with_a_flipped_bit_is_never_admitted(tmp_path):
-    members = make_identities(tmp_path, 2)
-    committee = fake_committee(members)
-    made = rotate_tls(members[1].seated(committee), committee, time.time(), overlap=0, days=100)
-    tbs_end = len(made.der) - 80  # what follows is its signature on itself, which OpenSSL checks
-    pins = Pins(committee, 1, members[0].tls)
-    signed = 0
-    for at in range(0, tbs_end, 3):
-        flipped = bytearray(made.der)
-        flipped[at] ^= 1
-        try:
-            one = Certificate.read(bytes(flipped))
-            same = (one.key_hash, one.not_before, one.not_after, one.notice)
-            if same == (made.key_hash, made.not_before, made.not_after, made.notice):
-                continue  # the serial or the name: of no meaning to members
-            pins.admit(2, bytes(flipped))
-        except CertificateFault:
-            signed += 1
-        else:
-            raise AssertionError(at)
-    assert signed > 20
-    assert not pins.learned
 
 
 async def test_a_call_under_the_old_certificate_of_a_dead_line_is_an_error_like_any_other(tmp_path):
