@@ -6,7 +6,7 @@ from typing import Any, BinaryIO
 import click
 
 from anchor.cli_http import HttpClient
-from anchor.cli_tools import FILE, JSON, NODE, Failed, lines, show
+from anchor.cli_tools import FILE, JSON, NODE, Failed, lines, show, table
 
 NETWORK = click.option(
     "--network",
@@ -132,3 +132,81 @@ def _verified(found: Any, network: str) -> tuple[dict[str, Any], list[str]]:
         "median_time_from": found.median_from,
     }
     return facts, notes
+
+
+# Risk
+
+SHARES = (0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4)
+STEP = 0.05
+
+
+def _shares(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> tuple[float, ...]:
+    """Read shares (0.3) and spans (0.1…0.4, also with two or three dots), which go in steps of 0.05."""
+    found: list[float] = []
+    for text in given:
+        low, dots, high = text.replace("...", "…").replace("..", "…").partition("…")
+        try:
+            first = float(low)
+            last = float(high) if dots else first
+        except ValueError:
+            raise click.BadParameter(f"{text!r} is no share like 0.3 and no span like 0.1…0.4") from None
+        if not 0 < first <= last < 0.5:
+            raise click.BadParameter(f"{text!r}: a share is above 0 and below 0.5; with half he always wins")
+        steps = int((last - first) / STEP + 1e-9)
+        found += [round(first + n * STEP, 9) for n in range(steps + 1)]
+        if last - found[-1] > 1e-9:
+            found.append(last)
+    return tuple(dict.fromkeys(found)) or SHARES
+
+
+@click.command()
+@click.option("--value", type=click.IntRange(min=1), required=True, metavar="SATS", help="What is at stake.")
+@click.option(
+    "--attacker",
+    "shares",
+    multiple=True,
+    callback=_shares,
+    metavar="SHARE",
+    help="His share of all hash power, or a span like 0.1…0.4; may be repeated. Default: 0.1…0.4.",
+)
+@click.option(
+    "--risk",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    default=0.001,
+    show_default=True,
+    help="The most that his chance may be, whatever the value.",
+)
+@click.option(
+    "--loss",
+    type=click.IntRange(min=1),
+    default=100_000,
+    show_default=True,
+    metavar="SATS",
+    help="The most that may be lost on average: chance times value.",
+)
+@JSON
+def risk(value: int, shares: tuple[float, ...], risk: float, loss: int, as_json: bool) -> None:
+    """Say how deep a payment must be before an attacker's chance to undo it is small enough.
+
+    Small enough is at most --risk, and so small that chance times --value stays within --loss: with the defaults
+    one in a thousand up to 1 BTC, and ten times less for ten times the value. Depth counts confirmations.
+
+    Example: holdfast anchor risk --value 500000000 --attacker 0.1…0.4
+    """
+    from anchor.headers.risk import FORMULAS, RiskError, depth_for, risk_for
+
+    allowed = risk_for(value, loss, risk)
+    rows: list[dict[str, float | int]] = []
+    try:
+        for share in shares:
+            depths = {name: depth_for(formula, share, allowed) for name, formula in FORMULAS.items()}
+            chance = FORMULAS["grunspan"](share, depths["grunspan"])
+            rows.append({"attacker": share, **depths, "chance": chance})
+    except RiskError as error:
+        raise Failed(str(error)) from error
+    columns = ("attacker", "depth (Nakamoto)", "depth (Grunspan)", "chance there")
+    cells = [(f"{r['attacker']:g}", r["nakamoto"], r["grunspan"], f"{r['chance']:.2g}") for r in rows]
+    head = f"depths at which an attacker undoes {value} sats with a chance of at most {allowed:.3g}"
+    tail = "Grunspan's is exact, Nakamoto's lets honest blocks come on time; in both he never gives up."
+    text = "\n".join([head, table("depth by attacker's share", columns, cells), tail])
+    show(as_json, {"value": value, "risk": allowed, "depths": rows}, text)

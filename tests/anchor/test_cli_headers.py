@@ -2,6 +2,7 @@
 
 import json
 
+import pytest
 from click.testing import CliRunner
 
 from anchor.cli_anchor import anchor
@@ -70,3 +71,37 @@ def test_what_was_trusted_and_what_signet_hides_is_said(vectors):
     assert "note: median time checked from height 822539 on" in said
     assert "BIP325" in verify(where / "signet-000000.bin", network="signet").output
     assert "BIP325" not in verify(where / "mainnet-000000.bin", network="mainnet").output
+
+
+def test_a_depth_is_told_for_each_share_and_formula():
+    said = json.loads(call("risk", "--value", 10**8, "--attacker", "0.1…0.4", "--json").output)
+    assert said["risk"] == 0.001
+    assert [row["attacker"] for row in said["depths"]] == [0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4]
+    assert [row["nakamoto"] for row in said["depths"]] == [5, 8, 11, 15, 24, 41, 89]
+    assert [row["grunspan"] for row in said["depths"]] == [6, 9, 13, 20, 32, 58, 133]
+    same = call("risk", "--value", 10**8).output
+    assert same.splitlines()[-2].split()[:3] == ["0.4", "89", "133"]
+
+
+def test_more_value_asks_for_more_depth():
+    depths = [
+        json.loads(call("risk", "--value", value, "--attacker", "0.3", "--json").output)["depths"][0][
+            "grunspan"
+        ]
+        for value in (1, 10**8, 10**9, 10**10)
+    ]
+    assert depths == sorted(depths)
+    assert depths[0] == depths[1] < depths[2] < depths[3]
+
+
+def test_spans_are_read_with_dots_of_any_kind_and_end_where_they_say():
+    for span in ("0.1..0.22", "0.1...0.22", "0.1…0.22"):
+        said = json.loads(call("risk", "--value", 1, "--attacker", span, "--json").output)
+        assert [row["attacker"] for row in said["depths"]] == [0.1, 0.15, 0.2, 0.22]
+
+
+@pytest.mark.parametrize("share", ["0", "0.5", "0.4…0.1", "0.1…0.5", "x", "", "0.1…", "nan", "0.1…nan"])
+def test_a_share_that_makes_no_sense_is_refused(share):
+    refused = call("risk", "--value", 1, "--attacker", share, status=2)
+    assert "--attacker" in refused.stderr
+    assert "Traceback" not in refused.output
