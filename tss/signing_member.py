@@ -9,8 +9,9 @@ the answer stands one durable transaction: commitment, package hash, share and v
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import structlog
 
@@ -31,7 +32,7 @@ from tss.peers import Refuse as RefuseCall
 from tss.signing import signer
 from tss.signing.approval import Approved, Refused
 from tss.signing.messages import MAX_PAYLOAD, Commitments, CommitRequest, Shares, SharesRequest
-from tss.signing.signer import Refuse, Release, Replay, SignerContext, SignerState
+from tss.signing.signer import NonceRow, Refuse, Release, Replay, SignerContext, SignerState
 from tss.store import NonceTaken, RequestRow, SessionRow, Store, VerdictRow
 
 REQUEST = "tss.sign.request"
@@ -184,19 +185,8 @@ class SigningMember:
                 if asked is None
                 else replace(asked, phase="release")  # the port said the same both times
             )
-            row = SessionRow(request.session, request.request, request.order.encode())
-            seen = RequestRow(row.request_id, request.purpose, request.payload, request.sender, self._clock())
-            rows = signer.rows(request, plan, shares)
-            await self._store.insert_shares(
-                self._boot_id,
-                row,
-                rows,
-                verdict,
-                seen,
-                asked=asked,
-                also=spending.save,
-                committed=spending.committed,
-            )
+            write = self._write(request, signer.rows(request, plan, shares), verdict, asked, spending)
+            return await self._store_and_answer(key, one, request, shares, write)
         except (FrostError, NonceTaken) as error:
             spending.failed()
             code = "engine" if isinstance(error, FrostError) else "nonce-taken"
@@ -204,7 +194,43 @@ class SigningMember:
         except BaseException:
             spending.failed()
             raise
-        return self._answer(key, one, request, shares).encode()
+
+    def _write(
+        self,
+        request: SharesRequest,
+        rows: Sequence[NonceRow],
+        verdict: VerdictRow,
+        asked: VerdictRow | None,
+        spending: Spending,
+    ) -> Coroutine[Any, Any, None]:
+        """The transaction without which no share leaves."""
+        return self._store.insert_shares(
+            self._boot_id,
+            SessionRow(request.session, request.request, request.order.encode()),
+            rows,
+            verdict,
+            self._seen(request),
+            asked=asked,
+            also=spending.save,
+            committed=spending.committed,
+        )
+
+    async def _store_and_answer(
+        self,
+        key: Key,
+        one: _Signer,
+        request: SharesRequest,
+        shares: Sequence[bytes],
+        write: Coroutine[Any, Any, None],
+    ) -> bytes:
+        """Make the answer while the disk works; it leaves only when all is stored."""
+        storing = asyncio.create_task(write)
+        try:
+            await asyncio.sleep(0)  # lets the write begin
+            answer = self._answer(key, one, request, shares).encode()
+        finally:
+            await storing
+        return answer
 
     def _seen(self, request: SharesRequest) -> RequestRow:
         return RequestRow(request.request, request.purpose, request.payload, request.sender, self._clock())
