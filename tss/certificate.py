@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import Final, Self
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
 from cryptography.x509.oid import NameOID
 
 from tss.frost import bip340
@@ -42,6 +43,8 @@ _UNREADABLE: Final = (
     x509.DuplicateExtension,
     x509.UnsupportedGeneralNameType,
 )
+_ORDER: Final = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551  # of P-256, SP 800-186
+_ECDSA_SHA256: Final = bytes.fromhex("300a06082a8648ce3d040302")  # RFC 5758, 3.2
 _FORM: Final = 1
 _SIGNATURE: Final = 64
 
@@ -121,14 +124,11 @@ class Certificate:
             spki = one.public_key().public_bytes(
                 serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
             )
-            return cls(
-                der,
-                hashlib.sha256(der).digest(),
-                hashlib.sha256(spki).digest(),
-                int(one.not_valid_before_utc.timestamp()),
-                int(one.not_valid_after_utc.timestamp()),
-                _notice(one),
-            )
+            start, end = int(one.not_valid_before_utc.timestamp()), int(one.not_valid_after_utc.timestamp())
+            if start < 0 or end < 0:
+                raise DecodeError("a date before 1970")
+            prints = hashlib.sha256(der).digest(), hashlib.sha256(spki).digest()
+            return cls(der, *prints, start, end, _notice(one))
         except _UNREADABLE as error:
             raise CertificateFault("cert-malformed", f"shows no readable certificate: {error}") from error
 
@@ -156,6 +156,8 @@ class Certificate:
             raise CertificateFault(
                 "cert-signature", "shows a certificate whose announcement its host key did not sign"
             )
+        if not _is_canonical(self.der):
+            raise CertificateFault("cert-copy", "shows a rewritten copy of a certificate")
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +198,10 @@ def make(
     pem = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    return pem, builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+    made = builder.sign(key, hashes.SHA256())
+    while not _is_low(made.signature):
+        made = builder.sign(key, hashes.SHA256())
+    return pem, made.public_bytes(serialization.Encoding.PEM)
 
 
 def read_file(path: Path) -> tuple[Certificate, ...]:
@@ -206,6 +211,33 @@ def read_file(path: Path) -> tuple[Certificate, ...]:
     except ValueError as error:
         raise CertificateFault("cert-malformed", f"{path} is no PEM certificate") from error
     return tuple(Certificate.read(one.public_bytes(serialization.Encoding.DER)) for one in found)
+
+
+def _is_canonical(der: bytes) -> bool:
+    """Whether the certificate is as its maker wrote it, and not a copy with its signature on itself rewritten.
+
+    ECDSA signatures come in pairs (r, s) and (r, n - s); only the lower s counts, so that without the TLS key
+    nobody makes a second certificate of one announcement. OpenSSL, asked for one of two, may look at the other.
+    """
+    one = x509.load_der_x509_certificate(der)
+    tbs, signature, key = one.tbs_certificate_bytes, one.signature, one.public_key()
+    body = tbs + _ECDSA_SHA256 + b"\x03" + bytes([len(signature) + 1]) + b"\0" + signature
+    whole = b"\x30\x82" + len(body).to_bytes(2, "big") + body
+    if whole != der or not isinstance(key, ec.EllipticCurvePublicKey) or not _is_low(signature):
+        return False
+    try:
+        key.verify(signature, tbs, ec.ECDSA(hashes.SHA256()))
+    except InvalidSignature:
+        return False
+    return isinstance(key.curve, ec.SECP256R1)
+
+
+def _is_low(signature: bytes) -> bool:
+    try:
+        r, s = decode_dss_signature(signature)
+    except ValueError:
+        return False
+    return encode_dss_signature(r, s) == signature and 0 < 2 * s < _ORDER
 
 
 def _notice(one: x509.Certificate) -> Notice | None:

@@ -10,15 +10,19 @@ from dataclasses import replace
 import aiohttp
 import pytest
 import sqlalchemy as sa
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import utils
 
 from tests.tss.shells import committee_of, noticed, sign_test, until
 from tests.tss.test_tss_ops import admin_of, cli
 from tss import backup, identity, tables
 from tss.certificate import DAY, Announcing, Certificate, CertificateFault, Notice, make, read_file
 from tss.certificates import EXCHANGE, CertificateRefused, decode, encode
-from tss.identity import TlsFiles
+from tss.identity import TlsFiles, rotate_tls
 from tss.peer_tls import client_context, shown
 from tss.peers import PeerDown, PeerRefused
+
+_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551  # of P-256
 
 
 def answered(said):
@@ -212,6 +216,31 @@ async def test_one_number_stands_for_one_key(tmp_path):
             await carol.peers.call(1, EXCHANGE, encode([announced(bob, number=first.number)]))
         assert refused.value.code == "cert-twice"
         assert alice.peers.pins.newest(2) == first
+
+
+def rewritten(certificate):
+    """The same certificate with its signature on itself written the other way, which needs no key."""
+    one = x509.load_der_x509_certificate(certificate.der)
+    r, s = utils.decode_dss_signature(one.signature)
+    other = utils.encode_dss_signature(r, _ORDER - s)
+    tbs, kind = one.tbs_certificate_bytes, bytes.fromhex("300a06082a8648ce3d040302")
+    body = tbs + kind + b"\x03" + bytes([len(other) + 1]) + b"\0" + other
+    return Certificate.read(b"\x30\x82" + len(body).to_bytes(2, "big") + body)
+
+
+async def test_who_hands_on_a_rewritten_copy_cannot_keep_the_true_certificate_out(tmp_path):
+    async with running(tmp_path) as (alice, bob, carol):
+        committee = bob.committee.committee
+        made = rotate_tls(bob.identity.placed(committee), committee, time.time(), overlap=0, days=100)
+        copy = rewritten(made)
+        assert (copy.key_hash, copy.notice) == (made.key_hash, made.notice)
+        assert ssl.create_default_context(cadata=copy.der), "for OpenSSL it is as good"
+        with pytest.raises(PeerRefused) as refused:
+            await carol.peers.call(1, EXCHANGE, encode([copy]))
+        assert refused.value.code == "cert-copy"
+        await carol.peers.call(1, EXCHANGE, encode([made]))
+        assert alice.peers.pins.newest(2) == made
+        assert await knocks(alice, bob.identity.tls) == 400
 
 
 async def test_a_member_cannot_fill_the_others_with_certificates(tmp_path):
