@@ -10,7 +10,6 @@ from anchor.btc.ids import display
 from anchor.finality.votes import NoQuorum, NotTheNext, VoteRefused
 from anchor.problem import Problem, answer
 from anchor.rollup import bitcoin_view
-from anchor.rollup.bitcoin_view import ViewReorg
 from anchor.rollup.block import Block, CertifiedBlock, Vote
 from anchor.rollup.refusals import BlockRefused, TxRefused
 from anchor.rollup.state import Withdrawal
@@ -22,7 +21,6 @@ from anchor.rollup_wire import (
     Blocks,
     Handover,
     Proposal,
-    ReorgView,
     SettlementView,
     Status,
     Submission,
@@ -30,6 +28,7 @@ from anchor.rollup_wire import (
     Voted,
     Votes,
     WithdrawalView,
+    reorg_view,
 )
 from anchor.sequencer import NotThisBlock, Sequencer
 
@@ -218,7 +217,7 @@ class RollupApi:
 
     async def reorgs(self, _: web.Request) -> web.Response:
         """Every reorg in the rollup's view, oldest first."""
-        return answer([_reorg(reorg) for reorg in self._s.state.reorgs])
+        return answer([reorg_view(reorg) for reorg in self._s.state.reorgs])
 
     async def _wait(self, request: web.Request, condition: Callable[[], bool]) -> None:
         wait = problem.read_number(request, "wait", 0, MAX_WAIT_MS)
@@ -255,16 +254,3 @@ def _withdrawal(withdrawal_id: bytes, w: Withdrawal) -> WithdrawalView:
 
 def _settlement(s: SettleStatement) -> SettlementView:
     return SettlementView(display(s.txid), display(s.block_hash), s.height, s.paid, s.fee)
-
-
-def _reorg(reorg: ViewReorg) -> ReorgView:
-    return ReorgView(
-        reorg.rollup_height,
-        reorg.depth,
-        reorg.fork_height,
-        display(reorg.fork_hash),
-        reorg.old_height,
-        display(reorg.old_tip),
-        reorg.new_height,
-        display(reorg.new_tip),
-    )

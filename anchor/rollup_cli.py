@@ -30,6 +30,7 @@ from anchor.rollup_cli_tools import (
 )
 from anchor.rollup_genesis_cli import genesis as genesis_group
 from anchor.rollup_keys import KeyFileError, RollupKey
+from anchor.rollup_verify_cli import verify_headers
 
 
 @click.group()
@@ -294,3 +295,4 @@ def _facts(found: CertifiedBlock) -> dict[str, Any]:
 
 
 rollup.add_command(genesis_group)
+rollup.add_command(verify_headers)

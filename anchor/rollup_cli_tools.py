@@ -56,10 +56,14 @@ def go(work: Coroutine[Any, Any, _T]) -> _T:
 def _foreseen() -> tuple[type[Exception], ...]:
     """Errors whose sentence is meant for people; imported only when there is one, so that commands start fast."""
     from anchor.bitcoind import NodeError
+    from anchor.finality.replay import ReplayRefused
     from anchor.header_source import SourceError
     from anchor.headers.rules import HeaderRefused
+    from anchor.rollup.refusals import BlockRefused
+    from anchor.rollup_block_file import BlockFileFault
     from anchor.rollup_client import RollupError
     from anchor.rollup_store import StoreError
+    from anchor.rollup_verify_cli import Disagrees
     from anchor.validator import ChainLied, NotAValidator, Restored
     from migrations.upgrade import SchemaFault
 
@@ -75,6 +79,10 @@ def _foreseen() -> tuple[type[Exception], ...]:
         NotAValidator,
         Restored,
         ChainLied,
+        ReplayRefused,
+        BlockRefused,
+        BlockFileFault,
+        Disagrees,
         OSError,
     )
 

@@ -5,6 +5,9 @@ Amounts in sats; Bitcoin hashes and txids in display order, all other 32-byte th
 
 import msgspec
 
+from anchor.btc.ids import display
+from anchor.rollup.bitcoin_view import ViewReorg
+
 
 class BitcoinView(msgspec.Struct, frozen=True):
     """The rollup's view of Bitcoin; `work` in hex."""
@@ -135,3 +138,17 @@ class Voted(msgspec.Struct, frozen=True):
     """What votes, or certified blocks, brought."""
 
     certified_height: int
+
+
+def reorg_view(reorg: ViewReorg) -> ReorgView:
+    """A reorg of the view as the interface tells it."""
+    return ReorgView(
+        reorg.rollup_height,
+        reorg.depth,
+        reorg.fork_height,
+        display(reorg.fork_hash),
+        reorg.old_height,
+        display(reorg.old_tip),
+        reorg.new_height,
+        display(reorg.new_tip),
+    )

@@ -30,7 +30,7 @@ class Present:
 
 
 def due(books: Books, now: Present) -> Iterator[ev.Event]:
-    """Yield what is to be appended: batches undone and final, settlements undone, the rollup's events, the deficit."""
+    """Yield what is to be appended: what was undone, batches that are final, the rollup's events, the deficit."""
     on_chain = {b.sequence: b.txid for b in now.batches}
     for sequence, (txid, _) in sorted(books.batches.items()):
         if on_chain.get(sequence) != txid:
