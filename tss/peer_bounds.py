@@ -1,4 +1,4 @@
-"""What a member may ask of us, what was refused, and how long its answers take.
+"""What a member may ask of us, what was refused, how long its answers take, and when to call it again.
 
 Each member has a bucket of calls and one of bytes that fill at a steady rate: bursts pass, floods do not, and no
 flood costs another member anything. Refusals are counted by member and code, and logged once per member and minute.
@@ -92,6 +92,19 @@ class Refusals:
             reason=reason[:200],
             more=self._silent.pop(member, 0),
         )
+
+
+_FIRST_PAUSE = 0.25
+_LONGEST_PAUSE = 4.0
+
+
+def back_off(failures: int, chance: float) -> float:
+    """Seconds to leave a line alone after so many failures in a row: twice as long each time, up to 4.
+
+    `chance` (0 to 1) takes up to half of it away, so that all who lost a member do not call it at one moment.
+    """
+    full = min(_FIRST_PAUSE * 2.0 ** min(failures, 8), _LONGEST_PAUSE)
+    return full * (1 - chance / 2)
 
 
 @dataclass(slots=True)

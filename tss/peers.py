@@ -21,7 +21,7 @@ from tss.envelope import MAX_BODY, OVERHEAD, Envelope, Kind
 from tss.frost.codec import DecodeError
 from tss.guests import Guests
 from tss.identity import TlsFiles
-from tss.peer_bounds import Bounds, Rates, Refusals
+from tss.peer_bounds import Bounds, Rates, Refusals, back_off
 from tss.peer_http import bounded, cause, open_answer, plain, pong, release
 from tss.peer_line import Line
 from tss.peer_tls import MemberPin, Unpinned
@@ -42,8 +42,8 @@ __all__ = ["PeerDown", "PeerError", "PeerInfo", "PeerRefused", "Peers", "Refuse"
 Handler = Callable[[int, bytes], Awaitable[bytes]]
 
 _PING = "peer.ping"
+_CHANCE = secrets.SystemRandom().random
 _LINE_SECONDS = 2.0  # to connect and to answer a ping, on a line that is not known yet
-_BACK_OFF_MAX = 4.0
 _IN_FLIGHT_PER_MEMBER = 64
 _TRIES = 3
 _BODY_SECONDS = 30.0
@@ -63,14 +63,15 @@ class Peers:
         *,
         ping_every: float = 1.0,
         rates: Rates | None = None,
+        chance: Callable[[], float] = _CHANCE,
     ) -> None:
-        """Draws this start's boot id; nothing is opened before `start`."""
+        """Draws this start's boot id; nothing is opened before `start`. `chance` (0 to 1) spreads back-off."""
         self.index = index
         self.boot_id = secrets.token_bytes(16)
         self._committee = committee
         self._identity = identity
         self._clock = clock
-        self._ping_every = ping_every
+        self._ping_every, self._chance = ping_every, chance
         self._others = {i: m for i, m in enumerate(committee.members, 1) if i != index}
         self.refusals = Refusals()
         self.pins = Pins(committee, index, tls, clock, self._note)
@@ -269,7 +270,7 @@ class Peers:
         self.seen[peer.index].down = why
         # One slow answer may be a busy machine: calls are still worth their time-out then.
         if not slow or peer.failures > 1:
-            peer.retry_at = time.monotonic() + min(0.25 * 2 ** min(peer.failures, 8), _BACK_OFF_MAX)
+            peer.retry_at = time.monotonic() + back_off(peer.failures, self._chance())
 
     def _hear(self, peer: Line, envelope: Envelope) -> None:
         """It spoke to us: whatever we thought, it is worth a call now."""
@@ -308,7 +309,7 @@ class Peers:
                 self._mark_down(peer, f"is down: {cause(error)}", slow=isinstance(error, TimeoutError))
             except Exception:
                 self._log.exception("ping failed", member=peer.member.name)
-            pause = self._ping_every if not peer.failures else 0.25 * 2 ** min(peer.failures - 1, 3)
+            pause = back_off(peer.failures - 1, self._chance()) if peer.failures else self._ping_every
             with suppress(TimeoutError):
                 async with asyncio.timeout(min(pause, 2 * self._ping_every)):
                     await peer.wake.wait()

@@ -11,7 +11,7 @@ import structlog
 
 from tests.tss.shells import fake_committee, free_ports, make_identities, start_peers
 from tss import identity
-from tss.peer_bounds import Bounds, Bucket, Rates, Refusals, RoundTrips
+from tss.peer_bounds import Bounds, Bucket, Rates, Refusals, RoundTrips, back_off
 from tss.peer_tls import client_context
 from tss.peers import PeerDown, PeerError, PeerRefused
 
@@ -98,6 +98,27 @@ def test_patience_follows_what_was_measured_within_bounds():
     assert waits == [2.0, 4.0, 8.0, 8.0, 8.0, 8.0], "an unanswered call doubles the wait, up to four times"
     times.heard("dead", 3.0)
     assert times.patience("dead", 2.0, 2.0) == 8.0
+
+
+def test_back_off_doubles_to_a_bound_and_is_spread_by_chance():
+    assert [back_off(failures, 0.0) for failures in range(7)] == [0.25, 0.5, 1.0, 2.0, 4.0, 4.0, 4.0]
+    assert back_off(10**6, 0.0) == 4.0
+    assert [back_off(failures, 1.0) for failures in range(4)] == [0.125, 0.25, 0.5, 1.0]
+
+
+async def test_who_lost_a_member_waits_as_chance_says_before_he_calls_it_again(tmp_path):
+    members = make_identities(tmp_path, 3)
+    committee = fake_committee(members)
+    alice = await start_peers(committee, members[0], chance=lambda: 1.0)
+    try:
+        async with asyncio.timeout(10):
+            while alice._peers[2].failures < 5:  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+        assert alice._peers[2].retry_at - time.monotonic() <= 2.0, "half of the longest"
+        with pytest.raises(PeerDown):
+            await alice.call(2, "t", b"")
+    finally:
+        await alice.close()
 
 
 async def test_a_flood_is_refused_counted_and_costs_the_others_nothing(tmp_path):
