@@ -138,6 +138,8 @@ class ReplayWindow:
         skew = envelope.time_ms - now_ms
         if abs(skew) > self._skew_ms:
             return "clock", f"the clocks differ by {abs(skew) // 1000} s: set both by NTP"
+        if self._latest_ms > now_ms + self._skew_ms:
+            self._latest_ms = 0  # our own clock went back: what it said of the order of boots is void
         if self.is_over(envelope.boot_id) or (
             envelope.boot_id != self.boot_id and envelope.time_ms < self._latest_ms
         ):

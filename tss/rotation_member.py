@@ -43,9 +43,10 @@ FAIL = "tss.rotation.fail"
 LINKS = "tss.rotation.links"
 
 _ATTEMPT_SECONDS = 90.0
-_EARLY_SECONDS = (
-    300  # attempts are numbered by the clock, so that the later one counts; nobody books the future
-)
+# Attempts are numbered by the clock, so that the later one counts; nobody books the future. Clocks that were an hour
+# ahead, and attempts that we have seen ourselves, must not keep a key from being refreshed.
+_EARLY_SECONDS = 7200
+_MORE_ATTEMPTS = 16
 _MAX_REASON = 1000
 
 
@@ -135,7 +136,7 @@ class RotationMember:
         if isinstance(key, LostKey) and plan.receiver == self._identity.index:
             state = "verified"  # it was, before it was lost; the helpers know
         rules.check_plan(self._committee, plan, standing, state, relay)
-        if plan.attempt > self._clock() + _EARLY_SECONDS:
+        if plan.attempt > max(self._clock() + _EARLY_SECONDS, standing.attempt + _MORE_ATTEMPTS):
             raise Refuse("attempt", "the attempt's number lies in the future: set the clocks by NTP")
 
     def _make_room(self, key: bytes, relay: int) -> None:
