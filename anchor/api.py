@@ -1,4 +1,4 @@
-"""HTTP about anchors, records, proofs, headers and reorgs. It reads; everything comes in through `Sources`."""
+"""HTTP about anchors, records and proofs. It reads; everything comes in through `Sources`."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -8,23 +8,17 @@ from typing import Protocol
 from aiohttp import web
 
 from anchor import problem
+from anchor.api_headers import MAX_NUMBER, MAX_PAGE, PAGE, unknown
 from anchor.api_wire import (
     Anchors,
     AnchorView,
     BlockStatus,
-    HeaderPage,
-    HeaderTip,
-    HeaderView,
     RecordView,
-    ReorgEntry,
-    Reorgs,
-    RollupReorg,
 )
 from anchor.bitcoind import NodeError
 from anchor.btc.block import parse_block
-from anchor.btc.ids import BlockHash, display, from_display
+from anchor.btc.ids import BlockHash, display
 from anchor.btc.network import Network
-from anchor.header_ledger import ReorgRow
 from anchor.headers.chain import HeaderChain
 from anchor.headers.finality import missing
 from anchor.inscription.reader import FIRST_ROOT, AnchorFound
@@ -33,11 +27,6 @@ from anchor.proofs.coverage import Coverage
 from anchor.proofs.manifest import manifest_of
 from anchor.proofs.proof_maker import make_proof
 from anchor.proofs.records import Record, record_hash
-from anchor.rollup.bitcoin_view import ViewReorg
-
-PAGE, MAX_PAGE = 50, 500
-HEADERS_PAGE = 2000
-MAX_NUMBER = 1 << 62
 
 
 class Placed(Protocol):
@@ -67,8 +56,6 @@ class Sources:
     ranges: Callable[[], Sequence[Record]]
     coverage: Callable[[], Coverage | None]
     block: Callable[[BlockHash], Awaitable[bytes]]
-    reorgs: Callable[[int, int | None], Awaitable[list[ReorgRow]]]
-    rollup_reorgs: Callable[[], Sequence[ViewReorg]]
 
 
 class AnchorApi:
@@ -85,9 +72,6 @@ class AnchorApi:
             web.get("/v1/records", self.records),
             web.get("/v1/records/{hash}", self.record),
             web.get("/v1/records/{hash}/proof", self.proof),
-            web.get("/v1/headers", self.headers),
-            web.get("/v1/headers/{hash}", self.header),
-            web.get("/v1/reorgs", self.reorgs),
         ]
 
     # Anchors
@@ -107,7 +91,7 @@ class AnchorApi:
         for found in self._of_lane(request):
             if str(found.found.payload.sequence) == text:
                 return answer(self._view(found, self._spans()))
-        raise _unknown("anchor", "list what there is with /v1/anchors")
+        raise unknown("anchor", "list what there is with /v1/anchors")
 
     def _of_lane(self, request: web.Request) -> list[Placed]:
         lane = problem.read_number(request, "lane", 0, 0xFFFF)
@@ -168,7 +152,7 @@ class AnchorApi:
         for index, record in enumerate(self._s.ranges()):
             if record_hash(record.encode()) == wanted:
                 return index
-        raise _unknown("record", "list what there is with /v1/records; a new one needs final rollup blocks")
+        raise unknown("record", "list what there is with /v1/records; a new one needs final rollup blocks")
 
     async def proof(self, request: web.Request) -> web.Response:
         """The proof file of an anchored record, byte for byte as `holdfast anchor verify` takes it."""
@@ -217,41 +201,6 @@ class AnchorApi:
         proof = make_proof(self._s.network, manifest, records, which, commit, block, found.height, found.txid)
         return proof.encode()
 
-    # Headers
-
-    async def headers(self, request: web.Request) -> web.Response:
-        """The tip, or with `from` and `count` raw headers of the main chain."""
-        chain, tip = self._s.chain, self._s.chain.tip
-        if "from" not in request.query and "count" not in request.query:
-            return answer(HeaderTip(tip.height, display(tip.hash), f"{tip.work:x}"))
-        start = problem.read_number(request, "from", 0, MAX_NUMBER)
-        count = min(problem.read_number(request, "count", HEADERS_PAGE, MAX_NUMBER), HEADERS_PAGE)
-        start = max(start, chain.start.height)
-        raw = b"".join(at.header.raw for at in chain.main(start, count)) if count else b""
-        return answer(HeaderPage(start, raw.hex(), tip.height, display(tip.hash)))
-
-    async def header(self, request: web.Request) -> web.Response:
-        """One header, on whatever branch it is."""
-        block = read_block_hash(request.match_info["hash"])
-        at = self._s.chain.get(block)
-        if at is None:
-            raise _unknown("header", "this node never saw that block; check the hash")
-        chain = self._s.chain
-        lacks = missing(chain, block, self._s.k)
-        main = chain.is_main(block)
-        view = HeaderView(
-            at.height, display(block), main, chain.depth(block), lacks is None, lacks, at.header.raw.hex()
-        )
-        return answer(view)
-
-    async def reorgs(self, request: web.Request) -> web.Response:
-        """Every reorg this node and the rollup's view have seen."""
-        before = problem.read_number(request, "before", 0, MAX_NUMBER)
-        own = await self._s.reorgs(_limit(request), before or None)
-        return answer(
-            Reorgs([_reorg(row) for row in own], [_rollup_reorg(r) for r in self._s.rollup_reorgs()])
-        )
-
 
 def block_status(chain: HeaderChain, block: BlockHash | None, k: int) -> BlockStatus:
     """Say where a block stands on a node's own chain; not confirmed when it is None or off the main chain."""
@@ -262,22 +211,8 @@ def block_status(chain: HeaderChain, block: BlockHash | None, k: int) -> BlockSt
     return BlockStatus(True, at.height, display(block), at.header.time, chain.depth(block), final)
 
 
-def read_block_hash(text: str) -> BlockHash:
-    """Read a block hash or txid in display order; Problem 400 otherwise."""
-    try:
-        return BlockHash(from_display(text))
-    except ValueError as error:
-        raise Problem(
-            400, "bad_hash", "that is not 64 hex digits", text[:80], remedy="send 64 hex digits"
-        ) from error
-
-
 def _limit(request: web.Request) -> int:
     return max(1, min(problem.read_number(request, "limit", PAGE, MAX_NUMBER), MAX_PAGE))
-
-
-def _unknown(what: str, remedy: str) -> Problem:
-    return Problem(404, f"unknown_{what}", f"there is no such {what}", remedy=remedy)
 
 
 def _record(record: Record, anchor: int | None) -> RecordView:
@@ -294,32 +229,4 @@ def _record(record: Record, anchor: int | None) -> RecordView:
         final_height=record.final_height,
         final_hash=display(record.final_hash),
         anchor=anchor,
-    )
-
-
-def _reorg(row: ReorgRow) -> ReorgEntry:
-    return ReorgEntry(
-        row.id,
-        row.seen_at,
-        row.level,
-        row.depth,
-        row.fork_height,
-        display(row.fork_hash),
-        row.old_height,
-        display(row.old_tip),
-        row.new_height,
-        display(row.new_tip),
-    )
-
-
-def _rollup_reorg(reorg: ViewReorg) -> RollupReorg:
-    return RollupReorg(
-        reorg.rollup_height,
-        reorg.depth,
-        reorg.fork_height,
-        display(reorg.fork_hash),
-        reorg.old_height,
-        display(reorg.old_tip),
-        reorg.new_height,
-        display(reorg.new_tip),
     )

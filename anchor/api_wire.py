@@ -75,8 +75,22 @@ class HeaderPage(msgspec.Struct, frozen=True, rename={"start": "from"}):
     tip_hash: str
 
 
+class ConditionView(msgspec.Struct, frozen=True):
+    """A condition for a block to be settled here: main, depth, work or lead, and how far it is."""
+
+    name: str
+    met: bool
+    have: int
+    need: int
+    text: str
+
+
 class HeaderView(msgspec.Struct, frozen=True):
-    """One header on whatever branch; `missing` says what it lacks to be final."""
+    """One header on whatever branch; `missing` says what it lacks to be final at k, as all nodes agree on it.
+
+    `conditions` are this node's own for the use and value that were asked for, `needed` confirmations; `settled`
+    when all are met. `seen`: when each source first showed it, Unix seconds.
+    """
 
     height: int
     hash: str
@@ -85,10 +99,45 @@ class HeaderView(msgspec.Struct, frozen=True):
     final: bool
     missing: str | None
     raw: str
+    needed: int
+    settled: bool
+    conditions: list[ConditionView]
+    seen: dict[str, int]
+
+
+class TouchedView(msgspec.Struct, frozen=True):
+    """Something of ours in a block that a reorg disconnected, and what became of it.
+
+    `kind` is anchor, commit, void, batch, deposit, sweep, reclaim or payout; `outcome` waiting, confirmed, replaced
+    or gone, `text` the same for people; `settled` when it is final; `state` is the machine's.
+    """
+
+    kind: str
+    key: str
+    txid: str
+    value: int | None
+    height: int
+    outcome: str
+    text: str
+    now_txid: str | None
+    now_height: int | None
+    state: str | None
+    settled: bool
+
+
+class TipSeen(msgspec.Struct, frozen=True):
+    """When a source first showed a reorg's old and new tip; None: it did not, or not near its tip."""
+
+    source: str
+    old: int | None
+    new: int | None
 
 
 class ReorgEntry(msgspec.Struct, frozen=True):
-    """A reorg as this node's own chain saw it; `depth` in disconnected blocks."""
+    """A reorg as this node's own chain saw it; `depth` in disconnected blocks, work in hashes, hex.
+
+    `open` counts what it touched and whose fate is not final yet.
+    """
 
     id: int
     seen_at: int
@@ -100,6 +149,30 @@ class ReorgEntry(msgspec.Struct, frozen=True):
     old_tip: str
     new_height: int
     new_tip: str
+    work_lost: str
+    work_gained: str
+    seen: list[TipSeen]
+    touched: list[TouchedView]
+    open: int
+
+
+class BranchBlock(msgspec.Struct, frozen=True):
+    """A block of one side of a reorg; `seen` when each source first showed it."""
+
+    height: int
+    hash: str
+    time: int
+    seen: dict[str, int]
+
+
+class ReorgDetail(msgspec.Struct, frozen=True):
+    """One reorg with both branches, lowest block first; of a long one only both ends, `hidden` are left out."""
+
+    reorg: ReorgEntry
+    old: list[BranchBlock]
+    new: list[BranchBlock]
+    old_hidden: int
+    new_hidden: int
 
 
 class RollupReorg(msgspec.Struct, frozen=True):
@@ -116,7 +189,8 @@ class RollupReorg(msgspec.Struct, frozen=True):
 
 
 class Reorgs(msgspec.Struct, frozen=True):
-    """Both ledgers; the node's newest first, the rollup's oldest first."""
+    """Both ledgers; the node's newest first, the rollup's oldest first; `next` is the `before` of the next page."""
 
     reorgs: list[ReorgEntry]
     rollup: list[RollupReorg]
+    next: int | None

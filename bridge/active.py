@@ -23,6 +23,7 @@ from anchor.rollup.activation import SignedActivation
 from anchor.rollup.bitcoin_view import final_of
 from anchor.rollup_client import RollupClient
 from anchor.store import AnchorStore, StoredPackage
+from anchor.stream import Stream
 from bridge import keeper
 from bridge.approvals import Approvals
 from bridge.book import Book, Page
@@ -36,6 +37,7 @@ from bridge.ledger.totals import Totals, TotalsFault, rollup_facts, totals, trea
 from bridge.library import Library
 from bridge.outgoing import Whereabouts
 from bridge.registry import Registry
+from bridge.reorgs import Now, ReorgBook
 from bridge.store import BridgeStore
 from bridge.treasurer import TreasuryDesk, TreasuryFacts
 from bridge.treasury.manifest import SweepManifest
@@ -73,6 +75,7 @@ class Ground:
     look_again: Callable[[], Awaitable[None]]
     log: FilteringBoundLogger
     depths: Policy | None = None  # None: k for every use
+    stream: Stream | None = None
     tell: Callable[[HeaderAlarm], Awaitable[None]] | None = None  # None: alarms are kept and logged only
 
 
@@ -118,6 +121,9 @@ class Active:
         self.library = Library(g.store)
         self._learnt: set[bytes] = set()
         self.journal = Journal(g.store, self.library, self.is_final)
+        self.reorgs = ReorgBook(
+            g.feed, self.watch.items, g.bitcoind, self.is_final, self.genesis.k, g.stream, g.clock
+        )
         self._coverage: Coverage | None = None
         self._covered: list[Payload] = []
 
@@ -197,6 +203,7 @@ class Active:
             tuple(waiting),
         )
         await self.book.advance(page)
+        await self.reorgs.tick(Now(view, self.book.deposits, self.book.withdrawals, self.library.decoded))
         found = self.totals()
         deficit = self.journal.books.deficit if found is None else found.deficit
         await self.journal.write(view, self.ground.follower.state, self.ground.follower.final, deficit)

@@ -1,11 +1,15 @@
 """The node's public HTTP: who it is, how it is, its documents, reserves; joined with deposits and anchors."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from importlib.metadata import version
 
 from aiohttp import web
 
 from anchor.api import AnchorApi, Sources
+from anchor.api_headers import HeaderApi, HeaderSources
+from anchor.api_wire import TouchedView
 from anchor.btc.address import address_of
 from anchor.btc.ids import display
 from anchor.problem import Problem, answer
@@ -33,16 +37,27 @@ def public_routes(node: Node) -> list[web.RouteDef]:
         ranges=lambda: node.follower.ranges,
         coverage=lambda: None if node.active is None else node.active.coverage(),
         block=node.bitcoind.raw_block,
-        reorgs=node.feed.reorgs,
+    )
+    headers = HeaderSources(
+        name=node.config.node.name,
+        k=node.genesis.k,
+        chain=node.feed.chain,
+        ledger=node.feed.ledger,
+        depths=node.depths,
+        touched=partial(_touched, node),
         rollup_reorgs=lambda: node.follower.state.reorgs,
     )
-    parts = (NodeApi(node), DepositApi(node), WithdrawalApi(node), AnchorApi(sources))
+    parts = (NodeApi(node), DepositApi(node), WithdrawalApi(node), AnchorApi(sources), HeaderApi(headers))
     return [route for part in parts for route in part.routes()]
 
 
 def _anchors(node: Node) -> tuple[AnchorAt, ...]:
     view = None if node.active is None else node.active.view
     return () if view is None else view.anchors
+
+
+async def _touched(node: Node, reorgs: Sequence[int]) -> dict[int, list[TouchedView]]:
+    return {} if node.active is None else await node.active.reorgs.touched(reorgs)
 
 
 async def health_of(node: Node) -> Health:

@@ -6,7 +6,7 @@ import resource
 from aiohttp import web
 
 from anchor import problem
-from anchor.api import read_block_hash
+from anchor.api_headers import read_block_hash
 from anchor.bitcoind import NodeError
 from anchor.btc.codec import CodecError
 from anchor.btc.ids import OutPoint

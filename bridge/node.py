@@ -275,7 +275,8 @@ class Node:
         if alarm.kind == "reorg":
             self.stream.tell("reorg", alarm.data | {"level": alarm.level})
 
-    def _depths(self) -> Policy:
+    def depths(self) -> Policy:
+        """How deep this node waits, by use and value."""
         wanted = self.config.headers
         uses = {"anchor": wanted.anchor_depth, "deposit": wanted.deposit_depth, "payout": wanted.payout_depth}
         return Policy(self.genesis.k, uses, wanted.depth_by_value)
@@ -347,7 +348,8 @@ class Node:
             self.wake,
             self.look_again,
             self.log,
-            self._depths(),
+            self.depths(),
+            self.stream,
             self._tell,
         )
         active = Active(ground, signed)

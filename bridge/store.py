@@ -15,6 +15,9 @@ from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from anchor.store import metadata
+from bridge import reorg_tables
+
+assert reorg_tables.reorg_items.metadata is metadata, "one schema"
 
 deposit_params = sa.Table(
     "deposit_params",

@@ -15,6 +15,8 @@ from anchor.btc.ids import BlockHash, Txid
 from anchor.headers.chain import HeaderAt, HeaderChain
 from anchor.inscription.reader import AnchorFound, LaneEvent, LaneState, VoidFound, apply_block
 from anchor.rollup.activation import Activation
+from bridge.block_items import deposit_items, items_of
+from bridge.reorg_store import ReorgStore
 from bridge.store import BridgeStore, Paid
 from bridge.treasury.reader import BatchAt, StrangersCoin, TreasuryReader, TreasuryState
 
@@ -66,6 +68,7 @@ class ChainWatch:
     ) -> None:
         self.activation, self.headers, self.bitcoind, self.store = activation, headers, bitcoind, store
         self.new_deposit, self.clock = new_deposit, clock
+        self.items = ReorgStore(store.engine)
         self.reader = TreasuryReader.of(activation)
         self.view: ChainView | None = None
         self._views: dict[BlockHash, ChainView] = {}
@@ -138,8 +141,12 @@ class ChainWatch:
     async def _connect(self, at: HeaderAt) -> None:
         assert self.view is not None
         block = parse_block(await self.bitcoind.raw_block(at.hash))
-        await self._connect_deposits(at, block)
-        self.view = _after(self.reader, self.view, block, at)
+        paid, spent = self._ours(block)
+        after = _after(self.reader, self.view, block, at)
+        # First what the block holds: a reorg that comes after a crash finds it.
+        await self.items.keep(at.height, at.hash, items_of(self.view, after, block, paid, spent))
+        await self._connect_deposits(at, paid, spent)
+        self.view = after
         self._views[at.hash] = self.view
         if len(self._views) > KEEP:
             self._views = {h: v for h, v in self._views.items() if v.height > at.height - KEEP}
@@ -148,9 +155,13 @@ class ChainWatch:
         """Read the blocks from `height` to the view's once more, for deposits whose address was not known."""
         assert self.view is not None
         for at in self.headers.main(height, self.view.height - height + 1):
-            await self._connect_deposits(at, parse_block(await self.bitcoind.raw_block(at.hash)))
+            block = parse_block(await self.bitcoind.raw_block(at.hash))
+            paid, spent = self._ours(block)
+            await self.items.keep(at.height, at.hash, list(deposit_items(self.view, block, paid, spent)))
+            await self._connect_deposits(at, paid, spent)
 
-    async def _connect_deposits(self, at: HeaderAt, block: Block) -> None:
+    def _ours(self, block: Block) -> tuple[list[Paid], list[tuple[bytes, bytes]]]:
+        """Payments to known addresses, and spends of known deposits as (outpoint, txid)."""
         paid, spent = list[Paid](), list[tuple[bytes, bytes]]()
         for tx in block.txs:
             spent += [
@@ -163,6 +174,11 @@ class ChainWatch:
                     outpoint = tx.outpoint(vout).encode()
                     paid.append(Paid(outpoint, out.script, int(out.value), tx.is_coinbase))
                     self._outpoints.add(outpoint)
+        return paid, spent
+
+    async def _connect_deposits(
+        self, at: HeaderAt, paid: list[Paid], spent: list[tuple[bytes, bytes]]
+    ) -> None:
         if paid or spent:
             await self.store.connect_block(
                 at.height, at.hash, paid, spent, self.new_deposit, int(self.clock())

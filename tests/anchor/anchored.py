@@ -4,7 +4,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from aiohttp import web
 
@@ -55,9 +54,6 @@ class Anchored:
     def sources(self) -> Sources:
         payloads = [place.found.payload for place in self.anchors]
 
-        async def reorgs(_limit: int, _before: int | None) -> list[Any]:
-            return []
-
         return Sources(
             REGTEST,
             3,
@@ -66,8 +62,6 @@ class Anchored:
             lambda: RANGES,
             lambda: cover(payloads, RANGES, FIRST_ROOT),
             self.block,
-            reorgs,
-            tuple,
         )
 
 

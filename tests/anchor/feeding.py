@@ -1,21 +1,23 @@
 """Header sources, feeds and applications on real sockets, for tests."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import sqlalchemy as sa
 from aiohttp import web
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from anchor.api import AnchorApi, Sources
+from anchor.api_headers import HeaderApi, HeaderSources
+from anchor.api_wire import TouchedView
 from anchor.btc.header import Header
 from anchor.btc.ids import BlockHash
 from anchor.btc.network import REGTEST
 from anchor.feed import HeaderFeed
 from anchor.header_source import HeaderSource
 from anchor.header_tables import HeaderTables, define
+from anchor.headers.finality import Policy
 from anchor.problem import app as problem_app
 from migrations.database import open_database
 from tests.anchor.headers.minting import GENESIS, run
@@ -96,9 +98,10 @@ async def serving(app_or_routes: web.Application | list[web.RouteDef]) -> AsyncI
 def routes(feed: HeaderFeed) -> list[web.RouteDef]:
     """What a node serves over its feed; it has nothing else yet."""
 
-    async def no_block(_: BlockHash) -> bytes:
-        raise NotImplementedError
+    async def untouched(_: Sequence[int]) -> dict[int, list[TouchedView]]:
+        return {}
 
-    nothing = dict.fromkeys((f.name for f in fields(Sources)), lambda *_: ())
-    known = {"network": REGTEST, "k": feed.k, "chain": feed.chain, "block": no_block, "reorgs": feed.reorgs}
-    return AnchorApi(Sources(**{**nothing, **known})).routes()
+    sources = HeaderSources(
+        "alice", feed.k, feed.chain, feed.ledger, lambda: Policy(feed.k), untouched, lambda: ()
+    )
+    return HeaderApi(sources).routes()

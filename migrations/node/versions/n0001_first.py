@@ -18,6 +18,7 @@ def upgrade() -> None:
     _headers()
     _deposits()
     _bridge()
+    _reorgs()
 
 
 def _anchor() -> None:
@@ -135,6 +136,39 @@ def _bridge() -> None:
         sa.Column("name", sa.String(32), primary_key=True),
         sa.Column("body", sa.LargeBinary, nullable=False),
     )
+
+
+def _reorgs() -> None:
+    op.create_table(
+        "block_items",
+        sa.Column("block", sa.LargeBinary(32), primary_key=True),
+        sa.Column("kind", sa.String(16), primary_key=True),
+        sa.Column("key", sa.String(80), primary_key=True),
+        sa.Column("height", sa.Integer, nullable=False),
+        sa.Column("txid", sa.LargeBinary(32), nullable=False),
+        sa.Column("value", sa.BigInteger),
+        sa.Column("more", sa.Text, nullable=False),
+    )
+    op.create_table(
+        "reorg_items",
+        sa.Column("reorg", sa.Integer, sa.ForeignKey("header_reorgs.id"), primary_key=True),
+        sa.Column("kind", sa.String(16), primary_key=True),
+        sa.Column("key", sa.String(80), primary_key=True),
+        sa.Column("height", sa.Integer, nullable=False),
+        sa.Column("block", sa.LargeBinary(32), nullable=False),
+        sa.Column("txid", sa.LargeBinary(32), nullable=False),
+        sa.Column("value", sa.BigInteger),
+        sa.Column("more", sa.Text, nullable=False),
+        sa.Column("outcome", sa.String(16), nullable=False),
+        sa.Column("now_txid", sa.LargeBinary(32)),
+        sa.Column("now_height", sa.Integer),
+        sa.Column("now_block", sa.LargeBinary(32)),
+        sa.Column("state", sa.String(16)),
+        sa.Column("changed_at", sa.Integer, nullable=False),
+        sa.Column("changed_height", sa.Integer, nullable=False),
+        sa.Column("settled", sa.Boolean, nullable=False),
+    )
+    op.create_index("reorg_items_open", "reorg_items", ["settled"])
 
 
 def downgrade() -> None:
