@@ -43,8 +43,8 @@ FAIL = "tss.rotation.fail"
 LINKS = "tss.rotation.links"
 
 _ATTEMPT_SECONDS = 90.0
-# Attempts are numbered by the clock, so that the later one counts, and nobody books the future. But clocks that were
-# an hour ahead, and attempts that we have seen ourselves, must not keep a key from being refreshed.
+# Attempts are numbered by the clock, so that the later one counts, and nobody books the future. But clocks that
+# were an hour ahead, and attempts that we have seen ourselves, must not keep a key from being refreshed.
 _EARLY_SECONDS = 7200
 _MORE_ATTEMPTS = 16
 _MAX_REASON = 1000
