@@ -26,16 +26,16 @@ NOW = 2_000_000_000
 
 
 class BranchFeed:
-    """A sequencer's feed straight from a branch."""
+    """A sequencer's feed straight from a branch; `most` headers at a time."""
 
-    def __init__(self, branch: Branch) -> None:
-        self.branch = branch
+    def __init__(self, branch: Branch, most: int = 2000) -> None:
+        self.branch, self.most = branch, most
 
     async def sync(self) -> object:
         return None
 
     def bundle_for(self, view: HeaderChain, limit: int = 2000) -> Bundle | None:
-        return bundles.make(view, chain_of(*self.branch.chain[1:]), limit)
+        return bundles.make(view, chain_of(*self.branch.chain[1:]), min(limit, self.most))
 
     def has(self, height: int, block: BlockHash) -> bool | None:
         return height < len(self.branch.chain) and self.branch.chain[height].hash == block
@@ -47,13 +47,19 @@ def keys(which: Sequence[int] = range(4)) -> list[RollupKey]:
 
 @asynccontextmanager
 async def a_sequencer(
-    folder: Path, branch: Branch, genesis: Genesis = GEN, *, run: bool = True, patience: float = PATIENCE
+    folder: Path,
+    branch: Branch,
+    genesis: Genesis = GEN,
+    *,
+    run: bool = True,
+    patience: float = PATIENCE,
+    most: int = 2000,
 ) -> AsyncIterator[tuple[Sequencer, RollupClient]]:
     """An open sequencer behind its API; with `run` it makes blocks."""
     store = await RollupStore.open(folder / "sequencer.db", genesis.hash, "sequencer")
     try:
         sequencer = Sequencer(
-            genesis, store, lambda _: BranchFeed(branch), clock=lambda: NOW, patience=patience
+            genesis, store, lambda _: BranchFeed(branch, most), clock=lambda: NOW, patience=patience
         )
         await sequencer.open()
         async with (
