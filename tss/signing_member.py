@@ -101,11 +101,13 @@ class SigningMember:
             _ASKED
         )  # requests that the port approved, durably, before their shares were wanted
         self._refusals: dict[int, Allowance] = {}
+        self._peers: Peers | None = None
         self.nonces = nonces
         self._log = structlog.get_logger("tss.sign")
 
     def register(self, peers: Peers) -> None:
         """Answer the topics of signing."""
+        self._peers = peers
         peers.handle(REQUEST, self._request)
         peers.handle(SHARES, self._shares)
 
@@ -118,27 +120,35 @@ class SigningMember:
         key, one = self._find(member, ask.commit.sender, ask.commit.key)
         granted = signer.grant(one.context, ask.commit)
         if isinstance(granted, Refuse):
+            self._count(member, granted)
             return signer.refusal(self._identity, ask.commit, granted).encode()
         approval = await self._approvals.ask(key, ask.purpose, ask.payload)
         verdict = self._verdict(key, "request", ask.purpose, ask.payload, approval)
         seen = RequestRow(verdict.request_id, ask.purpose, ask.payload, member, self._clock())
         if isinstance(approval, Refused):
-            await self._remember_no(member, verdict, seen if approval.retryable else None)
-            self._log.info("request refused", purpose=ask.purpose, by=member, reason=approval.reason)
+            if await self._remember_no(member, verdict, seen if approval.retryable else None):
+                self._log.info("request refused", purpose=ask.purpose, by=member, reason=approval.reason)
             no = Refuse(signer.REFUSED, approval.reason, approval.retryable)
             return signer.refusal(self._identity, ask.commit, no).encode()
         await self._store.keep_request(seen, verdict)
         self._asked.add(verdict.request_id)
         return self._issue(key, one, member, granted.count, ask.commit.era).encode()
 
-    async def _remember_no(self, member: int, verdict: VerdictRow, seen: RequestRow | None) -> None:
+    async def _remember_no(self, member: int, verdict: VerdictRow, seen: RequestRow | None) -> bool:
         """Keep a refusal, of each member so many a minute; with the request, when a later yes is possible."""
         if not self._refusals.setdefault(member, Allowance(_REFUSALS_A_MINUTE)).take():
-            return
+            return False
         if seen is not None:
             await self._store.keep_request(seen, verdict)
         else:
             await self._store.record_verdict(verdict)
+        return True
+
+    def _count(self, member: int, refuse: Refuse) -> None:
+        """A refusal in a signed answer counts like one of the line, and is logged as seldom."""
+        if self._peers is not None and member != self._identity.index:
+            name = self._committee.name_of(member)
+            self._peers.refusals.add(member, name, f"sign-{refuse.code}", refuse.reason)
 
     async def _shares(self, member: int, body: bytes) -> bytes:
         try:
@@ -170,7 +180,8 @@ class SigningMember:
         """Sign, ask once more where the request came only now, store all, and only then let the shares out."""
         spending, asked = Spending(self.nonces, request.key, len(plan.plan)), None
         try:
-            shares = await self._sign(key, plan)
+            few = len(plan.plan) <= _FEW  # a trip to a thread takes longer than a few shares
+            shares = self._sign(key, plan) if few else await asyncio.to_thread(self._sign, key, plan)
             if request.request not in self._asked:
                 asked = self._verdict(key, "request", request.purpose, request.payload, approval)
                 approval = await self._again(key, request, approval)
@@ -242,12 +253,8 @@ class SigningMember:
             return Refused("what is to be signed changed while it was signed: ask again", retryable=True)
         return second
 
-    async def _sign(self, key: Key, plan: Release) -> list[bytes]:
-        def sign() -> list[bytes]:
-            return [self._engine.sign(key.share, signing.handle, signing.package) for signing in plan.plan]
-
-        # A trip to a thread takes longer than a few shares.
-        return sign() if len(plan.plan) <= _FEW else await asyncio.to_thread(sign)
+    def _sign(self, key: Key, plan: Release) -> list[bytes]:
+        return [self._engine.sign(key.share, signing.handle, signing.package) for signing in plan.plan]
 
     async def _refuse(
         self,
@@ -257,14 +264,14 @@ class SigningMember:
         approval: Approved | Refused,
         phase: str = "release",
     ) -> bytes:
-        if isinstance(approval, Refused):
+        if isinstance(approval, Refused) and refuse.code == signer.REFUSED:
             verdict = self._verdict(key, phase, request.purpose, request.payload, approval)
             seen = self._seen(request) if approval.retryable else None
             await self._remember_no(request.sender, verdict, seen)
         if refuse.evidence is not None:
             found = collect.signing(self._engine, key.committee, key.info.public, refuse.evidence)
             await self._book.report([] if found is None else [found])
-        self._log.info("shares refused", purpose=request.purpose, by=request.sender, reason=refuse.reason)
+        self._count(request.sender, refuse)
         return signer.refusal(self._identity, request, refuse).encode()
 
     def _answer(self, key: Key, one: _Signer, request: SharesRequest, shares: Sequence[bytes]) -> Shares:

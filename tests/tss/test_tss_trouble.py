@@ -86,10 +86,10 @@ async def test_a_share_that_cannot_be_recorded_does_not_leave(tmp_path):
         await until(lambda: bob.node.public("anchor"))
         real = bob.node._store.insert_shares
 
-        async def taken(*_rows):
+        async def taken(*_rows, **_more):
             raise NonceTaken("one of these commitments was signed with before")
 
-        async def full(*_rows):
+        async def full(*_rows, **_more):
             raise OSError("disk full")
 
         for failing in (taken, full):
