@@ -2,7 +2,7 @@
 PYTHON := $(firstword $(foreach p,python3 python3.11 python3.12 python3.13,$(if $(shell command -v $(p)),$(p))))
 BIN := .venv/bin
 
-.PHONY: help setup demo test unit bench-tss soak-tss differential-headers check format requirements clean
+.PHONY: help setup demo test unit bench-tss bench-headers soak-tss differential-headers check format requirements clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -22,6 +22,9 @@ unit: setup ## run the quick tests: no bitcoind, no sockets, no processes
 
 bench-tss: setup ## measure keys and signing, each figure beside bare Rust crypto; writes build/bench/tss.json
 	@$(BIN)/python -m tests.bench.tss
+
+bench-headers: setup ## measure headers: rules, cold start, reorg, first sync, tip to event; writes build/bench/headers.json
+	@$(BIN)/python -m tests.bench.headers
 
 soak-tss: setup ## every committee size, absence and malice; a kill at every durable write (SOAK_MINUTES, 10)
 	@$(BIN)/python -m tests.soak.tss

@@ -96,14 +96,15 @@ def _skip_to(n: int) -> int:
 class Tree:
     """All headers that descend from one start. `root` is its height, `work` the total through it."""
 
-    __slots__ = ("_linked", "_seen", "root", "run", "trunk")
+    __slots__ = ("_named", "_seen", "root", "run", "trunk")
 
     def __init__(self, start: Header, height: int, work: int) -> None:
         self.root = height
         self.trunk = Trunk(work - work_of(start.bits))
         self.trunk.append(start.raw, [start.hash])
         self.run: HeaderRun | None = None  # the last one that grew the trunk, to go on where it ended
-        self._linked: WeakValueDictionary[BlockHash, HeaderAt] = WeakValueDictionary()
+        # All that are outside of the trunk, and of those in it what was asked for and is still held.
+        self._named: WeakValueDictionary[BlockHash, HeaderAt] = WeakValueDictionary()
         self._seen: WeakValueDictionary[int, HeaderAt] = WeakValueDictionary()  # of the trunk, by height
 
     @property
@@ -137,9 +138,9 @@ class Tree:
 
     def find(self, block: BlockHash) -> HeaderAt | None:
         """Return a header of whatever branch; None when no chain of this tree knows it."""
-        node = self._linked.get(block)
+        node = self._named.get(block)
         if node is None and (place := self.trunk.find(block)) is not None:
-            return self.at(self.root + place)
+            node = self._named[block] = self.at(self.root + place)
         return node
 
     def grow(self, header: Header, parent: HeaderAt) -> HeaderAt:
@@ -148,7 +149,7 @@ class Tree:
         if node is None:
             node = HeaderAt(self, header, parent.height + 1, parent.work + work_of(header.bits))
             node.stand_on(parent)
-            self._linked[header.hash] = node
+            self._named[header.hash] = node
         return node
 
     def bury(self, node: HeaderAt) -> None:
@@ -164,7 +165,6 @@ class Tree:
         self.trunk.append(b"".join(at.header.raw for at in path), [at.hash for at in path])
         for at in path:
             at.below = at.skip = None
-            self._linked.pop(at.hash, None)
             self._seen[at.height] = at
 
     def _raise_above(self, height: int) -> None:
@@ -173,7 +173,7 @@ class Tree:
         self.trunk.cut(height - self.root + 1)
         for at in above:
             self._seen.pop(at.height, None)
-            self._linked[at.hash] = at
+            self._named[at.hash] = at
             at.stand_on(below)
             below = at
 
