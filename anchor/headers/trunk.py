@@ -151,7 +151,7 @@ class Trunk:
 
     def _is(self, place: int, block: BlockHash) -> bool:
         child = (place + 1) * HEADER_SIZE
-        named = self.raw[child + 4 : child + 36]  # what the next header calls its parent
+        named = bytes(self.raw[child + 4 : child + 36])  # what the next header calls its parent
         return named == block if named else self.hash(place) == block
 
     def _sort(self) -> None:
