@@ -8,16 +8,18 @@ import click
 
 from anchor.cli_headers import NETWORK, START, headers, risk
 from anchor.cli_http import HttpClient
+from anchor.cli_reorgs import reorgs
 from anchor.cli_tools import JSON, NODE, READABLE, Failed, lines, show, table
 
 
 @click.group()
 def anchor() -> None:
-    """What was anchored: list, show, prove, verify; header files; how deep is deep enough."""
+    """What was anchored: list, show, prove, verify; header files; reorgs; how deep is deep enough."""
 
 
 anchor.add_command(headers)
 anchor.add_command(risk)
+anchor.add_command(reorgs)
 
 
 @anchor.command("list")

@@ -76,8 +76,9 @@ class HeaderAlarms:
         self._feed, self._bitcoind, self._tell, self._stream = feed, bitcoind, tell, stream
         self._stale_after, self._clock = stale_after, clock
         self.standing: dict[str, HeaderAlarm] = {}
+        self.counts: dict[str, tuple[int, int]] = {}  # reorgs seen and the deepest, by level
         self._tip: HeaderAt = feed.chain.tip
-        self._moved_at = min(clock(), float(feed.chain.tip.header.time))
+        self.moved_at = min(clock(), float(feed.chain.tip.header.time))
         self._looked_at: float | None = None
         self._left: set[BlockHash] = set()
 
@@ -86,7 +87,7 @@ class HeaderAlarms:
         chain, now = self._feed.chain, self._clock()
         moved = chain.reorg(self._tip, chain.tip)
         if moved.connected:
-            self._tip, self._moved_at = chain.tip, now
+            self._tip, self.moved_at = chain.tip, now
             self._stream_move(moved)
             seen = [at.hash for at in moved.connected[-TOLD_BLOCKS:]]
             await self._feed.ledger.sighted(OWN, seen, int(now))
@@ -96,6 +97,8 @@ class HeaderAlarms:
             await self._tell(_reorg_alarm(row))
             await self._feed.ledger.told(row.id, int(now))
             self._left.add(row.old_tip)
+        if moved.depth or self._looked_at is None:
+            self.counts = await self._feed.ledger.counts()
         await self._look_at_swap()
         await self._look_at_clock(now)
         if moved.connected or self._looked_at is None or now - self._looked_at >= LOOK_AGAIN:
@@ -131,7 +134,7 @@ class HeaderAlarms:
         await self._set("wrong_node", alarm)
 
     async def _look_at_clock(self, now: float) -> None:
-        alarm, idle = None, now - self._moved_at
+        alarm, idle = None, now - self.moved_at
         if self._stale_after and idle >= self._stale_after:
             text = (
                 f"no block for {idle / 60:.0f} minutes, the last one is {self._tip.height}: "

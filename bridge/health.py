@@ -26,6 +26,8 @@ def checks_of(node: "Node") -> list[Check]:
         _part(node, "bitcoind", f"height {node.feed.chain.tip.height}"),
         _part(node, "rollup", f"block {node.follower.state.height}, final {node.follower.final}"),
     ]
+    standing = [alarm.text for alarm in node.header_alarms.standing.values()]
+    checks.append(Check("headers", not standing, "; ".join(standing) or "no alarm stands"))
     if node.peers is not None:
         checks.append(_peers(node.peers, node.committee.committee.threshold))
     if node.tss is not None and (copies := node.tss.copies()):

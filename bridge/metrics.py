@@ -55,9 +55,38 @@ def _common(node: "Node") -> list[Family]:
         Family("holdfast_rollup_final", "gauge", "The last final rollup block.").add(node.follower.final),
         Family("holdfast_started_seconds", "gauge", "When this process started.").add(node.started),
     ]
+    families += _headers(node)
     if node.peers is not None:
         up = 1 + sum(peer.down is None for peer in node.peers.seen.values())
         families.append(Family("holdfast_members_up", "gauge", "Members that answer, this one too.").add(up))
+    return families
+
+
+def _headers(node: "Node") -> list[Family]:
+    """What the header ledger counted when it was last looked at, and which alarms stand."""
+    reorgs = Family("holdfast_reorgs_total", "counter", "Reorgs seen, by level.")
+    deepest = Family("holdfast_reorg_depth_max", "gauge", "Blocks lost in the deepest reorg, by level.")
+    for level, (count, depth) in sorted(node.header_alarms.counts.items()):
+        reorgs.add(count, level=level)
+        deepest.add(depth, level=level)
+    standing = Family("holdfast_header_alarm", "gauge", "Alarms about headers that stand, by kind.")
+    kinds = [alarm.kind for alarm in node.header_alarms.standing.values()]
+    for kind in ("wrong_node", "rival", "stale_tip", "sources_differ"):
+        standing.add(kinds.count(kind), kind=kind)
+    tip = Family("holdfast_tip_seconds", "gauge", "When the tip last moved, as this node saw it.")
+    listeners = Family("holdfast_stream_listeners", "gauge", "Who listens to /v1/stream.")
+    families = [
+        reorgs,
+        deepest,
+        standing,
+        tip.add(node.header_alarms.moved_at),
+        listeners.add(node.stream.listeners),
+    ]
+    if node.active is not None:
+        touched = Family("holdfast_reorg_touched", "gauge", "What reorgs took out, by what became of it.")
+        for word, count in sorted(node.active.reorgs.counts.items()):
+            touched.add(count, outcome=word)
+        families.append(touched)
     return families
 
 

@@ -75,6 +75,7 @@ class ReorgBook:
         self._feed, self._store, self._coins, self._is_final = feed, store, coins, is_final
         self._k, self._stream, self._clock = k, stream, clock
         self._open: list[TouchedRow] | None = None  # None: to be read
+        self.counts: dict[str, int] = {}  # what reorgs took out, by outcome
         self._at: BlockHash | None = None  # the tip at which reorgs and lost coins were looked for
         self._lost: set[str] = set()
 
@@ -84,7 +85,7 @@ class ReorgBook:
         if moved:
             await self._examine(now)
         if self._open is None:
-            self._open = await self._store.open_rows()
+            self._open, self.counts = await self._store.open_rows(), await self._store.counts()
         if not self._open:
             self._at = now.view.hash
             return
@@ -120,10 +121,6 @@ class ReorgBook:
             reorg: [_view(row, Fate(_became(row), row.state, row.settled)) for row in rows]
             for reorg, rows in found.items()
         }
-
-    async def counts(self) -> dict[str, int]:
-        """How many things reorgs touched, by outcome."""
-        return await self._store.counts()
 
     async def _examine(self, now: Now) -> None:
         """Write down what reorgs took out that were not examined yet."""

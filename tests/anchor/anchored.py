@@ -4,16 +4,19 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 from aiohttp import web
 
 from anchor import problem
 from anchor.api import AnchorApi, Sources
+from anchor.api_headers import HeaderApi, HeaderSources
 from anchor.bitcoind import Unreachable
 from anchor.btc.block import Block
 from anchor.btc.ids import BlockHash
 from anchor.btc.network import REGTEST
 from anchor.headers.chain import HeaderChain
+from anchor.headers.finality import Policy
 from anchor.headers.rules import rules_of
 from anchor.inscription.builder import build
 from anchor.inscription.lane import tip_script
@@ -50,6 +53,11 @@ class Anchored:
         if self.down:
             raise Unreachable("bitcoind at http://127.0.0.1:1 does not answer: start it")
         return self.blocks[block]
+
+    def header_sources(self) -> HeaderSources:
+        """Enough for raw headers; there is no ledger of reorgs."""
+        nothing = SimpleNamespace()
+        return HeaderSources("alice", 3, self.chain, nothing, lambda: Policy(3), nothing, tuple)  # type: ignore[arg-type]
 
     def sources(self) -> Sources:
         payloads = [place.found.payload for place in self.anchors]
@@ -121,6 +129,7 @@ async def served(anchored: Anchored) -> AsyncIterator[str]:
     """Serve the routes and the activation record; yields the URL."""
     app = problem.app()
     app.add_routes(AnchorApi(anchored.sources()).routes())
+    app.router.add_get("/v1/headers", HeaderApi(anchored.header_sources()).headers)
     record = SignedActivation(anchored.activation, (bytes(64),)).to_json()
 
     async def activation(_: web.Request) -> web.Response:

@@ -3,6 +3,7 @@
 from pathlib import Path
 from types import SimpleNamespace
 
+from anchor.header_alarms import HeaderAlarm
 from bridge import metrics
 from bridge.care import keys_of, members_of
 from bridge.health import Check
@@ -16,6 +17,12 @@ def node_around(seat):
         active=None,
         feed=SimpleNamespace(chain=SimpleNamespace(tip=SimpleNamespace(height=7))),
         follower=SimpleNamespace(state=SimpleNamespace(height=3), final=2),
+        header_alarms=SimpleNamespace(
+            standing={"stale_tip": HeaderAlarm("page", "stale_tip", "no block for 90 minutes")},
+            counts={"warning": (2, 2)},
+            moved_at=5.0,
+        ),
+        stream=SimpleNamespace(listeners=1),
         started=1.0,
         clock=lambda: 2.0,
         peers=seat.peers,
@@ -32,6 +39,9 @@ async def test_the_public_port_tells_heights_and_the_admin_port_what_the_signer_
         for line in ("holdfast_bitcoin_height 7", "holdfast_rollup_final 2", "holdfast_members_up 3"):
             assert line in public.splitlines()
         assert 'holdfast_check_ok{check="bitcoind"} 1' in public
+        assert 'holdfast_reorgs_total{level="warning"} 2' in public
+        assert 'holdfast_header_alarm{kind="stale_tip"} 1' in public
+        assert 'holdfast_header_alarm{kind="rival"} 0' in public
         assert "holdfast_tss" not in public
         assert "disk" not in public
         assert set(public.splitlines()) <= set(admin.splitlines())
