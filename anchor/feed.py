@@ -26,6 +26,7 @@ from anchor.header_events import (
     level_of,
 )
 from anchor.header_ledger import HeaderLedger, ReorgRow, Word
+from anchor.header_progress import Shows, SyncProgress
 from anchor.header_source import BitcoindSource, HeaderSource, extends, pull, split, take
 from anchor.header_store import HeaderStore
 from anchor.header_tables import HeaderTables
@@ -60,6 +61,7 @@ class HeaderFeed:
         start: tuple[int, Header] | None = None,
         zmq_url: str | None = None,
         hold: bool = True,
+        progress: Shows | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._source = BitcoindSource(source) if isinstance(source, Bitcoind) else source
@@ -75,6 +77,7 @@ class HeaderFeed:
         self._clock = clock
         self._words: dict[BlockHash, Word] = {}
         self._hold = hold
+        self._progress = progress or SyncProgress()
 
     async def open(self) -> None:
         """Read file and forks, validating everything; what is damaged is cut off and read again from bitcoind.
@@ -105,15 +108,24 @@ class HeaderFeed:
         height, block = await self._source.tip()
         events: list[ChainEvent] = []
         if self.chain.get(block) is None:
-            async for page in pull(self.chain, self._source, height):
-                events += await self._take(page)
-                if self.chain.get(BlockHash(sha256d(page[-HEADER_SIZE:]))) is None:
-                    break  # deferred by the two-hour rule
-            self._store.settle()
+            try:
+                events = await self._read(height)
+            finally:
+                self._store.settle()
+                self._progress.done()
         node_tip = self.chain.get(block)
         if node_tip is not None:
             self.node_tip = node_tip
         self.last_sync, self.held = self._clock(), None
+        return events
+
+    async def _read(self, goal: int) -> list[ChainEvent]:
+        events: list[ChainEvent] = []
+        async for page in pull(self.chain, self._source, goal):
+            events += await self._take(page)
+            self._progress.at(self.chain.tip.height, goal)
+            if self.chain.get(BlockHash(sha256d(page[-HEADER_SIZE:]))) is None:
+                break  # deferred by the two-hour rule
         return events
 
     def confirm(self, tip: BlockHash) -> None:

@@ -1,13 +1,17 @@
 """What is stored of a chain: packed again at start, mended after damage, and never believed beyond its bytes."""
 
+import io
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 from structlog.testing import capture_logs
 
 import anchor.header_store as stores
+from anchor.btc.header import Header
 from anchor.feed import Connected
 from anchor.header_file import HeaderFile
+from anchor.header_progress import SyncProgress
 from anchor.header_source import SourceError
 from anchor.headers import run as runs
 from tests.anchor.feeding import Branch, FeedHome
@@ -196,3 +200,56 @@ async def test_a_file_of_something_else_is_named_not_overwritten(tmp_path: Path,
         async with home.feed(node):
             pass
     assert file.read_bytes()[:80] == content[:80]
+
+
+class Shown:
+    """What a bar is told."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[int, int] | str] = []
+
+    def at(self, height: int, goal: int) -> None:
+        self.told.append((height, goal))
+
+    def done(self) -> None:
+        self.told.append("done")
+
+
+async def test_a_first_read_that_breaks_off_goes_on_where_it_was(tmp_path: Path) -> None:
+    class Failing(Branch):
+        pages = 0
+
+        async def headers(self, start: int, count: int) -> list[Header]:
+            self.pages += 1
+            if self.pages == 3:
+                raise SourceError("gone")
+            return await super().headers(start, count)
+
+    home, node, shown = FeedHome(tmp_path), Failing().mine(5000), Shown()
+    async with home.feed(node, progress=shown) as feed:
+        with pytest.raises(SourceError, match="gone"):
+            await feed.sync()
+    assert shown.told == [(2000, 5000), (4000, 5000), "done"]
+    async with home.feed(node) as feed:
+        assert feed.chain.tip.height == 4000
+        assert await feed.sync() == [Connected(i, node.chain[i].hash) for i in range(4001, 5001)]
+    assert (home.folder / "main.bin").read_bytes() == raws(node)
+
+
+def test_a_long_read_is_a_bar_on_a_terminal_and_a_line_now_and_then_elsewhere() -> None:
+    drawn = io.StringIO()
+    bar = SyncProgress(Console(file=drawn, force_terminal=True, width=100))
+    for height in (2000, 400_000, 950_000):
+        bar.at(height, 950_000)
+    bar.done()
+    assert "Bitcoin headers" in drawn.getvalue()
+    now, plain = [100.0], io.StringIO()
+    lines = SyncProgress(Console(file=plain, force_terminal=False), clock=lambda: now[0])
+    with capture_logs() as logs:
+        for height in range(2000, 40_001, 2000):
+            lines.at(height, 40_000)
+            now[0] += 1
+        lines.done()
+        lines.at(39_000, 40_000)  # a short read is not worth a word
+    assert plain.getvalue() == ""
+    assert [entry["height"] for entry in logs] == [2000, 22_000]
