@@ -145,7 +145,6 @@ class EvidenceBook:
         if kept is None or kept is Kept.FULL:
             self._aside.add(evidence.id)
         if not judgement.proven:
-            self._log.info("evidence does not convict", by=member, why=judgement.reason)
             raise Refuse("unproven", judgement.reason)
         return b""
 

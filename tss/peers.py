@@ -227,7 +227,11 @@ class Peers:
             if response.status != 200:
                 detail = data[:500].decode("utf-8", "replace")
                 raise PeerRefused(peer.index, f"http-{response.status}", f"{peer.member.name}: {detail}")
-        answer = open_answer(request, data, peer.member)
+        try:
+            answer = open_answer(request, data, peer.member)
+        except PeerRefused as fault:
+            self._note(peer.index, fault.code, fault.reason)
+            raise
         took = time.monotonic() - begun
         peer.times.heard(topic, took)
         self._mark_up(peer, answer, took)

@@ -199,6 +199,7 @@ async def test_an_expired_certificate_gets_no_line_though_it_is_pinned(tmp_path,
                 await asyncio.sleep(0.02)
         with pytest.raises(PeerDown, match="expired"):
             await lines[0].call(3, "peer.ping", b"")
+        assert lines[0].refusals.counts[3, "cert-expired"] > 0
         with pytest.raises(PeerError):
             await lines[2].call(1, "peer.ping", b"")
         assert lines[0].seen[3].last_seen is None
