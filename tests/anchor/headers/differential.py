@@ -113,7 +113,7 @@ def build_btcd(folder: Path) -> Path | str:
     source = HERE / "btcd"
     fetched = subprocess.run([go, "mod", "download"], cwd=source, capture_output=True, text=True, check=False)
     if fetched.returncode:
-        return f"btcd's source cannot be fetched: {fetched.stderr.strip().splitlines()[-1:]}"
+        return f"btcd's source cannot be fetched: {fetched.stderr.strip().splitlines()[-1]}"
     binary = folder / "btcd-headers"
     environment = {**os.environ, "GOFLAGS": "-buildvcs=false -mod=readonly", "CGO_ENABLED": "0"}
     subprocess.run([go, "build", "-o", binary, "."], cwd=source, check=True, env=environment)

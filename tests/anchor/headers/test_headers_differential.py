@@ -5,7 +5,12 @@ from dataclasses import replace
 from functools import partial
 
 import pytest
+from bitcoinrpc.authproxy import JSONRPCException
 
+from anchor.btc.header import Header
+from anchor.headers.chain import Added, Deferred, HeaderChain
+from anchor.headers.rules import MAX_FUTURE, HeaderRefused, check
+from anchor.headers.run import HeaderRun
 from tests.anchor.headers.core_differential import QUICK, by_rpc, in_process
 from tests.anchor.headers.differential import (
     Disagreement,
@@ -17,7 +22,8 @@ from tests.anchor.headers.differential import (
     with_runs,
     with_the_model,
 )
-from tests.anchor.headers.stories import easy_networks
+from tests.anchor.headers.minting import GENESIS, RULES, child
+from tests.anchor.headers.stories import Story, easy_networks
 
 COUNT = 4000  # `make differential-headers` takes 100,000 and more
 NETWORKS = easy_networks(interval=12)
@@ -61,6 +67,36 @@ def test_runs_of_headers_are_judged_like_single_ones(name):
     with_runs(*story(name), random.Random(8))
 
 
+@pytest.mark.parametrize("name", NETWORKS)
+def test_runs_from_a_trusted_start_are_judged_like_single_headers_that_see_no_further_back(name):
+    rules, rng = NETWORKS[name], random.Random(11)
+    line, _ = linear(rules, 12, 600, flawed=0.1)
+    for _ in range(60):
+        start = rng.randrange(1, len(line.headers) // rules.interval - 3) * rules.interval
+        known = line.headers[start : start + rng.choice((1, 5, 10, 11, 12, 30, 40))]
+        first = known[0]
+        told = Story(rules, rng, line.headers[: start + len(known)])
+
+        def at(height: int, told=told, start=start) -> Header | None:
+            return told.at(height) if height >= start else None
+
+        run = HeaderRun(rules, [first], start, 0)
+        run.add(b"".join(header.raw for header in known[1:]))
+        assert (run.height, run.tip, run.time) == (start + len(known) - 1, known[-1].hash, known[-1].time)
+        header = told.flaw(told.honest())
+        assert rule_of(lambda h=header, r=run: r.add(h.raw)) == rule_of(
+            lambda h=header, s=told, at=at: check(rules, h, s.height, at)
+        )
+
+
+def rule_of(judge):
+    try:
+        judge()
+    except HeaderRefused as error:
+        return error.rule
+    return None
+
+
 @pytest.mark.parametrize("name", ["testnet3", "testnet4"])
 def test_a_comparison_sees_a_wrong_rule(name, btcd):
     rules, offered = story(name)
@@ -87,3 +123,16 @@ def test_a_real_bitcoind_agrees_with_its_reasons(new_bitcoind, bip94):
     counts = by_rpc(node, 10, 2 * COUNT, bip94=bip94)
     assert min(counts[rule] for rule in (*RULES_HIT, "future")) > 50, counts
     assert (counts["timewarp"] > 10) == bip94
+
+
+def test_a_header_is_deferred_exactly_as_long_as_a_real_bitcoind_refuses_it(bitcoind):
+    now = 1_800_000_000
+    chain = HeaderChain(RULES, GENESIS)
+    header = child(GENESIS, after=now + MAX_FUTURE + 1 - GENESIS.time)
+    bitcoind.rpc().setmocktime(now)
+    with pytest.raises(JSONRPCException, match="time-too-new"):
+        bitcoind.rpc().submitheader(header.raw.hex())
+    assert chain.add(header, now) == Deferred(now + 1)
+    bitcoind.rpc().setmocktime(now + 1)
+    bitcoind.rpc().submitheader(header.raw.hex())
+    assert isinstance(chain.add(header, now + 1), Added)

@@ -144,6 +144,14 @@ def test_testnet4_refuses_a_period_that_starts_long_before_the_last_block():
     assert refused_rule(early, chain) is None
 
 
+def test_no_retarget_of_a_real_network_leaves_256_bits():
+    """Core multiplies in 256 bits; were a product larger, it would wrap around there and not here."""
+    for network in (MAINNET, TESTNET3, TESTNET4, SIGNET):
+        rules = rules_of(network)
+        assert rules.pow_limit * rules.interval * rules.spacing * 4 < 1 << 256
+        assert target_of(rules.limit_bits) <= rules.pow_limit
+
+
 def test_medians_wait_until_eleven_are_known_or_genesis_is():
     chain = [GENESIS, *run(GENESIS, 20)]
     assert median_time(1, line(chain)) == GENESIS.time
