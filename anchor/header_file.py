@@ -98,13 +98,12 @@ class ValidatedNote:
             return None
         self.count = count
         at = _HEAD.size
-        return raw, Packed(data[at : at + index], data[at + index : at + index + sums])
+        return raw, Packed(count, digest, data[at : at + index], data[at + index : at + index + sums])
 
-    def save(self, raw: bytes | bytearray, packed: Packed) -> None:
-        """Note that these headers, from the file's first on, have passed; `raw` as they are in memory."""
-        count = len(raw) // HEADER_SIZE
+    def save(self, packed: Packed) -> None:
+        """Note that headers with this digest, from the file's first on, have passed."""
         sizes = len(packed.index), len(packed.sums)
-        head = _HEAD.pack(_MAGIC, RULES, self._identity, count, sha256(raw).digest(), *sizes)
+        head = _HEAD.pack(_MAGIC, RULES, self._identity, packed.count, packed.digest, *sizes)
         digest = sha256(head)
         digest.update(packed.index)
         digest.update(packed.sums)
@@ -115,7 +114,7 @@ class ValidatedNote:
             file.flush()
             os.fsync(file.fileno())
         fresh.replace(self.path)
-        self.count = count
+        self.count = packed.count
 
 
 def _read_exactly(path: Path, size: int) -> bytearray | None:

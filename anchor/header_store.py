@@ -112,6 +112,6 @@ class HeaderStore:
             return
         packed = chain.pack(chain.tip.height)
         try:
-            self._note.save(chain.raws(chain.start.height, count), packed)
+            self._note.save(packed)
         except OSError as error:
             log.warning("note_not_written", path=str(self._note.path), error=str(error))

@@ -9,6 +9,7 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from hashlib import sha256
 from itertools import groupby
 from math import isqrt
 from struct import Struct
@@ -31,10 +32,12 @@ _work = lru_cache(maxsize=8192)(work_of)
 class Packed:
     """What a trunk has worked out about its headers, as bytes that `Trunk.restore` takes back.
 
-    `index`: 8 bytes per header in the order of the hashes, in this machine's byte order; `sums`: 32 bytes of work
-    per 16 headers, big-endian.
+    `count` headers with the SHA-256 `digest`, all one after the other. `index`: 8 bytes per header in the order of
+    the hashes, in this machine's byte order; `sums`: 32 bytes of work per 16 headers, big-endian.
     """
 
+    count: int
+    digest: bytes
     index: bytes
     sums: bytes
 
@@ -59,7 +62,7 @@ class Trunk:
     def restore(cls, work_before: int, raw: bytearray, packed: Packed) -> "Trunk":
         """Take back what `packed` said of the same headers; ValueError when the sizes do not fit.
 
-        `raw` is kept, not copied. Neither hashes nor work are looked at: the caller knows that they belong here.
+        `raw` is kept, not copied. Neither digest, hashes nor work are looked at: the caller knows that they are right.
         """
         count = len(raw) // HEADER_SIZE
         sums = -(-count // _STEP) * _SUM
@@ -72,9 +75,9 @@ class Trunk:
         return trunk
 
     def pack(self) -> Packed:
-        """Return index and sums."""
+        """Return what `restore` takes back."""
         self._sort()
-        return Packed(self._index.tobytes(), bytes(self._sums))
+        return Packed(len(self), sha256(self.raw).digest(), self._index.tobytes(), bytes(self._sums))
 
     def append(self, raw: bytes | bytearray | memoryview, hashes: Sequence[BlockHash]) -> None:
         """Add whole headers and their hashes at the end."""

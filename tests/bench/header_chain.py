@@ -13,10 +13,10 @@ _FIRST = struct.Struct("<i32s32sII")
 
 
 def mined(parent: BlockHash, time: int, count: int, salt: int = 0) -> bytes:
-    """So many valid raw headers in a row upon `parent`, ten minutes apart."""
+    """So many valid raw headers in a row upon `parent`, five minutes apart."""
     made, root = bytearray(), salt.to_bytes(32, "big")
     for _ in range(count):
-        time, nonce = time + 600, 0
+        time, nonce = time + 300, 0
         first = _FIRST.pack(4, parent, root, time, GENESIS.bits)
         while (block := sha256(sha256(raw := first + nonce.to_bytes(4, "little")).digest()).digest())[
             31
