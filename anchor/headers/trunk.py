@@ -62,7 +62,7 @@ class Trunk:
     def restore(cls, work_before: int, raw: bytearray, packed: Packed) -> "Trunk":
         """Take back what `packed` said of the same headers; ValueError when the sizes do not fit.
 
-        `raw` is kept, not copied. Neither digest, hashes nor work are looked at: the caller knows that they are right.
+        `raw` is kept, not copied. Digest, hashes and work are not looked at: the caller knows that they are right.
         """
         count = len(raw) // HEADER_SIZE
         sums = -(-count // _STEP) * _SUM
