@@ -6,6 +6,7 @@ is therefore not here: it defers a header (see `chain`) and never condemns it.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 from anchor.btc.header import Header, HeaderError, bits_of, target_of
 from anchor.btc.ids import display
@@ -19,16 +20,20 @@ MAX_FUTURE = 2 * 60 * 60  # local policy, seconds
 Ancestors = Callable[[int], Header | None]
 
 
+# The rules by name; the last three are about files of headers.
+RuleName = Literal[
+    "parent", "bits", "work", "median-time", "timewarp", "version", "length", "genesis", "start"
+]
+
+
 class HeaderRefused(Exception):
-    """A header that breaks consensus; `rule` is one word that code may compare, `reason` a sentence.
+    """A header that breaks consensus; `rule` names the broken rule, `reason` is a sentence."""
 
-    Rules: parent, bits, work, median-time, timewarp, version; for files also length, genesis, start.
-    """
-
-    def __init__(self, rule: str, reason: str, height: int | None = None) -> None:
+    def __init__(self, rule: RuleName, reason: str, height: int | None = None) -> None:
         where = "" if height is None else f" at height {height}"
         super().__init__(f"header{where} refused ({rule}): {reason}")
-        self.rule, self.reason, self.height = rule, reason, height
+        self.rule: RuleName = rule
+        self.reason, self.height = reason, height
 
 
 @dataclass(frozen=True, slots=True)
