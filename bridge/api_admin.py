@@ -14,6 +14,7 @@ from anchor.problem import Problem, answer
 from anchor.rollup.activation import ActivationRefused
 from bridge import metrics
 from bridge.api import VERSION, health_of
+from bridge.api_decisions import DecisionApi
 from bridge.api_wire import CheckView, ConfirmTip, Consent, GenesisCoins, NodeStatus
 from bridge.care import care_of, keys_of, members_of
 from bridge.ceremony import Ceremony, CeremonyFault
@@ -25,7 +26,7 @@ MAX_LANES = 64
 
 def admin_routes(node: Node, public_url: str) -> list[web.RouteDef]:
     """Every admin route of a node."""
-    routes = AdminApi(node, public_url).routes()
+    routes = AdminApi(node, public_url).routes() + DecisionApi(node).routes()
     if node.tss is not None:
         from tss.api import routes as tss_routes
 

@@ -30,6 +30,7 @@ from anchor.store import AnchorStore, headers
 from anchor.stream import Stream
 from bridge.active import Active, Ground, Signer
 from bridge.ceremony import PROPOSE, PUBLISH, PURPOSES, Ceremony
+from bridge.decisions import PauseNews
 from bridge.health import Check, checks_of
 from bridge.papers import REMEDIES, Papers, StartFault, bitcoind_of, check_ports, read_papers, readable
 from bridge.params import proposed
@@ -151,6 +152,7 @@ class Node:
             stale_after=stale_after(self.network, self.config.headers.stale_minutes),
             clock=self.clock,
         )
+        self.news = PauseNews(self.follower, self._tell)
         if known is None:
             await self.store.save_document(GENESIS, self.genesis.hash)
 
@@ -231,6 +233,7 @@ class Node:
         if self.rollup is not None:
             await self._try("rollup", self.follower.advance(self.rollup))
             await self._try("activation", self._adopt())
+            await self._try("pauses", self.news.look())
         if self.active is not None:
             await self._try("bridge", self.active.tick())
 

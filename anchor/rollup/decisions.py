@@ -8,10 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Self
 
+import msgspec
+
 from anchor.btc.codec import CodecError, Reader, Writer
 from anchor.btc.curve import schnorr_verify
 from anchor.btc.hashing import tagged_hash
-from anchor.btc.ids import OUTPOINT_SIZE, BlockHash, OutPoint, display
+from anchor.btc.ids import OUTPOINT_SIZE, BlockHash, OutPoint, display, from_display
 from anchor.rollup.genesis import MAX_HOST_KEYS, Genesis
 
 RESUME = 1  # the one thing to be decided today; skips join here
@@ -160,6 +162,40 @@ class SignedDecision:
         r.end()
         return found
 
+    def to_json(self) -> str:
+        """decision.json: sorted, indented; the block in display order, operators from 1; ends in a newline."""
+        d = self.decision
+        file = _DecisionFile(
+            rollup_id=d.rollup_id,
+            genesis_hash=d.genesis_hash.hex(),
+            committee_hash=d.committee_hash.hex(),
+            pause=d.pause.hex(),
+            height=d.height,
+            block=display(d.block),
+            reason=d.reason,
+            signatures=[_SignatureFile(operator=i + 1, signature=s.hex()) for i, s in self.signatures],
+        )
+        return msgspec.json.format(msgspec.json.encode(file, order="sorted"), indent=2).decode() + "\n"
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Self:
+        """Read decision.json; CodecError says what is wrong. Signatures are not checked here."""
+        try:
+            f = msgspec.json.decode(text, type=_DecisionFile)
+            decision = Decision(
+                f.rollup_id,
+                bytes.fromhex(f.genesis_hash),
+                bytes.fromhex(f.committee_hash),
+                bytes.fromhex(f.pause),
+                f.height,
+                BlockHash(from_display(f.block)),
+                f.reason,
+            )
+            signatures = tuple((s.operator - 1, bytes.fromhex(s.signature)) for s in f.signatures)
+            return cls.decode(cls(decision, signatures).encode())  # lengths, order, bounds
+        except ValueError as error:  # msgspec's, hex, CodecError
+            raise CodecError(f"not a decision: {error}") from error
+
     def signed(self, operator: int, signature: bytes) -> Self:
         """The same with one more signature, or with that operator's replaced."""
         return replace(self, signatures=tuple(sorted({**dict(self.signatures), operator: signature}.items())))
@@ -199,6 +235,22 @@ class Decided:
         for operator in self.operators:
             out.u16(operator)
         return out.done()
+
+
+class _SignatureFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    operator: int
+    signature: str
+
+
+class _DecisionFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    rollup_id: int
+    genesis_hash: str
+    committee_hash: str
+    pause: str
+    height: int
+    block: str
+    reason: str
+    signatures: list[_SignatureFile]
 
 
 def check_subject(decision: Decision, genesis: Genesis, pause: Pause | None) -> None:
