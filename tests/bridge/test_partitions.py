@@ -1,0 +1,47 @@
+"""Two bitcoinds apart and together again, with an anchor, deposits, a sweep and a payout in the lost branch.
+
+The whole range of depths, with and without a thief, again and again: `make soak-reorgs`.
+"""
+
+from pathlib import Path
+
+from regtest.network import Network
+from tests.bridge.office import office
+from tests.bridge.partitioned import OWN, K, Partition
+
+
+async def test_shallow_forks_delay_and_deep_ones_pause_but_no_value_is_lost_or_doubled(
+    tmp_path: Path, bitcoind_pair: Network
+) -> None:
+    async with office(tmp_path, bitcoind_pair.nodes[OWN]) as it:
+        story = Partition(it, bitcoind_pair)
+        await story.ready()
+
+        lost = await story.lose(1, thief=True)
+        assert (lost["row"].depth, lost["row"].level) == (1, "info")
+        kinds = {t.kind for t in lost["touched"]}
+        assert kinds == {"anchor", "batch", "payout", "deposit"}
+        await it.blocks(1)
+        assert it.rollup.state.paused is None
+        await story.recover()
+        fates = await story.fates()
+        assert fates["deposit", "gone"] == 1, "the thief took his coins back before anybody credited them"
+        assert fates["deposit", "confirmed"] == 1
+        assert fates["payout", "confirmed"] + fates["payout", "replaced"] == 1
+        assert fates["anchor", "confirmed"] + fates["anchor", "replaced"] == 1
+        await story.check()
+
+        deep = await story.lose(K + 2, thief=False)
+        assert (deep["row"].depth, deep["row"].level) == (K + 2, "pause")
+        assert {t.kind for t in deep["touched"]} >= {"anchor", "batch", "payout", "deposit", "sweep"}
+        minted = dict(it.rollup.state.minted)
+        await it.blocks(1)
+        assert it.rollup.state.paused is not None
+        for _ in range(K + 1):
+            it.mine()
+            await it.blocks(1)
+        assert it.rollup.state.minted.keys() <= minted.keys(), "value stands still"
+        await story.decide()
+        await story.recover()
+        await story.check()
+        assert {outcome for _, outcome in await story.fates()} <= {"confirmed", "replaced"}
