@@ -1,5 +1,6 @@
 """`holdfast anchor headers` and `holdfast anchor risk`: files of headers, and how deep is deep enough."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -104,7 +105,9 @@ def verify(file: BinaryIO, network: str, start_height: int, as_json: bool) -> No
         before = f" ({valid} headers before it are valid)" if valid else ""
         raise Failed(f"not valid: {refused}{before}") from refused
     facts, notes = _verified(found, network)
-    text = "\n".join(["valid", lines(facts), *(f"note: {note}" for note in notes)])
+    when = f"{datetime.fromtimestamp(found.time, UTC):%Y-%m-%d %H:%M:%S} UTC"
+    told = lines({**facts, "time": f"{found.time} ({when})"})
+    text = "\n".join(["valid", told, *(f"note: {note}" for note in notes)])
     show(as_json, {"valid": True, **facts, "notes": notes}, text)
 
 

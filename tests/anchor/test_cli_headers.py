@@ -1,12 +1,13 @@
 """`holdfast anchor headers verify` and `holdfast anchor risk` as people and programs call them."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from click.testing import CliRunner
 
 from anchor.cli_anchor import anchor
-from tests.anchor.headers.minting import GENESIS, run
+from tests.anchor.headers.minting import GENESIS, mine, run
 
 LINE = [GENESIS, *run(GENESIS, 40)]
 RAW = b"".join(header.raw for header in LINE)
@@ -28,10 +29,17 @@ def test_a_valid_file_tells_count_tip_work_and_time(tmp_path):
     assert said[0] == "valid"
     told = dict(line.split(maxsplit=1) for line in said[1:])
     assert (told["count"], told["height"], told["work"]) == ("41", "40", f"{41 * 2:x}")
-    assert (told["tip"], told["time"]) == (LINE[-1].hash[::-1].hex(), str(LINE[-1].time))
+    assert told["tip"] == LINE[-1].hash[::-1].hex()
+    assert told["time"] == f"{LINE[-1].time} (2011-02-03 05:56:42 UTC)"
     assert told["median_time_from"] == "1"
     found = json.loads(verify(tmp_path / "h.bin", "--json").output)
     assert (found["valid"], found["count"], found["notes"]) == (True, 41, [])
+
+
+def test_no_clock_is_asked_so_a_header_of_the_year_2106_passes(tmp_path):
+    late = mine(replace(LINE[-1], parent=LINE[-1].hash, time=2**32 - 1))
+    (tmp_path / "h.bin").write_bytes(RAW + late.raw)
+    assert "(2106-02-07 06:28:15 UTC)" in verify(tmp_path / "h.bin").output
 
 
 def test_headers_may_come_by_standard_input():

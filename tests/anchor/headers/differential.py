@@ -62,7 +62,7 @@ def tally(offered: list[Offered]) -> Counter[str]:
     return Counter(one.rule or "valid" for one in offered)
 
 
-def with_the_model(rules: Rules, offered: list[Offered]) -> None:
+def with_the_model(rules: Rules, offered: list[Offered], genesis: Header = GENESIS) -> None:
     """Compare with the slow model: which are valid, and that our word is among the rules that it finds broken."""
     pairs = zip(rules.versions, (2, 3, 4), strict=True)
     slow = Parameters(
@@ -74,7 +74,7 @@ def with_the_model(rules: Rules, offered: list[Offered]) -> None:
         rules.bip94,
         tuple(pairs),
     )
-    chain = [GENESIS.raw]
+    chain = [genesis.raw]
     for one in offered:
         found = broken(slow, chain, one.header.raw)
         if (one.rule is None) != (not found) or (one.rule is not None and one.rule not in found):
@@ -120,7 +120,7 @@ def build_btcd(folder: Path) -> Path | str:
     return binary
 
 
-def with_btcd(binary: Path, rules: Rules, offered: list[Offered]) -> None:
+def with_btcd(binary: Path, rules: Rules, offered: list[Offered], genesis: Header = GENESIS) -> None:
     """Compare with btcd, verdict by verdict; the words too where the order of the checks leaves no choice."""
     first = {
         "pow_limit": f"{rules.pow_limit:x}",
@@ -132,7 +132,7 @@ def with_btcd(binary: Path, rules: Rules, offered: list[Offered]) -> None:
         "bip94": rules.bip94,
         "versions": rules.versions,
     }
-    sent = json.dumps(first).encode() + b"\n" + GENESIS.raw + b"".join(one.header.raw for one in offered)
+    sent = json.dumps(first).encode() + b"\n" + genesis.raw + b"".join(one.header.raw for one in offered)
     done = subprocess.run([binary], input=sent, capture_output=True, check=True)
     answers = done.stdout.decode().splitlines()
     if len(answers) != len(offered):

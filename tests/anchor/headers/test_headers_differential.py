@@ -8,8 +8,9 @@ import pytest
 from bitcoinrpc.authproxy import JSONRPCException
 
 from anchor.btc.header import Header
+from anchor.btc.network import MAINNET, SIGNET
 from anchor.headers.chain import Added, Deferred, HeaderChain
-from anchor.headers.rules import MAX_FUTURE, HeaderRefused, check
+from anchor.headers.rules import MAX_FUTURE, HeaderRefused, check, rules_of
 from anchor.headers.run import HeaderRun
 from tests.anchor.headers.core_differential import QUICK, by_rpc, in_process
 from tests.anchor.headers.differential import (
@@ -110,6 +111,29 @@ def test_a_comparison_sees_a_wrong_rule(name, btcd):
     for compare in (with_the_model, partial(with_btcd, btcd), partial(with_runs, rng=random.Random(1))):
         with pytest.raises(Disagreement):
             compare(rules, lie)
+
+
+@pytest.mark.parametrize("network", [MAINNET, SIGNET], ids=lambda network: network.name)
+def test_all_agree_on_real_headers_and_every_flipped_bit_of_a_real_retarget(vectors, btcd, network):
+    raw = (vectors / f"headers/{network.name}-000000.bin").read_bytes()
+    first, *real = (Header.parse(raw[n : n + 80]) for n in range(0, min(len(raw), 80 * 4040), 80))
+    rules, line = rules_of(network), Story(rules_of(network), random.Random(13), [first])
+    offered = []
+    for header in real:
+        flips = range(640) if line.height in (2015, 2016) else [line.rng.randrange(640)]
+        tried = [*(flipped(header, bit) for bit in flips), header]
+        offered += [Offered(one, line.height, line.ours(one)) for one in tried]
+        assert offered[-1].rule is None
+        line.headers.append(header)
+    assert tally(offered)["valid"] == len(real)
+    with_the_model(rules, offered, first)
+    with_btcd(btcd, rules, offered, first)
+
+
+def flipped(header: Header, bit: int) -> Header:
+    raw = bytearray(header.raw)
+    raw[bit // 8] ^= 1 << bit % 8
+    return Header.parse(bytes(raw))
 
 
 def test_core_in_process_agrees(tmp_path):
