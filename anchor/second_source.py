@@ -28,17 +28,24 @@ from anchor.header_source import (
     split,
     take,
 )
-from anchor.headers.chain import Deferred, HeaderAt, HeaderChain
+from anchor.headers.chain import Deferred, HeaderAt, HeaderChain, branch
 from anchor.headers.orphans import Orphans
 from anchor.headers.rules import HeaderRefused
 from anchor.peer import MOST, Peer, connected
 
 PATIENCE = 60.0  # seconds that one look may take
+LAGGING = 6  # blocks behind ours that are worth a word: it is no witness then
 TRANSIENT = 2  # blocks that a source may be apart or ahead without a word: news travels for some seconds
 APART = 100_000  # headers of another branch that are held; whoever has more is not followed further
-SEEN = 100  # of the newest headers that a look reports as seen
+SEEN = 100  # of the newest headers that a look reports as seen at most
+FRESH = 6  # of them at least
 
 log = structlog.get_logger("anchor.second_source")
+
+_FORMS = (
+    "a second source is p2p://host[:port], http://host:port?cookie=FILE or "
+    "http://user@host:port?password_file=FILE (the RPC of a bitcoind or btcd), or node+http://host:port"
+)
 
 
 class Follows(Protocol):
@@ -139,9 +146,11 @@ def compare(chain: HeaderChain, theirs: HeaderAt, name: str) -> Opinion:
         "work_theirs": f"{theirs.work - fork.work:x}",
         "work_ours": f"{ours.work - fork.work:x}",
     }
-    if relation == "behind" or gained < TRANSIENT:
+    if relation == "behind" and lost > LAGGING:
+        text = f"{name} is {lost} blocks behind our tip: see whether it is stuck, it is no witness"
+    elif gained < TRANSIENT:
         return Opinion(relation, None, data, seen, theirs)
-    if relation == "ahead":
+    elif relation == "ahead":
         text = f"{name} has {gained} blocks upon our tip {ours.height}: see whether our bitcoind has peers"
     else:
         weight = "more" if theirs.work > ours.work else "less" if theirs.work < ours.work else "as much"
@@ -153,12 +162,8 @@ def compare(chain: HeaderChain, theirs: HeaderAt, name: str) -> Opinion:
 
 
 def _newest(tip: HeaderAt, fork: HeaderAt) -> tuple[BlockHash, ...]:
-    found, walk = list[BlockHash](), tip
-    while len(found) < SEEN and walk is not fork:
-        found.append(walk.hash)
-        assert walk.parent is not None
-        walk = walk.parent
-    return tuple(found) or (tip.hash,)
+    lowest = tip.ancestor(max(tip.height - min(max(tip.height - fork.height, FRESH), SEEN), tip.root))
+    return tuple(at.hash for at in branch(tip, lowest))
 
 
 class BySource:
@@ -234,8 +239,8 @@ async def _first_page(peer: Peer, view: HeaderChain) -> bytes:
 def open_source(url: str, network: Network, *, clock: Callable[[], float]) -> SecondSource:
     """Return the second source that a URL names. ValueError says what a URL looks like.
 
-    `p2p://host[:port]`; `http://user:password@host:port` or `http://host:port?cookie=/path` for a bitcoind's or
-    btcd's RPC; `node+http://host:port` for a committee node's public port.
+    `p2p://host[:port]`; `http://host:port?cookie=FILE` or `http://user@host:port?password_file=FILE` for the RPC of
+    a bitcoind or btcd; `node+http://host:port` for a committee node's public port.
     """
     parts = urlsplit(url)
     host, port = parts.hostname, parts.port
@@ -245,14 +250,9 @@ def open_source(url: str, network: Network, *, clock: Callable[[], float]) -> Se
     if parts.scheme in ("node+http", "node+https") and host:
         node = HttpSource(name.removeprefix("node+"))
         return SecondSource(BySource(name, node, node.close), clock=clock)
-    cookie = parse_qs(parts.query).get("cookie")
-    if parts.scheme not in ("http", "https") or not host or (cookie is None) == (parts.username is None):
-        raise ValueError(
-            "a second source is p2p://host[:port], http://user:password@host:port or http://host:port?cookie=FILE "
-            "(a bitcoind's or btcd's RPC), or node+http://host:port (a committee node)"
-        )
-    user, password = (None if part is None else unquote(part) for part in (parts.username, parts.password))
-    client = Bitcoind(name, cookie=Path(cookie[0]) if cookie else None, user=user, password=password)
+    if parts.scheme not in ("http", "https") or not host or parts.password is not None:
+        raise ValueError(_FORMS)
+    client = _client(name, parts.username, parse_qs(parts.query))
     source = BitcoindSource(client)
 
     async def close() -> None:
@@ -260,6 +260,19 @@ def open_source(url: str, network: Network, *, clock: Callable[[], float]) -> Se
         await client.close()
 
     return SecondSource(BySource(name, source, close), clock=clock)
+
+
+def _client(name: str, user: str | None, query: dict[str, list[str]]) -> Bitcoind:
+    match user, query:
+        case None, {"cookie": [path], **rest} if not rest:
+            return Bitcoind(name, cookie=Path(path))
+        case str(), {"password_file": [path], **rest} if not rest:
+            try:
+                password = Path(path).read_text(encoding="utf-8").partition("\n")[0]
+            except (OSError, UnicodeDecodeError) as error:
+                raise ValueError(f"{path} cannot be read ({error}): give the password's file") from error
+            return Bitcoind(name, user=unquote(user), password=password)
+    raise ValueError(_FORMS)
 
 
 def _last_known(view: HeaderChain, raw: bytes) -> HeaderAt | None:

@@ -74,9 +74,9 @@ class Btcd:
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
-    def rpc_url(self) -> str:
-        """JSON-RPC with its credentials."""
-        return f"http://{USER}:{PASSWORD}@127.0.0.1:{self._ports[0].number}"
+    def rpc(self) -> str:
+        """Address of its JSON-RPC, `127.0.0.1:port`; USER and PASSWORD log in."""
+        return f"127.0.0.1:{self._ports[0].number}"
 
     @property
     def p2p(self) -> str:

@@ -11,7 +11,7 @@ from anchor.bitcoind import Bitcoind
 from anchor.btc.address import address_of
 from anchor.btc.network import REGTEST
 from anchor.second_source import Opinion, SecondSource, open_source
-from regtest.btcd import Btcd, NoBtcd, ensure
+from regtest.btcd import PASSWORD, USER, Btcd, NoBtcd, ensure
 from regtest.waiting import wait_until
 from tests.anchor.feeding import FeedHome
 
@@ -58,7 +58,9 @@ async def until(source: SecondSource, chain: Any, wanted: Callable[[Opinion], bo
 async def test_btcd_agrees_lags_and_stands_apart_as_its_chain_does(
     core: Any, btcd: Btcd, tmp_path: Path, way: str
 ) -> None:
-    url = btcd.rpc_url if way == "rpc" else f"p2p://{btcd.p2p}"
+    secret = tmp_path / "password"
+    secret.write_text(PASSWORD)
+    url = f"http://{USER}@{btcd.rpc}?password_file={secret}" if way == "rpc" else f"p2p://{btcd.p2p}"
     source = open_source(url, REGTEST, clock=clock)
     assert "holdfast" not in source.name
     async with Bitcoind(core.rpc_url, cookie=core.cookie) as client, FeedHome(tmp_path).feed(client) as feed:
@@ -83,5 +85,4 @@ async def test_btcd_agrees_lags_and_stands_apart_as_its_chain_does(
         apart = await source.look(feed.chain)
         assert apart.relation == "apart"
         assert "since height 117, 3 blocks there against our 6, with less work" in str(apart.differs)
-        assert len(apart.seen) == 3
     await source.close()
