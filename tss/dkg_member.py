@@ -22,7 +22,6 @@ from tss.dkg.participant import State1, State2
 from tss.dkg.ports import Identity, Sealer
 from tss.dkg.signed import read_purpose
 from tss.dkg.transcript import Halfway, RecoveryData, Transcript
-from tss.dkg_views import Views
 from tss.evidence import collect
 from tss.evidence_gossip import EvidenceBook
 from tss.frost.codec import DecodeError, Reader, Writer
@@ -31,6 +30,7 @@ from tss.frost.errors import FrostError
 from tss.keyring import KeyFault, Keyring
 from tss.peers import Peers, Refuse
 from tss.store import AttemptRow, Store
+from tss.views import Views
 
 OFFER = "tss.dkg.offer"
 ROUND1 = "tss.dkg.r1"
@@ -242,6 +242,7 @@ class DkgMember:
         state, r3 = done
         # Before R3 leaves the transcript is durable: with it and the host key a late certificate is a key.
         await self._note(attempt, "signed", "", state.transcript.encode())
+        self.views.signed(r3.sid, r2s.hash, state.key.public.encode())
         state.key.close()
         return r3
 

@@ -6,7 +6,7 @@ returns the key that is there when all is done. A failed attempt leaves every se
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 
 import structlog
@@ -14,13 +14,12 @@ import structlog
 from tss import dkg_member
 from tss.dkg import relay
 from tss.dkg.committee import Committee
-from tss.dkg.faults import BadProof, BadShare, DkgFault, Equivocation, ViewsDiffer
+from tss.dkg.faults import BadProof, BadShare, DkgFault, ViewsDiffer
 from tss.dkg.judge import judge
 from tss.dkg.messages import R3, R1Set, R2Set, Roster
 from tss.dkg.ports import Sealer
 from tss.dkg.signed import is_slug
 from tss.dkg.transcript import RecoveryData, Transcript
-from tss.dkg_views import Views
 from tss.evidence import collect
 from tss.evidence_gossip import EvidenceBook
 from tss.frost.codec import DecodeError
@@ -31,6 +30,7 @@ from tss.keyring import SERVING, Key, KeyFault, KeyInfo, Keyring
 from tss.peers import PeerDown, PeerError, PeerRefused, Peers
 from tss.signing_runner import SigningFailed
 from tss.store import Store
+from tss.views import Views, blame
 
 _ROUND_SECONDS = 30.0
 _RESTART_SECONDS = 20.0  # how long a round waits for a member that went away in it
@@ -147,17 +147,10 @@ class DkgRelay:
                 raise DkgFailed(failed.code, failed.reason, tuple(guilty)) from failed
             raise
 
-    async def _explained(self, roster: Roster, fault: ViewsDiffer) -> DkgFault:
+    async def _explained(self, roster: Roster, fault: ViewsDiffer, r3s: Iterable[R3] = ()) -> DkgFault:
         """Members saw different messages: whoever signed two is the culprit, when one can be found."""
-        proven = await self._views.compare(roster.sid)
-        if not proven:
-            return fault
-        culprits = {evidence.culprit for evidence in proven}
-        return Equivocation(
-            f"{self._committee.names_of(culprits)} signed two different messages for one round: start a new "
-            "attempt only when that is explained; `holdfast tss evidence` shows the proof",
-            culprits,
-        )
+        proven = await self._views.compare(roster.sid, roster, r3s)
+        return blame(self._committee, proven) if proven else fault
 
     async def _certified(
         self, roster: Roster, r1s: R1Set, r2s: R2Set, answers: dict[int, bytes]
@@ -165,7 +158,11 @@ class DkgRelay:
         transcript = Transcript(self._committee, roster, r1s, r2s)
         own = answers[self._peers.index]
         t = R3.decode(own).transcript if own[:1] == bytes([R3.KIND]) else bytes(32)
-        outcome = relay.certificate(self._committee, roster, t, answers)
+        try:
+            outcome = relay.certificate(self._committee, roster, t, answers)
+        except ViewsDiffer as fault:
+            r3s = [R3.decode(answer) for answer in answers.values() if answer[:1] == bytes([R3.KIND])]
+            raise await self._explained(roster, fault, r3s) from fault
         if not isinstance(outcome, tuple):
             return RecoveryData(transcript, outcome)
         for complaint in outcome:

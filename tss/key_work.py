@@ -20,6 +20,7 @@ from tss.rotation_member import RotationMember
 from tss.rotation_relay import KeyWorkInfo, Prove, RotationRelay
 from tss.rotation_store import RotationStore
 from tss.store import Store
+from tss.views import Views
 
 _FINISHING_SECONDS = 1.0
 _IDLE_SECONDS = 10.0
@@ -40,15 +41,16 @@ class KeyWork:
         clock: Callable[[], float],
         prove: Prove,
         book: EvidenceBook,
+        views: Views,
     ) -> None:
         self._committee, self._keyring = committee, keyring
         rows = RotationStore(store, clock)
         self.keys = RotationKeys(engine, sealer, identity, committee, keyring, rows, clock)
         self.member = RotationMember(
-            engine, sealer, identity, committee, keyring, self.keys, rows, clock, book
+            engine, sealer, identity, committee, keyring, self.keys, rows, clock, book, views
         )
         self.relay = RotationRelay(
-            engine, sealer, committee, peers, keyring, self.keys, rows, clock, prove, book
+            engine, sealer, committee, peers, keyring, self.keys, rows, clock, prove, book, views
         )
         self.member.catch_up = self.relay.catch_up_key
         self._loop: asyncio.Task[None] | None = None

@@ -112,7 +112,7 @@ class TssNode:
             self._book,
         )
         parts = (engine, sealer, identity, self.committee, peers, keyring, store, clock)
-        self.key_work = KeyWork(*parts, self._runner.prove, self._book)
+        self.key_work = KeyWork(*parts, self._runner.prove, self._book, self._dkg_member.views)
         own = (self._member, self._handover, self._topics, self._dkg_member, self._book)
         for part in (*own, self.rehearsals, self.key_work, self.audit, self.certificates):
             part.register(peers)

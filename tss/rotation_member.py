@@ -13,11 +13,11 @@ from dataclasses import dataclass, field, replace
 import structlog
 
 from tss.dkg.committee import Committee
-from tss.dkg.faults import BadProof, DkgFault
+from tss.dkg.faults import BadProof, DkgFault, ViewsDiffer
 from tss.dkg.ports import Identity, Sealer
 from tss.evidence import collect
 from tss.evidence_gossip import EvidenceBook
-from tss.frost.codec import DecodeError, Reader, Writer
+from tss.frost.codec import DecodeError
 from tss.frost.engine import Engine
 from tss.frost.errors import FrostError
 from tss.key_proof import KeyProof
@@ -30,24 +30,30 @@ from tss.rotation.plan import Entry, Plan, Roster, Work
 from tss.rotation.refresh import Done
 from tss.rotation_keys import RotationKeys
 from tss.rotation_store import RotationRow, RotationStore
+from tss.rotation_topics import (
+    ACCEPT,
+    ASSENT,
+    DEAL,
+    FAIL,
+    LINKS,
+    OFFER,
+    PROOF,
+    ROUND1,
+    SUM,
+    read_deals,
+    read_failure,
+    read_links_request,
+)
 from tss.store import StoreFault
+from tss.views import Views
 
-OFFER = "tss.rotation.offer"
-ROUND1 = "tss.rotation.r1"
-DEAL = "tss.rotation.deal"
-SUM = "tss.rotation.sum"
-ASSENT = "tss.rotation.assent"
-ACCEPT = "tss.rotation.accept"
-PROOF = "tss.rotation.proof"
-FAIL = "tss.rotation.fail"
-LINKS = "tss.rotation.links"
+_Answer = Callable[[int, bytes], Awaitable[bytes]]
 
 _ATTEMPT_SECONDS = 90.0
 # Attempts are numbered by the clock, so that the later one counts, and nobody books the future. But clocks that
 # were an hour ahead, and attempts that we have seen ourselves, must not keep a key from being refreshed.
 _EARLY_SECONDS = 7200
 _MORE_ATTEMPTS = 16
-_MAX_REASON = 1000
 
 
 @dataclass(slots=True)
@@ -83,8 +89,9 @@ class RotationMember:
         store: RotationStore,
         clock: Callable[[], float],
         book: EvidenceBook,
+        views: Views,
     ) -> None:
-        self._engine, self._sealer, self._identity = engine, sealer, identity
+        self._engine, self._sealer, self._identity, self._views = engine, sealer, identity, views
         self._committee, self._keyring, self._keys = committee, keyring, keys
         self._store, self._clock, self._book = store, clock, book
         self._attempts: dict[bytes, _Attempt] = {}
@@ -98,15 +105,27 @@ class RotationMember:
         for topic, answer in (
             (OFFER, self._offer),
             (ROUND1, self._round1),
-            (DEAL, self._deal),
-            (SUM, self._sum),
-            (ASSENT, self._assent),
+            (DEAL, self._seen(self._deal)),
+            (SUM, self._seen(self._sum)),
+            (ASSENT, self._seen(self._assent)),
             (ACCEPT, self._accept),
             (PROOF, self._proof),
             (FAIL, self._fail),
             (LINKS, self._links),
         ):
             peers.handle(topic, _named(answer))
+
+    def _seen(self, answer: _Answer) -> _Answer:
+        """Compare with the others when they saw other messages than we."""
+
+        async def comparing(relay: int, body: bytes) -> bytes:
+            try:
+                return await answer(relay, body)
+            except ViewsDiffer:
+                await self._views.compare(body[:32])
+                raise
+
+        return comparing
 
     async def load(self) -> None:
         """Give up what a restart ended; what we assented to may still be certified."""
@@ -194,6 +213,7 @@ class RotationMember:
         r1s = R1Set.decode(rest)
         if attempt.first is None or attempt.second is not None:
             raise Refuse("order", "this round is over: start a new attempt")
+        self._views.saw(body[:32], r1s)
         try:
             return await self._dealt(attempt, attempt.first, r1s)
         except BadProof as fault:
@@ -219,6 +239,7 @@ class RotationMember:
         if second.deal is None:
             return b""
         deals = DealSet.decode(rest)
+        self._views.saw(body[:32], deals)
         made = await asyncio.to_thread(repair.step3, self._engine, self._sealer, second, deals)
         if isinstance(made, Complaint):
             return await self._complained(attempt, made, second.r1s, deals, None)
@@ -228,6 +249,7 @@ class RotationMember:
     async def _assent(self, relay: int, body: bytes) -> bytes:
         attempt, rest = self._find(relay, body)
         deals, sigmas = read_deals(rest)
+        self._views.saw(body[:32], deals, sigmas)
         second, attempt.second = attempt.second, None  # one assent, whatever becomes of it
         if second is None:
             raise Refuse("order", "the deals come first: start a new attempt")
@@ -336,51 +358,11 @@ class RotationMember:
         self._log.info("key work", work=work, attempt=plan.attempt, state=state, reason=reason)
 
 
-def deals_body(sid: bytes, deals: DealSet, sigmas: DealSet | None) -> bytes:
-    """What a relay sends for the assent: sid, deals, and sigmas in a repair."""
-    later = b"" if sigmas is None else sigmas.encode()
-    return Writer().raw(sid, 32).var(deals.encode(), DealSet.LIMIT).var(later, DealSet.LIMIT).done()
-
-
-def read_deals(body: bytes) -> tuple[DealSet, DealSet | None]:
-    """Deals and sigmas, without the sid in front; DecodeError for anything else."""
-    reader = Reader(body, 2 * DealSet.LIMIT + 64)
-    deals, sigmas = reader.var(DealSet.LIMIT), reader.var(DealSet.LIMIT)
-    reader.finish()
-    return DealSet.decode(deals), DealSet.decode(sigmas) if sigmas else None
-
-
-def failure(key: bytes, reason: str) -> bytes:
-    """What a relay tells all when it gives up."""
-    return Writer().raw(key, 32).text(reason[: _MAX_REASON // 4], _MAX_REASON).done()
-
-
-def read_failure(body: bytes) -> tuple[bytes, str]:
-    """The key's session and the reason; DecodeError for anything else."""
-    reader = Reader(body, _MAX_REASON + 64)
-    key, reason = reader.raw(32), reader.text(_MAX_REASON)
-    reader.finish()
-    return key, reason
-
-
-def links_request(key: bytes, share_set: bytes) -> bytes:
-    """What asks a member for the refresh that follows a share set."""
-    return Writer().raw(key, 32).raw(share_set, 33).done()
-
-
-def read_links_request(body: bytes) -> tuple[bytes, bytes]:
-    """The key's session and a share set; DecodeError for anything else."""
-    reader = Reader(body, 65)
-    key, share_set = reader.raw(32), reader.raw(33)
-    reader.finish()
-    return key, share_set
-
-
 async def _nothing(_key: bytes) -> None:
     """Nobody to ask."""
 
 
-def _named(answer: Callable[[int, bytes], Awaitable[bytes]]) -> Callable[[int, bytes], Awaitable[bytes]]:
+def _named(answer: _Answer) -> _Answer:
     """Turn what the pure steps raise into refusals that name the fault."""
 
     async def guarded(member: int, body: bytes) -> bytes:

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import structlog
 
-from tss import rotation_member as topics
+from tss import rotation_topics as topics
 from tss.dkg.committee import Committee
-from tss.dkg.faults import DkgFault
+from tss.dkg.faults import DkgFault, ViewsDiffer
 from tss.dkg.ports import Sealer
 from tss.dkg_relay import DkgFailed
 from tss.evidence import collect
@@ -31,6 +31,7 @@ from tss.rotation.plan import Plan, Roster, Work
 from tss.rotation_keys import RotationKeys, proof_payload
 from tss.rotation_store import RotationStore
 from tss.signing_runner import SigningFailed
+from tss.views import Views, blame
 
 _ROUND_SECONDS = 30.0
 
@@ -65,10 +66,11 @@ class RotationRelay:
         clock: Callable[[], float],
         prove: Prove,
         book: EvidenceBook,
+        views: Views,
     ) -> None:
         self._engine, self._sealer, self._committee, self._peers = engine, sealer, committee, peers
         self._keyring, self._keys, self._store, self._clock = keyring, keys, store, clock
-        self._prove, self._book = prove, book
+        self._prove, self._book, self._views = prove, book, views
         self._one_at_a_time = asyncio.Lock()
         self._log = structlog.get_logger("tss.rotation")
 
@@ -217,9 +219,20 @@ class RotationRelay:
     async def _rounds(self, plan: Plan, before: GroupPublic) -> Link:
         committee, everyone = self._committee, plan.members
         roster = relay.roster(committee, plan, await self._ask(topics.OFFER, plan.encode(), everyone))
+        try:
+            return await self._with_roster(roster, before)
+        except (ViewsDiffer, DkgFailed) as fault:
+            proven = await self._views.compare(roster.sid) if fault.code == ViewsDiffer.code else []
+            if not proven:
+                raise
+            raise blame(committee, proven) from fault
+
+    async def _with_roster(self, roster: Roster, before: GroupPublic) -> Link:
+        committee, plan, everyone = self._committee, roster.plan, roster.plan.members
         r1s = relay.bundle_r1(committee, roster, await self._ask(topics.ROUND1, roster.encode(), everyone))
         answers = await self._ask(topics.DEAL, roster.sid + r1s.encode(), everyone)
         deals = await self._dealt(roster, r1s, FIRST, r1s.hash, answers)
+        self._views.saw(roster.sid, r1s, deals)
         sigmas = None
         if plan.work is Work.REPAIR:
             answers = await self._ask(topics.SUM, roster.sid + deals.encode(), everyone)

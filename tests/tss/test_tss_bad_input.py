@@ -21,9 +21,9 @@ from tss.peer_tls import client_context
 from tss.peers import PeerRefused
 from tss.rotation import relay
 from tss.rotation.plan import Plan, Work
-from tss.rotation_member import OFFER as WORK_OFFER
-from tss.rotation_member import ROUND1 as WORK_ROUND1
-from tss.rotation_member import SUM
+from tss.rotation_topics import OFFER as WORK_OFFER
+from tss.rotation_topics import ROUND1 as WORK_ROUND1
+from tss.rotation_topics import SUM
 from tss.signing.messages import Refusal, SharesRequest
 from tss.signing_member import SHARES
 

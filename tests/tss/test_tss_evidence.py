@@ -12,7 +12,7 @@ from tss.evidence_gossip import FETCH, LIST, TELL
 from tss.node import DkgFailed
 from tss.peers import PeerRefused, Refuse
 from tss.rotation import messages
-from tss.rotation_member import ROUND1
+from tss.rotation_topics import ROUND1
 
 
 async def holding(seat, wanted):

@@ -26,6 +26,8 @@ from tss.signing import faults
 from tss.signing.faults import commitment_sound
 from tss.signing.messages import Commitments, Order, Shares
 
+_Set = R1Set | R2Set | work.R1Set | work.DealSet
+
 
 def bad_proof(committee: Committee, roster: Roster, r1: R1) -> Evidence:
     """An R1 that fails its check."""
@@ -97,13 +99,16 @@ def equivocation(committee: Committee, one: SignedMessage, other: SignedMessage)
     return _made(Kind.EQUIVOCATION, one.sender, committee, Equivocation(first, second))
 
 
-def differing(committee: Committee, ours: R1Set | R2Set, theirs: R1Set | R2Set) -> tuple[Evidence, ...]:
-    """Every pair of messages that makes two members' sets differ, where sender and session are equal."""
-    pairs: Iterable[tuple[R1 | R2, R1 | R2]] = zip(ours.messages, theirs.messages, strict=False)
+def differing(committee: Committee, ours: _Set, theirs: _Set) -> tuple[Evidence, ...]:
+    """Every pair of messages that makes two members' sets differ, where sender, session and round are equal."""
+    there = {message.sender: message for message in theirs.messages}
+    pairs = [(one, there[one.sender]) for one in ours.messages if one.sender in there]
     return tuple(
         equivocation(committee, one, other)
         for one, other in pairs
-        if type(one) is type(other) and one.sid == other.sid and one.digest != other.digest
+        if type(one) is type(other)
+        and (one.sid, getattr(one, "round", None)) == (other.sid, getattr(other, "round", None))
+        and one.digest != other.digest
     )
 
 

@@ -8,7 +8,7 @@ from tests.tss.simwire import Net
 from tss.rotation import refresh, relay, repair
 from tss.rotation.messages import FIRST, SECOND, DealSet, R1Set
 from tss.rotation.plan import Roster
-from tss.rotation_member import deals_body, read_deals
+from tss.rotation_topics import deals_body, read_deals
 
 TIMEOUT = 5.0
 
