@@ -10,6 +10,7 @@ from anchor.header_alarms import HeaderAlarms
 from anchor.second_source import Opinion, SecondSource
 
 EVERY = 60.0  # seconds between two looks
+FIRST = 0.2  # seconds between two glances at whether our own chain was read
 _STANDING = ("relation", "rule", "fork_height", "fork")  # what stays the same while the numbers grow
 
 log = structlog.get_logger("anchor.second_opinions")
@@ -30,12 +31,16 @@ class SecondOpinions:
         self.opinions: dict[str, Opinion] = {}
 
     async def run(self) -> None:
-        """Look for ever, all at once; a bug is logged and does not end it."""
+        """Look for ever, all at once, after the feed's first read; a bug is logged and does not end it."""
         while self._sources:
-            for result in await asyncio.gather(*map(self.look, self._sources), return_exceptions=True):
+            read = self._feed.last_sync is not None
+            for result in await self._all() if read else ():
                 if isinstance(result, BaseException):
                     log.error("second_opinion_failed", exc_info=result)
-            await asyncio.sleep(EVERY)
+            await asyncio.sleep(EVERY if read else FIRST)
+
+    async def _all(self) -> list[BaseException | None]:
+        return await asyncio.gather(*map(self.look, self._sources), return_exceptions=True)
 
     async def look(self, source: SecondSource) -> None:
         """Ask one source; keep what it has seen, raise or end its alarm."""

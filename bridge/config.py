@@ -107,6 +107,14 @@ class HeadersSection(_Section, frozen=True):
             description="minutes without a block that are an alarm; 0: never; -1: 90, on regtest never",
         ),
     ] = -1
+    second: Annotated[
+        tuple[str, ...],
+        msgspec.Meta(
+            description="other sources that are compared with bitcoind by work: `p2p://host:port`, "
+            "`http://host:port?cookie=FILE` or `http://user@host:port?password_file=FILE` (bitcoind or btcd), "
+            "`node+http://host:port` (a committee node)"
+        ),
+    ] = ()
     anchor_depth: Annotated[
         int, msgspec.Meta(ge=0, le=MAX_DEPTH, description="confirmations until an anchor is settled; 0: k")
     ] = 0

@@ -26,6 +26,8 @@ from anchor.headers.rules import HeaderRefused
 from anchor.rollup.activation import ActivationRefused, SignedActivation
 from anchor.rollup.tx import Activate
 from anchor.rollup_client import RollupClient, RollupError
+from anchor.second_opinions import SecondOpinions
+from anchor.second_source import open_source
 from anchor.store import AnchorStore, headers
 from anchor.stream import Stream
 from bridge.active import Active, Ground, Signer
@@ -152,9 +154,21 @@ class Node:
             stale_after=stale_after(self.network, self.config.headers.stale_minutes),
             clock=self.clock,
         )
+        self.opinions = self._second_opinions()
+        self._stack.push_async_callback(self.opinions.close)
         self.news = PauseNews(self.follower, self._tell)
         if known is None:
             await self.store.save_document(GENESIS, self.genesis.hash)
+
+    def _second_opinions(self) -> SecondOpinions:
+        try:
+            sources = [
+                open_source(url, self.network, clock=self.clock)
+                for url in dict.fromkeys(self.config.headers.second)
+            ]
+        except ValueError as fault:
+            raise StartFault(f"[headers] second in config.toml: {fault}") from fault
+        return SecondOpinions(sources, self.feed, self.header_alarms, clock=self.clock)
 
     async def _stored_activation(self) -> SignedActivation | None:
         stored = await self.store.document(ACTIVATION)
@@ -212,6 +226,14 @@ class Node:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Go round until `stop` is set."""
+        looking = asyncio.create_task(self.opinions.run())
+        try:
+            await self._rounds_until(stop)
+        finally:
+            looking.cancel()
+            await asyncio.gather(looking, return_exceptions=True)
+
+    async def _rounds_until(self, stop: asyncio.Event) -> None:
         while not stop.is_set():
             self._woken.clear()
             self._in_round = True
