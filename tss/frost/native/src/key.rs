@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 use frost_core::{Group, compute_lagrange_coefficient};
-use frost_secp256k1_tr::keys::{KeyPackage, PublicKeyPackage, SigningShare, VerifyingShare};
+use frost_secp256k1_tr::keys::{EvenY, KeyPackage, PublicKeyPackage, SigningShare, VerifyingShare};
 use frost_secp256k1_tr::round1::SigningNonces;
-use frost_secp256k1_tr::{Identifier, Secp256K1Group, SigningPackage, round1, round2};
+use frost_secp256k1_tr::{Identifier, Secp256K1Group, SigningPackage, round1};
 use rand_core::RngCore;
 use zeroize::Zeroizing;
 
@@ -97,11 +97,10 @@ impl Key {
         };
         let (path, package) = wire::signing_package(package?)?;
         self.check_package(&package, &nonce)?;
-        let key = Box::new(path.key(&self.package));
-        let share = round2::sign(&package, &nonce, &key)?.serialize();
-        let id = *self.package.identifier();
+        let key = Box::new(path.key(&self.package).into_even_y(None));
         let session = Session::new(self.threshold, &self.public, &path, package)?;
-        if session.verify_share(id, &share)? {
+        let share = session.share(&nonce, &key)?;
+        if session.verify_share(*self.package.identifier(), &share)? {
             return Ok(share);
         }
         let text =

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use frost_core::{
     BindingFactorList, Challenge, Ciphersuite, Field, GroupCommitment, compute_binding_factor_list,
-    compute_group_commitment, verify_signature_share_precomputed,
+    compute_group_commitment, derive_interpolating_value, verify_signature_share_precomputed,
 };
-use frost_secp256k1_tr::keys::{EvenY, PublicKeyPackage};
+use frost_secp256k1_tr::keys::{EvenY, KeyPackage, PublicKeyPackage};
+use frost_secp256k1_tr::round1::SigningNonces;
 use frost_secp256k1_tr::round2::SignatureShare;
 use frost_secp256k1_tr::{Error, Identifier, Secp256K1ScalarField, Signature, SigningPackage, VerifyingKey};
 
@@ -61,6 +62,26 @@ impl Session {
         let challenge =
             Suite::challenge(&commitment.clone().to_element(), public.verifying_key(), package.message())?;
         Ok(Self { package, public, factors, commitment, challenge })
+    }
+
+    /// A signer's share, made of what every share of this package is checked against: `round2::sign` without its
+    /// own second computation of the factors, the group commitment and the challenge. The caller has checked that
+    /// the package holds the nonces' commitments, and gives the key of this session's path.
+    pub(crate) fn share(&self, nonces: &SigningNonces, key: &KeyPackage) -> Result<Vec<u8>, Fault> {
+        let id = key.identifier();
+        let Some(factor) = self.factors.get(id) else {
+            return Err(Fault::new(HOLDFAST_FROST_INTERNAL, "a signer has no binding factor: report it"));
+        };
+        let lambda = derive_interpolating_value(id, &self.package)?;
+        let share = Suite::compute_signature_share(
+            &self.commitment,
+            nonces,
+            factor.clone(),
+            lambda,
+            key,
+            self.challenge,
+        );
+        Ok(share.serialize())
     }
 
     /// Whether `bytes` are the signature share of this member, which must be one of the package's.
