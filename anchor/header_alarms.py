@@ -15,7 +15,7 @@ from anchor.btc.ids import BlockHash, display
 from anchor.btc.network import Network
 from anchor.feed import HeaderFeed
 from anchor.header_ledger import ReorgRow
-from anchor.headers.chain import Deferred, HeaderAt, Reorg
+from anchor.headers.chain import Deferred, HeaderAt, branch
 from anchor.headers.rules import HeaderRefused
 from anchor.jsonrpc import NodeError
 from anchor.stream import Stream
@@ -85,23 +85,24 @@ class HeaderAlarms:
     async def look(self) -> None:
         """Tell what is new since the last look. After every round, also after one that failed."""
         chain, now = self._feed.chain, self._clock()
-        moved = chain.reorg(self._tip, chain.tip)
-        if moved.connected:
+        fork = chain.fork_point(self._tip, chain.tip)
+        moved, depth = chain.tip is not fork, self._tip.height - fork.height
+        if moved:
+            gone, came = _newest(self._tip, fork), _newest(chain.tip, fork)[::-1]
             self._tip, self.moved_at = chain.tip, now
-            self._stream_move(moved)
-            seen = [at.hash for at in moved.connected[-TOLD_BLOCKS:]]
-            await self._feed.ledger.sighted(OWN, seen, int(now))
+            self._stream_move(gone, came)
+            await self._feed.ledger.sighted(OWN, [at.hash for at in came], int(now))
         if self._looked_at is None:
             self._left = {row.old_tip for row in await self._feed.reorgs()}
-        for row in await self._feed.ledger.untold() if moved.depth or self._looked_at is None else ():
+        for row in await self._feed.ledger.untold() if depth or self._looked_at is None else ():
             await self._tell(_reorg_alarm(row))
             await self._feed.ledger.told(row.id, int(now))
             self._left.add(row.old_tip)
-        if moved.depth or self._looked_at is None:
+        if depth or self._looked_at is None:
             self.counts = await self._feed.ledger.counts()
         await self._look_at_swap()
         await self._look_at_clock(now)
-        if moved.connected or self._looked_at is None or now - self._looked_at >= LOOK_AGAIN:
+        if moved or self._looked_at is None or now - self._looked_at >= LOOK_AGAIN:
             self._looked_at = now
             await self._learn_rivals()
             await self._look_at_rivals()
@@ -206,17 +207,19 @@ class HeaderAlarms:
 
     # The stream
 
-    def _stream_move(self, moved: Reorg) -> None:
+    def _stream_move(self, gone: Sequence[HeaderAt], came: Sequence[HeaderAt]) -> None:
         if self._stream is None:
             return
-        for kind, blocks in (
-            ("gone", moved.disconnected[:TOLD_BLOCKS]),
-            ("block", moved.connected[-TOLD_BLOCKS:]),
-        ):
+        for kind, blocks in (("gone", gone), ("block", came)):
             for at in blocks:
                 self._stream.tell(
                     kind, {"height": at.height, "hash": display(at.hash), "time": at.header.time}
                 )
+
+
+def _newest(tip: HeaderAt, fork: HeaderAt) -> list[HeaderAt]:
+    """A branch from its tip down to above the fork, as much of it as is told: a first read has a million blocks."""
+    return list(branch(tip, tip.ancestor(max(fork.height, tip.height - TOLD_BLOCKS))))
 
 
 def stale_after(network: Network, minutes: int) -> float:
