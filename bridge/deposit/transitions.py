@@ -228,7 +228,10 @@ def _signing_failed(context: Context, state: st.State, event: ev.SigningFailed) 
 
 def _mint_applied(context: Context, state: st.State, event: ev.MintApplied) -> Answer:
     if isinstance(state, st.Swept | st.Minting):
-        return Step(st.Credited(state.coin, state.sweep, event.rollup_tx, event.amount))
+        if event.rollup_tx == statement(context, state.coin, state.sweep).message:
+            return Step(st.Credited(state.coin, state.sweep, event.rollup_tx, event.amount))
+        # Credited on a block that a deep reorg took before this node had written the credit down.
+        return Step(st.Deficit(state.coin, event.rollup_tx, event.amount, state.sweep))
     if isinstance(state, st.Deficit) and state.payload:
         assert state.sweep is not None
         if event.rollup_tx == statement(context, state.coin, state.sweep).message:

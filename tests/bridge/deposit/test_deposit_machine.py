@@ -32,6 +32,7 @@ PAYLOAD = certificates.encode(
     )
 )  # fmt: skip
 SIGNATURE = bytes(64)
+MINT = certificates.decode(PAYLOAD).message
 
 ISSUED, SEEN = st.Issued(), st.Seen(50_000)
 CONFIRMED = st.Confirmed(COIN)
@@ -39,21 +40,22 @@ SWEEPING = st.Sweeping(COIN, 4, SWEEP.txid)
 SWEPT = st.Swept(COIN, SWEEP)
 MINTING = st.Minting(COIN, SWEEP, PAYLOAD)
 POSTED = st.Minting(COIN, SWEEP, PAYLOAD, SIGNATURE)
-CREDITED = st.Credited(COIN, SWEEP, b"m" * 32, 49_000)
+CREDITED = st.Credited(COIN, SWEEP, MINT, 49_000)
 RECLAIMABLE = st.Reclaimable(COIN)
 RECLAIMED = st.Reclaimed(COIN, b"r" * 32, 240)
 REJECTED = st.Rejected(COIN, "below the minimum of 10000 sat")
-DEFICIT = st.Deficit(COIN, b"m" * 32, 49_000)
-HEALING = st.Deficit(COIN, b"m" * 32, 49_000, SWEEP)
+DEFICIT = st.Deficit(COIN, MINT, 49_000)
+HEALING = st.Deficit(COIN, MINT, 49_000, SWEEP)
+ASKING = st.Deficit(COIN, MINT, 49_000, SWEEP, PAYLOAD)
 ALL = [
     ISSUED, SEEN, CONFIRMED, SWEEPING, SWEPT, MINTING, POSTED, CREDITED, RECLAIMABLE, RECLAIMED, REJECTED,
-    DEFICIT, HEALING,
+    DEFICIT, HEALING, ASKING,
 ]  # fmt: skip
 EVENTS = [
     ev.PaymentSeen(50_000), ev.PaymentReplaced(), ev.PaymentMined(COIN), ev.PaymentUnmined(), ev.TipMoved(201),
     ev.Batched(4, SWEEP.txid), ev.BatchDropped(4), ev.SweepMined(SWEEP), ev.SweepUnmined(SWEEP.txid),
     ev.SweepFinal(BLOCK), ev.Signed(PAYLOAD, SIGNATURE), ev.SigningFailed(PAYLOAD, "two are down", retryable=True),
-    ev.MintApplied(b"m" * 32, 49_000), ev.ReclaimMined(b"r" * 32, 240), ev.ReclaimUnmined(b"r" * 32),
+    ev.MintApplied(MINT, 49_000), ev.ReclaimMined(b"r" * 32, 240), ev.ReclaimUnmined(b"r" * 32),
 ]  # fmt: skip
 
 
@@ -80,7 +82,7 @@ def test_a_deposit_goes_from_issued_to_credited():
         ev.SweepMined(SWEEP),
         ev.SweepFinal(BLOCK),
         ev.Signed(PAYLOAD, SIGNATURE),
-        ev.MintApplied(b"m" * 32, 49_000),
+        ev.MintApplied(MINT, 49_000),
     )
     assert state == CREDITED
     assert st.name(state) == "CREDITED"
@@ -95,7 +97,7 @@ def test_the_mint_is_asked_for_only_once_the_sweep_is_final_and_says_the_exact_a
 
 
 def test_another_node_s_mint_is_taken_before_this_node_asked_for_one():
-    assert after(SWEPT, ev.MintApplied(b"m" * 32, 49_000)) == CREDITED
+    assert after(SWEPT, ev.MintApplied(MINT, 49_000)) == CREDITED
 
 
 @pytest.mark.parametrize(
@@ -158,13 +160,19 @@ def test_a_minted_deposit_whose_sweep_a_deep_reorg_took_is_a_deficit_said_aloud_
     assert after(HEALING, ev.PaymentUnmined()) == DEFICIT
     asking = step(CONTEXT, HEALING, ev.SweepFinal(BLOCK))
     assert asking.effects == (RequestSignature("mint", PAYLOAD),)
-    assert isinstance(step(CONTEXT, asking.state, ev.MintApplied(b"m" * 32, 49_000)), Ignored), "the old mint"
+    assert isinstance(step(CONTEXT, asking.state, ev.MintApplied(b"o" * 32, 49_000)), Ignored), "the old mint"
     posted = step(CONTEXT, asking.state, ev.Signed(PAYLOAD, SIGNATURE))
     assert posted.effects == (PostCertificate(PAYLOAD, SIGNATURE, SWEEP.manifest_hash),)
-    renewed = certificates.decode(PAYLOAD).message
-    assert after(posted.state, ev.MintApplied(renewed, 49_000)) == st.Credited(COIN, SWEEP, renewed, 49_000)
+    assert after(posted.state, ev.MintApplied(MINT, 49_000)) == CREDITED
     assert after(posted.state, ev.SweepUnmined(SWEEP.txid)) == DEFICIT
     assert after(CREDITED, ev.PaymentUnmined()) == DEFICIT
+
+
+def test_a_credit_on_a_block_that_left_before_this_node_knew_of_it_asks_for_its_new_one():
+    lost = st.Deficit(COIN, b"o" * 32, 49_000, SWEEP)
+    for state in (SWEPT, MINTING, POSTED):
+        assert after(state, ev.MintApplied(b"o" * 32, 49_000)) == lost
+    assert step(CONTEXT, lost, ev.SweepFinal(BLOCK)).effects == (RequestSignature("mint", PAYLOAD),)
 
 
 def test_a_batch_that_went_another_way_frees_the_payment():
