@@ -2,7 +2,7 @@
 PYTHON := $(firstword $(foreach p,python3 python3.11 python3.12 python3.13,$(if $(shell command -v $(p)),$(p))))
 BIN := .venv/bin
 
-.PHONY: help setup demo test unit bench-tss bench-headers soak-tss differential-headers check format requirements clean
+.PHONY: help setup demo test unit bench-tss bench-headers soak-tss soak-reorgs differential-headers check format requirements clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -28,6 +28,9 @@ bench-headers: setup ## measure headers: rules, cold start, reorg, first sync, t
 
 soak-tss: setup ## every committee size, absence and malice; a kill at every durable write (SOAK_MINUTES, 10)
 	@$(BIN)/python -m tests.soak.tss
+
+soak-reorgs: setup ## Bitcoin cut in two and joined, depths 1 to k + 2, with all of ours in the lost branch (SOAK_MINUTES, 1)
+	@$(BIN)/python -m tests.soak.reorgs
 
 differential-headers: setup ## header rules against Core, btcd and a slow model: 100,000 random headers each (HEADERS, SEED)
 	@$(BIN)/python -m tests.soak.headers

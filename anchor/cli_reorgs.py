@@ -13,7 +13,7 @@ _NEXT = {
     "info": "nothing to do",
     "warning": "look at what it touched",
     "page": "find out why: compare the new tip with the other operators'",
-    "pause": "value stops until the operators have decided; compare the new tip with the other operators'",
+    "pause": "compare the new tip with the other operators', then decide together: holdfast bridge decision --help",
 }
 _MOST = 12  # things named per reorg in the list; one reorg alone shows all
 
@@ -37,7 +37,7 @@ def reorgs(number: int | None, url: str, limit: int, before: int | None, as_json
             text = "" if as_json else _list(found, client.get("/v1/health"), url)
         else:
             found = client.get(f"/v1/reorgs/{number}")
-            text = "" if as_json else _one(found, url)
+            text = "" if as_json else _one(found, client.get("/v1/health"), url)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise Failed(f"{url} does not answer like a node of this release: give its public URL") from error
     show(as_json, found, text)
@@ -54,7 +54,7 @@ def _list(found: dict[str, Any], health: dict[str, Any], url: str) -> str:
     if not found["reorgs"]:
         return "\n".join([*lines, "", "This node has seen no reorg."])
     for entry in found["reorgs"]:
-        lines += ["", *_entry(entry, _MOST)]
+        lines += ["", *_entry(entry, _MOST, paused=health["paused"] is not None)]
     if found["next"] is not None:
         lines += ["", f"older ones: holdfast anchor reorgs --node {url} --before {found['next']}"]
     return "\n".join(lines)
@@ -64,14 +64,19 @@ def _value(health: dict[str, Any]) -> str:
     return "moves" if health["paused"] is None else f"PAUSED: {health['paused']}"
 
 
-def _entry(entry: dict[str, Any], most: int) -> list[str]:
+def _entry(entry: dict[str, Any], most: int, *, paused: bool) -> list[str]:
     won = entry["new_height"] - entry["fork_height"]
+    advice = _NEXT.get(entry["level"], "")
+    if entry["level"] == "pause" and not paused:
+        advice = "value moves again"
+    elif entry["level"] != "pause" and not entry["open"]:
+        advice = "nothing to do any more"
     lines = [
         (
             f"reorg {entry['id']}  {entry['level'].upper()}  {_moment(entry['seen_at'])}: "
             f"{_blocks(entry['depth'])} lost, {_blocks(won)} won above block {entry['fork_height']}"
         ),
-        f"  {_NEXT.get(entry['level'], '')}",
+        f"  {advice}",
         f"  lost tip  {entry['old_height']} {entry['old_tip']}",
         f"  new tip   {entry['new_height']} {entry['new_tip']}",
     ]
@@ -104,10 +109,10 @@ def _touched(entry: dict[str, Any], most: int) -> list[str]:
     return lines
 
 
-def _one(found: dict[str, Any], url: str) -> str:
-    entry = found["reorg"]
+def _one(found: dict[str, Any], health: dict[str, Any], url: str) -> str:
+    entry, paused = found["reorg"], health["paused"] is not None
     picture = f"  picture  {url.rstrip('/')}/reorgs/{entry['id']}"
-    return "\n".join([*_entry(entry, 1 << 30), "", *_fork(found), "", picture])
+    return "\n".join([*_entry(entry, 1 << 30, paused=paused), "", *_fork(found), "", picture])
 
 
 def _fork(found: dict[str, Any]) -> list[str]:

@@ -10,7 +10,7 @@ from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from anchor.btc.ids import BlockHash, Txid
-from bridge.ledger.touched import WAITING, Item, Outcome, Touched
+from bridge.ledger.touched import GONE, WAITING, Item, Outcome, Touched
 from bridge.reorg_tables import block_items, reorg_items
 from bridge.store import documents
 
@@ -96,6 +96,13 @@ class ReorgStore:
         for row in await self._rows(reorg_items.c.reorg.in_(reorgs)):
             found.setdefault(row.reorg, []).append(row)
         return found
+
+    async def gone_deposits(self) -> set[str]:
+        """Deposits that a reorg took out for good, by key."""
+        c = reorg_items.c
+        query = sa.select(c.key).where(c.kind == "deposit", c.outcome == GONE, c.settled)
+        async with self._engine.connect() as db:
+            return set((await db.execute(query)).scalars())
 
     async def counts(self) -> dict[str, int]:
         """How many touched things there are by outcome, all reorgs together."""

@@ -78,9 +78,11 @@ class ReorgBook:
         self.counts: dict[str, int] = {}  # what reorgs took out, by outcome
         self._at: BlockHash | None = None  # the tip at which reorgs and lost coins were looked for
         self._lost: set[str] = set()
+        self._now: Now | None = None  # of the last tick
 
     async def tick(self, now: Now) -> None:
         """Examine reorgs that are new, then bring every open row to where the chain is."""
+        self._now = now
         moved = self._at != now.view.hash
         if moved:
             await self._examine(now)
@@ -117,8 +119,12 @@ class ReorgBook:
     async def touched(self, reorgs: Sequence[int]) -> dict[int, list[TouchedView]]:
         """What reorgs touched and what became of it, by the reorg's id."""
         found = await self._store.of_reorgs(reorgs)
+        states = {} if self._now is None or not found else dict(_states(self._now))
         return {
-            reorg: [_view(row, Fate(_became(row), row.state, row.settled)) for row in rows]
+            reorg: [
+                _view(row, Fate(_became(row), states.get(_key(row.touched.item), row.state), row.settled))
+                for row in rows
+            ]
             for reorg, rows in found.items()
         }
 
@@ -139,7 +145,9 @@ class ReorgBook:
 
     def _fate(self, row: TouchedRow, places: Mapping[Key, Place], state: str | None, height: int) -> Fate:
         item = row.touched.item
-        place, lost = places.get(_key(item)), item.kind == "deposit" and item.key in self._lost
+        place, lost = places.get(_key(item)), False
+        if place is None and item.kind in ("deposit", "sweep"):  # no deposit, no sweep
+            lost = item.key in self._lost and ("deposit", item.key) not in places
         rival = {"sweep": "reclaim", "reclaim": "sweep"}.get(item.kind)
         if place is None and rival is not None and (rival, item.key) in places:
             place, lost = places[rival, item.key], True
@@ -153,7 +161,7 @@ class ReorgBook:
         """Find deposits in no block whose coins another transaction spent."""
         items = [r.touched.item for r in rows if r.touched.item.kind == "deposit"]
         out = {item.key: item for item in items if _key(item) not in places}
-        self._lost &= out.keys()
+        self._lost = await self._store.gone_deposits() | (self._lost & out.keys())
         for item in list(out.values())[:MOST_LOST]:
             self._lost.discard(item.key)
             if await self._cannot_come_back(item):
@@ -186,7 +194,7 @@ def _view(row: TouchedRow, fate: Fate) -> TouchedView:
         text,
         now_txid,
         now_height,
-        fate.state,
+        None if fate.became.word == GONE else fate.state,  # its machine waits for it, for ever
         fate.settled,
     )
 

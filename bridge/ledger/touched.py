@@ -76,7 +76,7 @@ def sentence(word: str, kind: str, now_txid: str | None, now_height: int | None,
     if word == CONFIRMED:
         return f"in block {now_height} again{end}"
     if word == REPLACED:
-        return f"done by another transaction in block {now_height}: {now_txid}{end}"
+        return f"done instead in block {now_height}{end}, by {now_txid}"
     if word == GONE and now_txid is not None:
         return f"its coin was taken by {now_txid} in block {now_height}{end}"
     if word == GONE:

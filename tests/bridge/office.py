@@ -23,6 +23,7 @@ from anchor.btc.network import REGTEST
 from anchor.btc.tx import Tx
 from anchor.feed import HeaderFeed
 from anchor.follower import Follower
+from anchor.header_alarms import HeaderAlarm, HeaderAlarms
 from anchor.headers import bundle as bundles
 from anchor.headers.chain import HeaderChain
 from anchor.rollup.activation import SignedActivation
@@ -115,6 +116,8 @@ class OfficeNode:
             self.client, REGTEST, folder, self.engine, headers, k=PARAMS.k, clock=self.office.time
         )
         await self.feed.open()
+        self.told: list[HeaderAlarm] = []
+        self.alarms = HeaderAlarms(self.feed, self.client, self._tell, clock=self.office.time)
         await self.feed.sync()
         self.follower = Follower(self.office.genesis, self.anchors, structlog.get_logger("tests"))
         await self.follower.load()
@@ -158,10 +161,16 @@ class OfficeNode:
         await self.active.start()
         return self.active
 
+    async def _tell(self, alarm: HeaderAlarm) -> None:
+        self.told.append(alarm)
+
     async def round(self) -> None:
         """One turn of the node's loop."""
         async with self.lock:
-            await self.feed.sync()
+            try:
+                await self.feed.sync()
+            finally:
+                await self.alarms.look()
             await self.follower.advance(self.office.rollup)
             if self.active is not None:
                 await self.active.tick()

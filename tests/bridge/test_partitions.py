@@ -19,6 +19,7 @@ async def test_shallow_forks_delay_and_deep_ones_pause_but_no_value_is_lost_or_d
 
         lost = await story.lose(1, thief=True)
         assert (lost["row"].depth, lost["row"].level) == (1, "info")
+        assert [(a.level, a.kind) for a in it.nodes[0].told] == [("info", "reorg")]
         kinds = {t.kind for t in lost["touched"]}
         assert kinds == {"anchor", "batch", "payout", "deposit"}
         await it.blocks(1)
@@ -34,6 +35,7 @@ async def test_shallow_forks_delay_and_deep_ones_pause_but_no_value_is_lost_or_d
         deep = await story.lose(K + 2, thief=False)
         assert (deep["row"].depth, deep["row"].level) == (K + 2, "pause")
         assert {t.kind for t in deep["touched"]} >= {"anchor", "batch", "payout", "deposit", "sweep"}
+        assert ("pause", "reorg") in [(a.level, a.kind) for a in it.nodes[2].told]
         minted = dict(it.rollup.state.minted)
         await it.blocks(1)
         assert it.rollup.state.paused is not None

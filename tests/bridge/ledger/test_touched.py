@@ -41,7 +41,7 @@ def test_a_batch_is_told_with_the_sweeps_and_payouts_in_it_and_nothing_else_is()
 
 def test_people_are_told_where_it_is_and_who_has_to_do_what() -> None:
     assert sentence("confirmed", "sweep", "ab", 120, settled=True) == "in block 120 again, finally"
-    assert sentence("replaced", "payout", "ab", 120, settled=False).endswith("in block 120: ab")
+    assert sentence("replaced", "payout", "ab", 120, settled=False).endswith("in block 120, by ab")
     assert "its sender has to send it again" in sentence("waiting", "deposit", None, None, settled=False)
     assert "the committee sends it again" in sentence("waiting", "anchor", None, None, settled=False)
     assert "a rival spent its coins" in sentence("gone", "deposit", None, None, settled=False)
