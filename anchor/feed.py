@@ -38,6 +38,8 @@ from anchor.wake import Wake
 
 __all__ = ["ChainEvent", "Connected", "Disconnected", "HeaderFeed", "Reorged", "WrongNode", "level_of"]
 
+TOLD = 10_000  # events of one round that are kept
+
 log = structlog.get_logger("anchor.feed")
 
 
@@ -100,7 +102,7 @@ class HeaderFeed:
         await self._wake.wait(seconds)
 
     async def sync(self) -> list[ChainEvent]:
-        """Follow bitcoind to its tip; return what changed, in order.
+        """Follow bitcoind to its tip; return what changed, in order, the newest 10,000 events of a long read.
 
         Raises WrongNode when more than 10 blocks would go at once (until `confirm`), HeaderRefused for an invalid
         header, and the source's errors; what was taken before stays.
@@ -123,6 +125,7 @@ class HeaderFeed:
         events: list[ChainEvent] = []
         async for page in pull(self.chain, self._source, goal):
             events += await self._take(page)
+            del events[:-TOLD]
             self._progress.at(self.chain.tip.height, goal)
             if self.chain.get(BlockHash(sha256d(page[-HEADER_SIZE:]))) is None:
                 break  # deferred by the two-hour rule

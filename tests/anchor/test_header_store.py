@@ -177,6 +177,15 @@ async def test_an_invalid_header_in_a_long_page_leaves_the_file_alone(tmp_path: 
     assert (await stored(home, node)).read_bytes() == raws(node)
 
 
+async def test_of_a_long_read_only_the_newest_events_are_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("anchor.feed.TOLD", 100)
+    node = Branch().mine(4100)
+    async with FeedHome(tmp_path).feed(node) as feed:
+        assert await feed.sync() == [Connected(i, node.chain[i].hash) for i in range(4001, 4101)]
+
+
 async def test_a_page_that_ends_in_the_future_is_taken_up_to_there(tmp_path: Path) -> None:
     home, node = FeedHome(tmp_path), Branch().mine(100)
     home.now = float(node.chain[70].time - 7200)
