@@ -22,12 +22,15 @@ from anchor.rollup_wire import (
     Handover,
     Proposal,
     SettlementView,
+    Standing,
     Status,
     Submission,
     Submitted,
     Voted,
     Votes,
     WithdrawalView,
+    decided_view,
+    pause_view,
     reorg_view,
 )
 from anchor.sequencer import NotThisBlock, Sequencer
@@ -63,6 +66,8 @@ class RollupApi:
                 web.get("/v1/accounts/{key}", self.account),
                 web.get("/v1/withdrawals/{id}", self.withdrawal),
                 web.get("/v1/reorgs", self.reorgs),
+                web.get("/v1/pause", self.pause),
+                web.get("/v1/decisions", self.decisions),
             ]
         )
         return app
@@ -218,6 +223,16 @@ class RollupApi:
     async def reorgs(self, _: web.Request) -> web.Response:
         """Every reorg in the rollup's view, oldest first."""
         return answer([reorg_view(reorg) for reorg in self._s.state.reorgs])
+
+    async def pause(self, _: web.Request) -> web.Response:
+        """Whether value moves, and if not, what the operators are to decide about."""
+        state = self._s.state
+        view = None if state.pause is None else pause_view(state.pause, self._s.genesis.hash)
+        return answer(Standing(state.paused, view))
+
+    async def decisions(self, _: web.Request) -> web.Response:
+        """Every decision of the operators, oldest first."""
+        return answer([decided_view(decided) for decided in self._s.state.decisions])
 
     async def _wait(self, request: web.Request, condition: Callable[[], bool]) -> None:
         wait = problem.read_number(request, "wait", 0, MAX_WAIT_MS)

@@ -13,9 +13,11 @@ from anchor.rollup.genesis import Genesis
 from anchor.rollup_wire import (
     AccountView,
     Blocks,
+    DecidedView,
     Handover,
     Proposal,
     ReorgView,
+    Standing,
     Status,
     Submission,
     Submitted,
@@ -149,6 +151,14 @@ class RollupClient:
     async def reorgs(self) -> list[ReorgView]:
         """Every reorg in the rollup's view, oldest first."""
         return await self._read("/v1/reorgs", list[ReorgView])
+
+    async def pause(self) -> Standing:
+        """Whether value moves, and if not, what the operators are to decide about."""
+        return await self._read("/v1/pause", Standing)
+
+    async def decisions(self) -> list[DecidedView]:
+        """Every decision of the operators, oldest first."""
+        return await self._read("/v1/decisions", list[DecidedView])
 
     # Inside
 

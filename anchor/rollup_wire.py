@@ -7,6 +7,7 @@ import msgspec
 
 from anchor.btc.ids import display
 from anchor.rollup.bitcoin_view import ViewReorg
+from anchor.rollup.decisions import Decided, Pause
 
 
 class BitcoinView(msgspec.Struct, frozen=True):
@@ -93,6 +94,37 @@ class ReorgView(msgspec.Struct, frozen=True):
     new_tip: str
 
 
+class PauseView(msgspec.Struct, frozen=True):
+    """Why value stands still: see `anchor.rollup.decisions.Pause`; `id` is what a decision names."""
+
+    id: str
+    since: int
+    until: int
+    depth: int
+    fork_height: int
+    tip: str
+    mints: list[str]
+    settlements: list[str]
+
+
+class Standing(msgspec.Struct, frozen=True):
+    """Whether value moves: `paused` is a sentence, `pause` what the operators are to decide about."""
+
+    paused: str | None
+    pause: PauseView | None
+
+
+class DecidedView(msgspec.Struct, frozen=True):
+    """A decision of the operators that took effect in rollup block `height`; operators count from 1."""
+
+    height: int
+    pause: str
+    bitcoin_height: int
+    bitcoin_hash: str
+    reason: str
+    operators: list[int]
+
+
 class Blocks(msgspec.Struct, frozen=True):
     """Certified blocks, encoded, in hex."""
 
@@ -152,3 +184,24 @@ def reorg_view(reorg: ViewReorg) -> ReorgView:
         reorg.new_height,
         display(reorg.new_tip),
     )
+
+
+def pause_view(pause: Pause, genesis_hash: bytes) -> PauseView:
+    """A pause as the interface tells it."""
+    return PauseView(
+        pause.id(genesis_hash).hex(),
+        pause.since,
+        pause.until,
+        pause.depth,
+        pause.fork_height,
+        display(pause.tip),
+        [str(outpoint) for outpoint in pause.mints],
+        [withdrawal.hex() for withdrawal in pause.settles],
+    )
+
+
+def decided_view(decided: Decided) -> DecidedView:
+    """A decision as the interface tells it."""
+    d = decided.decision
+    operators = [operator + 1 for operator in decided.operators]
+    return DecidedView(decided.height, d.pause.hex(), d.height, display(d.block), d.reason, operators)
