@@ -13,7 +13,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from anchor.btc.header import Header
+from anchor.btc.header import Header, work_of
 from anchor.btc.network import REGTEST
 from anchor.headers.rules import HeaderRefused, Rules
 from anchor.headers.run import HeaderRun
@@ -84,13 +84,14 @@ def with_the_model(rules: Rules, offered: list[Offered], genesis: Header = GENES
 
 
 def with_runs(rules: Rules, offered: list[Offered], rng: random.Random) -> None:
-    """Compare `HeaderRun`: pieces of random length, each ended by a candidate as it came."""
-    tip = [GENESIS]
+    """Compare `HeaderRun`: pieces of random length, each ended by a candidate as it came; the work, too."""
+    tip, work = [GENESIS], 0
     run, piece = HeaderRun(rules, tip, 0, 0), b""
     for one in offered:
         piece += one.header.raw
         if one.rule is None:
             tip = [one.header]
+            work += work_of(one.header.bits)
             if rng.random() > 0.02:
                 continue
         try:
@@ -100,8 +101,8 @@ def with_runs(rules: Rules, offered: list[Offered], rng: random.Random) -> None:
             rule = error.rule
             if error.height != one.height:
                 raise Disagreement(f"{one}: in a run it is refused at height {error.height}") from error
-        if rule != one.rule or run.tip != tip[-1].hash:
-            raise Disagreement(f"{one}: in a run it is {rule or 'valid'}, the tip height {run.height}")
+        if rule != one.rule or (run.tip, run.work) != (tip[-1].hash, work):
+            raise Disagreement(f"{one}: in a run it is {rule or 'valid'}, the work {run.work}, not {work}")
         piece = b""
 
 

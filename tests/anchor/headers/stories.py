@@ -112,14 +112,16 @@ class Story:
         """Yield `count` candidates; the caller accepts the valid ones between two."""
         for _ in range(count):
             good = self.honest()
-            often = 0.8 if self.height % self.rules.interval == 0 else flawed
+            often = 0.8 if self.height % self.rules.interval == 0 or self._upgrades() else flawed
             yield self.flaw(good) if self.rng.random() < often else good
 
     def flaw(self, header: Header) -> Header:
         """The header changed in one way; it may still be valid."""
-        kinds = ("version", "time", "warp", "bits", "work", "parent", "bit", "late")
-        begins = self.height % self.rules.interval == 0
-        kind = "warp" if begins and self.rng.random() < 0.5 else self.rng.choice(kinds)
+        kinds = ("version", "time", "warp", "bits", "work", "parent", "bit", "late", "same")
+        kind = self.rng.choice(kinds)
+        if self.rng.random() < 0.5:
+            begins = self.height % self.rules.interval == 0
+            kind = "version" if self._upgrades() else "warp" if begins else kind
         self.kinds[kind] += 1
         rng, last = self.rng, self.headers[-1]
         if kind == "version":
@@ -127,6 +129,8 @@ class Story:
         if kind == "time":
             time = rng.choice(self.headers[-12:]).time + rng.choice((-1, 0, 1))
             return self._at_time(header, time)
+        if kind == "same":  # seven equal times in a row are one too many
+            return self._at_time(header, last.time)
         if kind == "warp":
             return self._at_time(header, last.time - 600 + rng.choice((-1, 0, 1)))
         if kind == "late":
@@ -143,6 +147,10 @@ class Story:
         raw = bytearray(header.raw)
         raw[place] ^= 1 << rng.randrange(8)
         return Header.parse(bytes(raw))
+
+    def _upgrades(self) -> bool:
+        """Whether old versions end about here."""
+        return any(-1 <= self.height - since <= 1 for since in self.rules.versions if since > 1)
 
     def _at_time(self, header: Header, time: int) -> Header:
         bits = next_bits(self.rules, self.height, time, self.at)

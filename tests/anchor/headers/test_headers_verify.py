@@ -191,6 +191,31 @@ def test_a_trusted_start_shows_its_work_in_canonical_bits(bits, rule, monkeypatc
     assert refusal(MAINNET, header.raw, 2016).rule == rule
 
 
+def test_the_seventh_of_equal_times_is_refused_in_a_run_too():
+    line = LINE[:20]
+    for n in range(8):
+        line.append(mine(replace(LINE[20], parent=line[-1].hash, time=LINE[30].time, nonce=n)))
+    raw = b"".join(header.raw for header in line)
+    assert verify_headers(REGTEST, raw[: 26 * SIZE]).count == 26
+    refused = refusal(REGTEST, raw)
+    assert (refused.rule, refused.height) == ("median-time", 26)
+
+
+def test_an_old_version_is_refused_from_its_height_on_amid_a_run():
+    rules = replace(RULES, versions=(1, 30, 45))
+    for version, since in ((2, 30), (3, 45)):
+        for place in (since - 1, since):
+            header = mine(replace(LINE[place], version=version))
+            run = HeaderRun(rules, LINE[: place - 9], place - 10, 0)
+            piece = b"".join(h.raw for h in LINE[place - 9 : place]) + header.raw
+            if place < since:
+                run.add(piece)
+                continue
+            with pytest.raises(HeaderRefused, match="version") as refused:
+                run.add(piece)
+            assert (refused.value.height, run.height) == (since, since - 1)
+
+
 def test_runs_need_the_headers_that_the_rules_look_back_to():
     with pytest.raises(ValueError, match="from its period's first block on"):
         HeaderRun(rules_of(MAINNET), LINE[:5], 2016 + 5, 0)
