@@ -107,7 +107,8 @@ class ReorgBook:
                     now.view.height,
                     settled=fate.settled,
                 )
-                self._tell(row, fate)
+                if (fate.became, fate.settled) != (_became(row), row.settled):
+                    self._tell(row, fate)
                 self._open = None  # read again at the next tick; the loop goes on over the old list
 
     def _tell(self, row: TouchedRow, fate: Fate) -> None:
