@@ -201,19 +201,21 @@ def test_the_seventh_of_equal_times_is_refused_in_a_run_too():
     assert (refused.rule, refused.height) == ("median-time", 26)
 
 
-def test_an_old_version_is_refused_from_its_height_on_amid_a_run():
+@pytest.mark.parametrize("before", [0, 1, 9])
+@pytest.mark.parametrize(("version", "since"), [(2, 30), (3, 45)])
+def test_an_old_version_is_refused_from_its_height_on_amid_a_run(version, since, before):
     rules = replace(RULES, versions=(1, 30, 45))
-    for version, since in ((2, 30), (3, 45)):
-        for place in (since - 1, since):
-            header = mine(replace(LINE[place], version=version))
-            run = HeaderRun(rules, LINE[: place - 9], place - 10, 0)
-            piece = b"".join(h.raw for h in LINE[place - 9 : place]) + header.raw
-            if place < since:
-                run.add(piece)
-                continue
-            with pytest.raises(HeaderRefused, match="version") as refused:
-                run.add(piece)
-            assert (refused.value.height, run.height) == (since, since - 1)
+    for place in (since - 1, since):
+        first = place - before
+        run = HeaderRun(rules, LINE[:first], first - 1, 0)
+        old = mine(replace(LINE[place], version=version))
+        piece = b"".join(header.raw for header in LINE[first:place]) + old.raw
+        if place < since:
+            assert len(run.add(piece)) == before + 1
+            continue
+        with pytest.raises(HeaderRefused, match="version") as refused:
+            run.add(piece)
+        assert (refused.value.height, run.height) == (since, since - 1)
 
 
 def test_runs_need_the_headers_that_the_rules_look_back_to():
