@@ -25,6 +25,7 @@ from tss.frost.engine import Engine, verify
 from tss.frost.path import INTERNAL
 from tss.key_proof import TEST, KeyProof, message_for_test, verify_payload
 from tss.keyring import Key, Keyring
+from tss.peer_bounds import RoundTrips
 from tss.peers import PeerDown, PeerError, Peers
 from tss.signing import effects, events
 from tss.signing.answers import read_event
@@ -41,6 +42,7 @@ _ANSWER_SECONDS = 20.0  # how long a late answer may still count
 _PROVE_SECONDS = 30.0
 _SPARE = 4  # commitments kept in reserve per member
 _KEPT_SESSIONS = 20
+_SOON = 0.1  # nobody is late before
 _NEAR_SECONDS = 0.05  # round trips that differ by less are equal
 _AT_ONCE = 4  # more at once would only make each other late
 
@@ -107,6 +109,7 @@ class SigningRunner:
         self._turns = asyncio.Semaphore(_AT_ONCE)
         self._pools: dict[bytes, Pool] = {}
         self._grudges = Grudges()
+        self._paces: dict[int, RoundTrips] = {}
         self._running: dict[bytes, asyncio.Task[list[bytes]]] = {}
         self._runs: list[_Run] = []
         self._ended: deque[SessionInfo] = deque(maxlen=_KEPT_SESSIONS)
@@ -262,7 +265,7 @@ class SigningRunner:
                 made = coordinator.step(await run.inbox.get())
         finally:
             self._runs.remove(run)
-            self._grudges.note(coordinator.strikes)
+            self._grudges.note(dict.fromkeys(coordinator.stalled, 1) | dict(coordinator.strikes))
             self._end(run, session, state)
             for child in run.tasks:
                 child.cancel()
@@ -304,18 +307,16 @@ class SigningRunner:
         """One question to one member; its silence is reported once, and its late answer all the same."""
         # Commitments hold nobody up while others are ready; shares hold up the whole session.
         topic = REQUEST if isinstance(asked, CommitRequest) else SHARES
-        usual = run.share_timeout * (3 if topic == REQUEST else 1)
-        patience = self._peers.patience(member, topic, usual)
-
-        def late() -> None:
-            run.slow.add(member)
-            run.inbox.put_nowait(events.Silent(member, f"did not answer within {patience:.3g} s"))
-
-        alarm = asyncio.get_running_loop().call_later(patience, late)
+        # A batch takes longer than a single message: each size has a measure of its own.
+        size = f"{len(asked.packages).bit_length()}" if isinstance(asked, SharesRequest) else ""
+        pace = self._paces.setdefault(member, RoundTrips())
+        alarms = self._alarms(run, member, topic, asked, lambda usual: pace.patience(size, _SOON, usual))
+        begun = time.monotonic()
         try:
             if member == self._peers.index:
                 await asyncio.sleep(0)  # what the others are asked leaves first: they work while we do
             data = await self._peers.call(member, topic, body, timeout=_ANSWER_SECONDS)
+            pace.heard(size, time.monotonic() - begun)
             run.inbox.put_nowait(read_event(run.committee, member, asked, data))
         except PeerDown as down:
             run.inbox.put_nowait(events.Silent(member, down.why))
@@ -323,7 +324,32 @@ class SigningRunner:
             why = f"refused the call ({refused.reason})"
             run.inbox.put_nowait(events.Silent(member, why))
         finally:
-            alarm.cancel()
+            for alarm in alarms:
+                alarm.cancel()
+
+    def _alarms(
+        self,
+        run: _Run,
+        member: int,
+        topic: str,
+        asked: CommitRequest | SharesRequest,
+        pace: Callable[[float], float],
+    ) -> list[asyncio.TimerHandle]:
+        """When a member counts as late by its own measure, once that is known, and when as silent."""
+        loop = asyncio.get_running_loop()
+        usual = run.share_timeout * (3 if topic == REQUEST else 1)
+        patience = self._peers.patience(member, topic, usual)
+
+        def silent() -> None:
+            run.slow.add(member)
+            run.inbox.put_nowait(events.Silent(member, f"did not answer within {patience:.3g} s"))
+
+        alarms = [loop.call_later(patience, silent)]
+        soon = pace(patience)
+        if isinstance(asked, SharesRequest) and soon < patience:
+            late = events.Late(member, asked.session)
+            alarms.append(loop.call_later(soon, run.inbox.put_nowait, late))
+        return alarms
 
     def _forget(self, request: bytes, done: asyncio.Task[list[bytes]]) -> None:
         self._running.pop(request, None)

@@ -6,7 +6,9 @@ others, and if it answers after all its share still counts. A bad share is evide
 The machine opens another session only while every open one is stalled, so an honest committee does no double
 work. A cheat costs its sender at once. Whoever stalls a session, by silence or by voiding its commitments, gets a
 strike, and is taken again only when there are too few without one: so each member spoils at most one session while
-t others play fair, and n − t + 1 sessions are enough. What a slow member costs is the shell's time-out, once.
+t others play fair, and n − t + 1 sessions are enough. Who is late by its own measure stalls its session too,
+without a strike: a session without it is opened when there are others for one, else it is waited for. So a silent
+member costs the shell's time-out only where nobody can take its place.
 """
 
 from collections.abc import Mapping
@@ -52,6 +54,11 @@ class Coordinator:
         return MappingProxyType(self._strikes)
 
     @property
+    def stalled(self) -> frozenset[int]:
+        """Who was late over a session and has not answered it yet."""
+        return frozenset(m for one in self._open.values() for m in one.late if m in one.pending)
+
+    @property
     def sessions(self) -> tuple[SessionView, ...]:
         """The open sessions and whom they wait for."""
         return tuple(
@@ -76,6 +83,8 @@ class Coordinator:
                 made = self._shares(event)
             case events.Refusal():
                 made = self._refusal(event)
+            case events.Late(member, session):
+                made = self._late(member, session)
             case events.Silent(member, why):
                 made = self._silent(member, why)
             case events.Garbage(member, why):
@@ -137,6 +146,13 @@ class Coordinator:
         self._out[member] = Out(why, down=True, retryable=True)
         return []
 
+    def _late(self, member: int, session: bytes) -> list[Effect]:
+        one = self._open.get(session)
+        if one is None or member not in one.pending:
+            return [Ignored("the member answered, or the session is none of this request")]
+        one.late.add(member)
+        return []
+
     def _advance(self) -> list[Effect]:
         """Open the next session when none is on its way, ask for what is missing, or give up."""
         made: list[Effect] = []
@@ -154,14 +170,15 @@ class Coordinator:
 
     def _under_way(self) -> bool:
         return any(
-            not one.dead and not any(member in self._out for member in one.pending)
+            not one.dead and not any(member in self._out or member in one.late for member in one.pending)
             for one in self._open.values()
         )
 
     def _ready_members(self) -> list[int]:
         busy = {member for one in self._open.values() if not one.dead for member in one.pending}
         hopeful = [member for member in self._task.candidates if member not in self._out]
-        clean = [member for member in hopeful if member not in self._strikes]
+        late = {member for one in self._open.values() for member in one.late}
+        clean = [member for member in hopeful if member not in self._strikes and member not in late]
         # While enough never stalled a session we wait for them, not for those who did.
         eligible = clean if len(clean) >= self._task.quorum else hopeful
         need = self._task.need

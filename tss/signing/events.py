@@ -35,6 +35,14 @@ class Silent:
 
 
 @dataclass(frozen=True, slots=True)
+class Late:
+    """A member takes longer over one session than it usually does: no fault and not out, but others may begin."""
+
+    member: int
+    session: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Garbage:
     """A member answered, over its authenticated connection, with bytes that do not decode."""
 
@@ -42,4 +50,4 @@ class Garbage:
     why: str
 
 
-Event = Ready | Shares | Refusal | Silent | Garbage
+Event = Ready | Shares | Refusal | Silent | Late | Garbage

@@ -56,12 +56,16 @@ class Task:
 
 @dataclass(slots=True)
 class OpenSession:
-    """A session that waits for shares; dead once a member it needs is out for good."""
+    """A session that waits for shares; dead once a member it needs is out for good.
+
+    `late` are members that took longer over it than they usually do; some may have answered since.
+    """
 
     request: SharesRequest
     checkers: tuple[Session, ...] = field(repr=False)
     shares: dict[int, tuple[bytes, ...]] = field(default_factory=dict, repr=False)
     dead: bool = False
+    late: set[int] = field(default_factory=set)
 
     @property
     def pending(self) -> tuple[int, ...]:

@@ -8,7 +8,8 @@ import pytest
 from tests.tss.simnet import Net
 from tss.signing import events
 from tss.signing.answers import read_event
-from tss.signing.effects import Done
+from tss.signing.coordinator import Coordinator
+from tss.signing.effects import Done, Failed, Ignored, OpenSession
 from tss.signing.messages import CommitRequest, Refusal, SharesRequest, read_answer
 
 BEHAVIOURS = ("silent", "late", "void", "restart", "few", "lie", "forge", "elsewhere", "garbage", "moody")
@@ -139,3 +140,73 @@ def test_a_member_that_restarted_once_is_asked_again_where_it_is_needed(committe
     shell = committee.sign(b"pay")
     assert isinstance(shell.ended, Done)
     assert dict(shell.machine.strikes) == {2: 1}
+
+
+def started(committee):
+    """A session of members 1, 2, 3 of 5, who have commitments for more in the pool."""
+    for one in committee.signers.values():
+        committee.pools[1].add(one.issue(1, 12))
+    machine = Coordinator(committee.task(order=(1, 2, 3, 4, 5)), committee.pools[1])
+    (opened,) = (effect for effect in machine.start() if isinstance(effect, OpenSession))
+    assert opened.members == (1, 2, 3)
+    return machine, opened
+
+
+def answer(committee, machine, member, opened):
+    body = opened.request.signed(committee.identities[0]).encode()
+    data = committee.signers[member].handle_shares(body)
+    return machine.step(read_event(committee.committee, member, opened.request, data))
+
+
+def test_while_one_is_late_others_sign_in_its_place_and_it_has_no_strike(five):
+    machine, first = started(five)
+    answer(five, machine, 1, first)
+    answer(five, machine, 2, first)
+    (second,) = machine.step(events.Late(3, first.session))
+    assert set(second.members) == {1, 2, 4}, "who waits for nothing is ready again"
+    made = [effect for member in second.members for effect in answer(five, machine, member, second)]
+    assert isinstance(made[-1], Done)
+    assert not machine.strikes
+    assert machine.stalled == {3}
+
+
+def test_a_late_answer_still_ends_its_session(five):
+    machine, first = started(five)
+    answer(five, machine, 1, first)
+    answer(five, machine, 2, first)
+    machine.step(events.Late(3, first.session))
+    (done,) = answer(five, machine, 3, first)
+    assert isinstance(done, Done)
+    assert done.session == first.session
+    assert not machine.stalled
+
+
+def test_the_late_are_waited_for_when_nobody_can_take_their_place(five):
+    machine, first = started(five)
+    machine.step(events.Silent(4, "is down"))
+    machine.step(events.Silent(5, "is down"))
+    for member in first.members:
+        made = machine.step(events.Late(member, first.session))
+        assert not any(isinstance(effect, OpenSession | Failed) for effect in made)
+    made = [effect for member in first.members for effect in answer(five, machine, member, first)]
+    assert isinstance(made[-1], Done)
+
+
+def test_being_late_over_what_was_answered_or_never_asked_is_nothing(five):
+    machine, first = started(five)
+    answer(five, machine, 1, first)
+    for member, session in ((1, first.session), (4, first.session), (2, bytes(32))):
+        (ignored,) = machine.step(events.Late(member, session))
+        assert isinstance(ignored, Ignored)
+    assert [view.session for view in machine.sessions] == [first.session]
+
+
+def test_each_member_spoils_one_session_by_being_late(five):
+    machine, opened = started(five)
+    for late in (3, 4):
+        for member in (1, 2):
+            answer(five, machine, member, opened)
+        (opened,) = machine.step(events.Late(late, opened.session))
+    assert opened.members == (1, 2, 5), "the third session of n - t + 1"
+    made = [effect for member in opened.members for effect in answer(five, machine, member, opened)]
+    assert isinstance(made[-1], Done)
