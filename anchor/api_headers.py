@@ -158,9 +158,10 @@ class HeaderApi:
         fork = chain.get(row.fork_hash)
         old, old_hidden = _ends(chain.get(row.old_tip), fork)
         new, new_hidden = _ends(chain.get(row.new_tip), fork)
-        seen = await self._s.ledger.sightings([at.hash for at in (*old, *new)])
-        left, taken = ([_block(at, seen) for at in side] for side in (old, new))
-        return ReorgDetail(entry, left, taken, old_hidden, new_hidden)
+        shared = [at for at in (fork and fork.parent, fork) if at is not None]
+        seen = await self._s.ledger.sightings([at.hash for at in (*shared, *old, *new)])
+        foot, left, taken = ([_block(at, seen) for at in side] for side in (shared, old, new))
+        return ReorgDetail(entry, foot, left, taken, old_hidden, new_hidden)
 
 
 def read_block_hash(text: str) -> BlockHash:

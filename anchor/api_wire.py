@@ -166,9 +166,13 @@ class BranchBlock(msgspec.Struct, frozen=True):
 
 
 class ReorgDetail(msgspec.Struct, frozen=True):
-    """One reorg with both branches, lowest block first; of a long one only both ends, `hidden` are left out."""
+    """One reorg with both branches, lowest block first; of a long one only both ends, `hidden` are left out.
+
+    `shared`: the fork's block and the one below.
+    """
 
     reorg: ReorgEntry
+    shared: list[BranchBlock]
     old: list[BranchBlock]
     new: list[BranchBlock]
     old_hidden: int

@@ -23,10 +23,11 @@ _STYLE = (
 body{font:15px/1.5 system-ui,sans-serif;max-width:78rem;margin:0 auto;padding:1rem 1.2rem}
 body{background:#fff;color:#1b2733}
 h1{font-size:1.4rem;margin:.2rem 0}h2{font-size:1.1rem;margin-top:1.6rem}a{color:#0b5cad}
-code,td.n{font-family:ui-monospace,SFMono-Regular,Menlo,Consolas,monospace;font-size:.86rem}
+code{font-family:ui-monospace,SFMono-Regular,Menlo,Consolas,monospace;font-size:.86rem}
 table{border-collapse:collapse;width:100%}
 th,td{text-align:left;padding:.35rem .6rem;border-bottom:1px solid #d5dde5}
-th{font-weight:600;color:#5b6b7a}td.n{white-space:nowrap}.wide{overflow-x:auto}.dim{color:#5b6b7a}
+th{font-weight:600;color:#5b6b7a}
+.list td:nth-child(-n+6){white-space:nowrap}.wide{overflow-x:auto}.dim{color:#5b6b7a}
 .level{display:inline-block;padding:0 .5rem;border-radius:.6rem;color:#fff;font-size:.85rem;font-weight:600}
 .info{background:#5b6b7a}.warning{background:#a36a00}.page{background:#b3541e}.pause{background:#a3201a}
 .waiting{color:#a36a00}.gone{color:#a3201a;font-weight:600}.confirmed{color:#14663a}.replaced{color:#14663a}
@@ -65,7 +66,7 @@ def page_of_all(name: str, found: Reorgs) -> str:
         body = "<p>This node has seen no reorg.</p>"
     else:
         heads = ("", "when", "level", "lost", "above block", "new tip", "touched", "what became of it")
-        body = _table(heads, [_summary(r) for r in found.reorgs])
+        body = _table(heads, [_summary(r) for r in found.reorgs], "list")
     if found.next is not None:
         body += f'<p><a href="/reorgs?before={found.next}">older ones</a></p>'
     if found.rollup:
@@ -133,7 +134,7 @@ def fork_of(found: ReorgDetail) -> Fork:
         for height, kinds in held.items()
     }
     return Fork(
-        Drawn(r.fork_height, r.fork_hash, "fork"),
+        [_drawn(block, ()) for block in found.shared],
         [_drawn(block, items.get(block.height, ())) for block in found.old],
         [_drawn(block, ()) for block in found.new],
         found.old_hidden,
@@ -176,11 +177,12 @@ def _touched(item: TouchedView) -> list[str]:
     ]
 
 
-def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def _table(heads: Sequence[str], rows: Sequence[Sequence[str]], kind: str = "facts") -> str:
     """A table of cells that are HTML already."""
     head = "".join(f"<th>{text}</th>" for text in heads)
     body = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows)
-    return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    table = f'<table class="{kind}"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+    return f'<div class="wide">{table}</div>'
 
 
 def _page(title: str, body: str) -> str:

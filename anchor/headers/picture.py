@@ -38,25 +38,27 @@ class Drawn:
 
 @dataclass(frozen=True, slots=True)
 class Fork:
-    """A reorg to be drawn. Branches lowest block first; `hidden` are left out between the first and last shown."""
+    """A reorg to be drawn: the last blocks that both share, then both branches, lowest block first.
 
-    fork: Drawn
+    So many `hidden` ones are left out in a branch's middle.
+    """
+
+    shared: Sequence[Drawn]
     old: Sequence[Drawn]
     new: Sequence[Drawn]
     old_hidden: int = 0
     new_hidden: int = 0
-    below: Drawn | None = None
 
 
 def draw(fork: Fork, *, style: bool = True) -> str:
     """Return the picture as one SVG element; with `style` it carries its own colours."""
-    common = [block for block in (fork.below, fork.fork) if block is not None]
+    common = fork.shared
     columns = len(common) + max(_columns(fork.old, fork.old_hidden), _columns(fork.new, fork.new_hidden))
     lines = max((min(len(b.items), MOST_ITEMS + 1) for b in fork.old), default=0)
     width = 2 * MARGIN + columns * (WIDTH + GAP)
     height = LANES["old"] + HEIGHT + lines * ITEM + 24
     lost, won = len(fork.old) + fork.old_hidden, len(fork.new) + fork.new_hidden
-    title = f"Fork above block {fork.fork.height}: {lost} {_blocks(lost)} lost, {won} {_blocks(won)} won"
+    title = f"Fork{_above(common)}: {lost} {_blocks(lost)} lost, {won} {_blocks(won)} won"
     start = MARGIN + len(common) * (WIDTH + GAP)
     parts = [
         (
@@ -66,12 +68,16 @@ def draw(fork: Fork, *, style: bool = True) -> str:
         f"<style>{STYLE}</style>" if style else "",
         f'<rect class="paper" width="{width}" height="{height}" fill="none"/>',
         f'<text class="head" x="{MARGIN}" y="32">{escape(title)}</text>',
-        _row("common", common, 0, MARGIN, "the same for both", None),
+        _row("common", common, 0, MARGIN, "shared", None),
         _row("new", fork.new, fork.new_hidden, start, f"won: {won} {_blocks(won)}", "up"),
         _row("old", fork.old, fork.old_hidden, start, f"lost: {lost} {_blocks(lost)}", "down"),
         "</svg>",
     ]
     return "".join(parts)
+
+
+def _above(shared: Sequence[Drawn]) -> str:
+    return f" above block {shared[-1].height}" if shared else ""
 
 
 def _columns(blocks: Sequence[Drawn], hidden: int) -> int:

@@ -167,13 +167,13 @@ def test_a_picture_is_whole_and_escaped_whatever_it_shows() -> None:
         return [text for element in drawn.iter() if (text := element.text or "")]
 
     many = tuple(f"thing {n}" for n in range(9))
-    found = words(Fork(block(9), [block(10, EVIL, *many)], [block(10), block(11)]))
+    found = words(Fork([block(9)], [block(10, EVIL, *many)], [block(10), block(11)]))
     assert EVIL in found
     assert "and 6 more" in found
-    long = words(Fork(block(9), [block(10), block(1010)], [block(10), block(1011)], 999, 1000))
+    long = words(Fork([block(9)], [block(10), block(1010)], [block(10), block(1011)], 999, 1000))
     assert "999 more" in long
     assert "Fork above block 9: 1001 blocks lost, 1002 blocks won" in long
-    assert words(Fork(block(9), [], [])), "branches that are not known any more"
+    assert words(Fork([], [], [])), "branches that are not known any more"
 
 
 async def test_the_command_says_first_what_matters_at_three_in_the_morning(tmp_path: Path) -> None:
