@@ -97,9 +97,24 @@ class _Api:
                     }
                     for row in attempts
                 ],
+                "rounds": await self._rounds(),
                 "sessions": [self._session(info) for info in self._tss.sessions()],
             }
         )
+
+    async def _rounds(self) -> list[dict[str, Any]]:
+        name = self._tss.committee.name_of
+        return [
+            {
+                "work": one.work,
+                "purpose": one.purpose,
+                "driver": name(driver),
+                "step": one.step,
+                "waiting": [name(member) for member in sorted(one.waiting)],
+            }
+            for driver, rounds in sorted((await self._tss.rounds()).items())
+            for one in rounds
+        ]
 
     async def peers(self, _request: web.Request) -> web.Response:
         rows = self._members()

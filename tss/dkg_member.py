@@ -84,6 +84,11 @@ class DkgMember:
         self._peers: Peers | None = None
         self._log = structlog.get_logger("tss.dkg")
 
+    @property
+    def relays(self) -> set[int]:
+        """Who drives what this member takes part in just now."""
+        return {attempt.relay for attempt in self._attempts.values() if self._alive(attempt)}
+
     def register(self, peers: Peers) -> None:
         """Answer the topics of a DKG."""
         self._peers = peers

@@ -7,7 +7,7 @@ returns the key that is there when all is done. A failed attempt leaves every se
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 
 import structlog
 
@@ -28,6 +28,7 @@ from tss.frost.errors import FrostError
 from tss.key_proof import HELD, PROOF, TEST, HeldKey, KeyProof, KeyTopics, best, held_request
 from tss.keyring import SERVING, Key, KeyFault, KeyInfo, Keyring
 from tss.peers import PeerDown, PeerError, PeerRefused, Peers
+from tss.rounds import Answered, Rounds
 from tss.signing_runner import SigningFailed
 from tss.store import Store
 from tss.views import Views, blame
@@ -66,11 +67,12 @@ class DkgRelay:
         clock: Callable[[], float],
         prove: Prove,
         views: Views,
+        rounds: Rounds,
         book: EvidenceBook,
     ) -> None:
         self._engine, self._sealer, self._committee, self._peers = engine, sealer, committee, peers
         self._keyring, self._topics, self._store, self._clock = keyring, topics, store, clock
-        self._prove, self._views, self._book = prove, views, book
+        self._prove, self._views, self._waits, self._book = prove, views, rounds, book
         self._one_at_a_time = asyncio.Lock()
         self._log = structlog.get_logger("tss.dkg")
 
@@ -112,9 +114,8 @@ class DkgRelay:
         committee, epoch = self._committee, self._committee.epoch
         number = 1 + max((row.attempt for row in await self._store.attempts(purpose, epoch)), default=0)
         try:
-            offers = await self._round(
-                dkg_member.OFFER, dkg_member.offer_request(purpose, epoch, number), "to begin"
-            )
+            body = dkg_member.offer_request(purpose, epoch, number)
+            offers = await self._round(purpose, dkg_member.OFFER, body, "to begin")
             roster = relay.roster(committee, purpose, epoch, number, offers)
             return await self._rounds(roster)
         except (DkgFault, DkgFailed) as fault:
@@ -122,15 +123,15 @@ class DkgRelay:
             raise
 
     async def _rounds(self, roster: Roster) -> RecoveryData:
-        committee, r1s = self._committee, None
+        committee, purpose, r1s = self._committee, roster.purpose, None
         try:
-            answers = await self._round(dkg_member.ROUND1, roster.encode(), "in round 1")
+            answers = await self._round(purpose, dkg_member.ROUND1, roster.encode(), "in round 1")
             r1s = relay.bundle_r1(committee, roster, answers)
             body = roster.sid + r1s.encode()
-            answers = await self._round(dkg_member.ROUND2, body, "in round 2", patient=True)
+            answers = await self._round(purpose, dkg_member.ROUND2, body, "in round 2", patient=True)
             r2s = relay.bundle_r2(committee, roster, r1s, answers)
             body = roster.sid + r2s.encode()
-            answers = await self._round(dkg_member.ROUND3, body, "in round 3", patient=True)
+            answers = await self._round(purpose, dkg_member.ROUND3, body, "in round 3", patient=True)
             return await self._certified(roster, r1s, r2s, answers)
         except ViewsDiffer as fault:
             raise await self._explained(roster, fault) from fault
@@ -173,7 +174,8 @@ class DkgRelay:
 
     async def _finish(self, key: Key) -> Key:
         """Bring the certified key to all, collect their acks, and prove it by a signature of all."""
-        answers = await self._ask_all(dkg_member.ACCEPT, key.recovery.encode())
+        with self._asking(key.info.purpose, "to store the key") as answered:
+            answers = await self._ask_all(dkg_member.ACCEPT, key.recovery.encode(), answered)
         if key.info.state not in SERVING:
             try:
                 relay.acks(self._committee, key.recovery, self._all_or_fail(answers, "to store the key"))
@@ -212,31 +214,44 @@ class DkgRelay:
                 self._log.warning("proof not delivered", member=self._peers.name(member), why=answer.reason)
         return refused
 
-    async def _round(self, topic: str, body: bytes, when: str, *, patient: bool = False) -> dict[int, bytes]:
+    async def _round(
+        self, purpose: str, topic: str, body: bytes, when: str, *, patient: bool = False
+    ) -> dict[int, bytes]:
         """All answers; `patient` waits a while for members that are being restarted: they go on after R2."""
-        answers = await self._ask_all(topic, body)
-        until = time.monotonic() + _RESTART_SECONDS
-        while patient and (down := _away(answers)) and time.monotonic() < until:
-            try:
-                await self._peers.until_heard(down, until - time.monotonic())
-            except TimeoutError:
-                break
-            answers |= await self._peers.gather(topic, body, timeout=_ROUND_SECONDS, members=down)
-            await asyncio.sleep(_PAUSE_SECONDS)
+        with self._asking(purpose, when) as answered:
+            answers = await self._ask_all(topic, body, answered)
+            until = time.monotonic() + _RESTART_SECONDS
+            while patient and (down := _away(answers)) and time.monotonic() < until:
+                try:
+                    await self._peers.until_heard(down, until - time.monotonic())
+                except TimeoutError:
+                    break
+                again = self._peers.gather(
+                    topic, body, timeout=_ROUND_SECONDS, members=down, answered=answered
+                )
+                answers |= await again
+                await asyncio.sleep(_PAUSE_SECONDS)
         return self._all_or_fail(answers, when)
 
+    def _asking(self, purpose: str, step: str) -> AbstractContextManager[Answered]:
+        everyone = range(1, self._committee.size + 1)
+        return self._waits.asking("key generation", purpose, step, everyone)
+
     async def _ask_all(
-        self, topic: str, body: bytes, *, timeout: float = _ROUND_SECONDS
+        self, topic: str, body: bytes, answered: Answered = bool, *, timeout: float = _ROUND_SECONDS
     ) -> dict[int, bytes | PeerError]:
         """Every member's answer, our own included."""
 
         async def own() -> bytes | PeerError:
             try:
-                return await self._peers.call(self._peers.index, topic, body)
+                answer = await self._peers.call(self._peers.index, topic, body)
             except PeerError as error:
                 return error
+            answered(self._peers.index)
+            return answer
 
-        mine, others = await asyncio.gather(own(), self._peers.gather(topic, body, timeout=timeout))
+        asked = self._peers.gather(topic, body, timeout=timeout, answered=answered)
+        mine, others = await asyncio.gather(own(), asked)
         return {self._peers.index: mine, **others}
 
     def _all_or_fail(self, answers: dict[int, bytes | PeerError], when: str) -> dict[int, bytes]:

@@ -19,6 +19,7 @@ from tss.rotation_keys import RotationKeys
 from tss.rotation_member import RotationMember
 from tss.rotation_relay import KeyWorkInfo, Prove, RotationRelay
 from tss.rotation_store import RotationStore
+from tss.rounds import Rounds
 from tss.store import Store
 from tss.views import Views
 
@@ -42,6 +43,7 @@ class KeyWork:
         prove: Prove,
         book: EvidenceBook,
         views: Views,
+        rounds: Rounds,
     ) -> None:
         self._committee, self._keyring = committee, keyring
         rows = RotationStore(store, clock)
@@ -50,7 +52,7 @@ class KeyWork:
             engine, sealer, identity, committee, keyring, self.keys, rows, clock, book, views
         )
         self.relay = RotationRelay(
-            engine, sealer, committee, peers, keyring, self.keys, rows, clock, prove, book, views
+            engine, sealer, committee, peers, keyring, self.keys, rows, clock, prove, book, views, rounds
         )
         self.member.catch_up = self.relay.catch_up_key
         self._loop: asyncio.Task[None] | None = None

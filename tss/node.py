@@ -45,6 +45,7 @@ from tss.nonce_store import BootCounts, NonceBook
 from tss.pause import Pause
 from tss.peers import PeerError, Peers
 from tss.rehearsal import RehearsalTopics
+from tss.rounds import Round, Rounds
 from tss.signing.approval import ApprovalPort
 from tss.signing_member import SigningMember
 from tss.signing_runner import SessionInfo, SigningFailed, SigningRunner
@@ -98,6 +99,7 @@ class TssNode:
         self._dkg_member = DkgMember(
             engine, sealer, identity, self.committee, keyring, store, clock, self._book
         )
+        self._rounds = Rounds(self.committee, identity.index)
         self._relay = DkgRelay(
             engine,
             sealer,
@@ -109,12 +111,13 @@ class TssNode:
             clock,
             self._runner.prove,
             self._dkg_member.views,
+            self._rounds,
             self._book,
         )
         parts = (engine, sealer, identity, self.committee, peers, keyring, store, clock)
-        self.key_work = KeyWork(*parts, self._runner.prove, self._book, self._dkg_member.views)
+        self.key_work = KeyWork(*parts, self._runner.prove, self._book, self._dkg_member.views, self._rounds)
         own = (self._member, self._handover, self._topics, self._dkg_member, self._book)
-        for part in (*own, self.rehearsals, self.key_work, self.audit, self.certificates):
+        for part in (*own, self.rehearsals, self.key_work, self.audit, self.certificates, self._rounds):
             part.register(peers)
         self._catching_up: asyncio.Task[None] | None = None
 
@@ -262,6 +265,10 @@ class TssNode:
     async def attempts(self) -> list[AttemptRow]:
         """The last key generations that are under way or failed, newest first, transcripts left out."""
         return await self._store.recent_attempts(_ATTEMPTS)
+
+    async def rounds(self) -> dict[int, list[Round]]:
+        """Who is waited for in key work that is under way, by the member that drives it and says so."""
+        return await self._rounds.of(self._dkg_member.relays | self.key_work.member.relays)
 
     @property
     def session_counts(self) -> Counter[tuple[str, str]]:

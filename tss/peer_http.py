@@ -52,6 +52,14 @@ def open_answer(request: Envelope, data: bytes, member: CommitteeMember) -> Enve
     return answer
 
 
+def explained(answer: Envelope, name: str, words: str) -> str:
+    """A refusal as a sentence with the member's name; `words` are those of our committee file."""
+    reason = answer.body.decode("utf-8", "replace")
+    if answer.code != "committee":
+        return f"{name}: {reason}"
+    return f"your committee file differs from {name}'s: compare words, yours {words}, {name}'s {reason}"
+
+
 async def pong(_member: int, _body: bytes) -> bytes:
     """The answer to a ping: our release."""
     return _VERSION

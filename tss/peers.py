@@ -22,7 +22,7 @@ from tss.frost.codec import DecodeError
 from tss.guests import Guests
 from tss.identity import TlsFiles
 from tss.peer_bounds import Bounds, Rates, Refusals, back_off
-from tss.peer_http import bounded, cause, open_answer, plain, pong, release
+from tss.peer_http import bounded, cause, explained, open_answer, plain, pong, release
 from tss.peer_line import Line
 from tss.peer_tls import MemberPin, Unpinned
 from tss.peering import (
@@ -152,24 +152,32 @@ class Peers:
         return await self._call(peer, topic, body, timeout)
 
     async def gather(
-        self, topic: str, body: bytes, *, timeout: float = 10, members: Iterable[int] | None = None
+        self,
+        topic: str,
+        body: bytes,
+        *,
+        timeout: float = 10,
+        members: Iterable[int] | None = None,
+        answered: Callable[[int], object] = bool,
     ) -> dict[int, bytes | PeerError]:
-        """Ask all others at once (or those of `members` that are not oneself); errors are values here."""
+        """Ask all others at once (or those of `members` that are not oneself); errors are values here.
+
+        `answered` hears of every member that did, as it does.
+        """
         wanted = [m for m in (self._others if members is None else members) if m != self.index]
 
         async def one(member: int) -> bytes | PeerError:
             try:
-                return await self.call(member, topic, body, timeout=timeout)
+                answer = await self.call(member, topic, body, timeout=timeout)
             except PeerError as error:
                 return error
+            answered(member)
+            return answer
 
         return dict(zip(wanted, await asyncio.gather(*map(one, wanted)), strict=True))
 
     def patience(self, member: int, topic: str, usual: float) -> float:
-        """Seconds to wait for an answer: `usual` while nothing is known, then by what this line and topic took.
-
-        Never under half of it, never over four times.
-        """
+        """Seconds to wait for an answer: `usual`, later by what this line and topic took, half to 4 times that."""
         line = self._peers.get(member)
         return usual if line is None else line.times.patience(topic, usual / 2, usual)
 
@@ -236,21 +244,13 @@ class Peers:
         peer.times.heard(topic, took)
         self._mark_up(peer, answer, took)
         if answer.code != "ok":
-            reason = self._explain(peer, answer.code, answer.body.decode("utf-8", "replace"))
+            reason = explained(answer, peer.member.name, self._committee.words)
             if answer.code == "boot":
                 self.clones.accused(peer.index, self.boot_id)
             if answer.code in _TAKES_NOTHING:
                 self.seen[peer.index].down = f"takes nothing from this node: {reason}"
             raise PeerRefused(peer.index, answer.code, reason)
         return answer.body
-
-    def _explain(self, peer: Line, code: str, reason: str) -> str:
-        if code != "committee":
-            return f"{peer.member.name}: {reason}"
-        return (
-            f"your committee file differs from {peer.member.name}'s: compare words, "
-            f"yours {self._committee.words}, {peer.member.name}'s {reason}"
-        )
 
     def _seal(self, kind: Kind, to: int, topic: str, request: bytes, code: str, body: bytes) -> Envelope:
         self._sequence += 1

@@ -99,6 +99,11 @@ class RotationMember:
         self.catch_up: Callable[[bytes], Awaitable[None]] = _nothing
         self._log = structlog.get_logger("tss.rotation")
 
+    @property
+    def relays(self) -> set[int]:
+        """Who drives what this member takes part in just now."""
+        return {attempt.relay for attempt in self._attempts.values() if self._alive(attempt)}
+
     def register(self, peers: Peers) -> None:
         """Answer the topics of key work."""
         self._peers = peers

@@ -30,6 +30,7 @@ from tss.rotation.messages import FIRST, SECOND, Complaint, DealSet, R1Set
 from tss.rotation.plan import Plan, Roster, Work
 from tss.rotation_keys import RotationKeys, proof_payload
 from tss.rotation_store import RotationStore
+from tss.rounds import Answered, Rounds
 from tss.signing_runner import SigningFailed
 from tss.views import Views, blame
 
@@ -67,10 +68,11 @@ class RotationRelay:
         prove: Prove,
         book: EvidenceBook,
         views: Views,
+        rounds: Rounds,
     ) -> None:
         self._engine, self._sealer, self._committee, self._peers = engine, sealer, committee, peers
         self._keyring, self._keys, self._store, self._clock = keyring, keys, store, clock
-        self._prove, self._book, self._views = prove, book, views
+        self._prove, self._book, self._views, self._waits = prove, book, views, rounds
         self._one_at_a_time = asyncio.Lock()
         self._log = structlog.get_logger("tss.rotation")
 
@@ -123,7 +125,7 @@ class RotationRelay:
                 )
             members = tuple(sorted((*chosen, me)))
             link = await self._certified(await self._plan(key, Work.REPAIR, members, me), public)
-            await self._ask(topics.ACCEPT, link.encode(), members)
+            await self._ask(topics.ACCEPT, link.encode(), link.roster.plan, "to store it")
             return self._info("repair", self._serving(purpose), members, ())
 
     async def catch_up(self, purpose: str | None = None) -> None:
@@ -217,27 +219,29 @@ class RotationRelay:
             raise
 
     async def _rounds(self, plan: Plan, before: GroupPublic) -> Link:
-        committee, everyone = self._committee, plan.members
-        roster = relay.roster(committee, plan, await self._ask(topics.OFFER, plan.encode(), everyone))
+        offers = await self._ask(topics.OFFER, plan.encode(), plan, "to begin")
+        roster = relay.roster(self._committee, plan, offers)
         try:
             return await self._with_roster(roster, before)
         except (ViewsDiffer, DkgFailed) as fault:
             proven = await self._views.compare(roster.sid) if fault.code == ViewsDiffer.code else []
             if not proven:
                 raise
-            raise blame(committee, proven) from fault
+            raise blame(self._committee, proven) from fault
 
     async def _with_roster(self, roster: Roster, before: GroupPublic) -> Link:
-        committee, plan, everyone = self._committee, roster.plan, roster.plan.members
-        r1s = relay.bundle_r1(committee, roster, await self._ask(topics.ROUND1, roster.encode(), everyone))
-        answers = await self._ask(topics.DEAL, roster.sid + r1s.encode(), everyone)
+        committee, plan = self._committee, roster.plan
+        answers = await self._ask(topics.ROUND1, roster.encode(), plan, "in round 1")
+        r1s = relay.bundle_r1(committee, roster, answers)
+        answers = await self._ask(topics.DEAL, roster.sid + r1s.encode(), plan, "for deals")
         deals = await self._dealt(roster, r1s, FIRST, r1s.hash, answers)
         self._views.saw(roster.sid, r1s, deals)
         sigmas = None
         if plan.work is Work.REPAIR:
-            answers = await self._ask(topics.SUM, roster.sid + deals.encode(), everyone)
+            answers = await self._ask(topics.SUM, roster.sid + deals.encode(), plan, "for sums")
             sigmas = await self._dealt(roster, r1s, SECOND, deals.hash, answers, deals)
-        answers = await self._ask(topics.ASSENT, topics.deals_body(roster.sid, deals, sigmas), everyone)
+        body = topics.deals_body(roster.sid, deals, sigmas)
+        answers = await self._ask(topics.ASSENT, body, plan, "to assent")
         transcript = Transcript(roster, r1s, deals, sigmas)
         public = await asyncio.to_thread(transcript.check, self._engine, committee, before)
         made = relay.certificate(committee, roster, transcript.hash(public), answers)
@@ -279,7 +283,9 @@ class RotationRelay:
         """Bring the link to all who take part, collect their acks, prove the new shares, and end the old ones."""
         members = link.roster.plan.members
         try:
-            relay.acks(self._committee, link, await self._ask(topics.ACCEPT, link.encode(), members))
+            plan = link.roster.plan
+            answers = await self._ask(topics.ACCEPT, link.encode(), plan, "to store it")
+            relay.acks(self._committee, link, answers)
         except DkgFault as fault:
             raise DkgFailed(fault.code, fault.reason, fault.culprits) from fault
         held = [key for key in self._keyring.pending(link.roster.plan.key) if key.links[-1].sid == link.sid]
@@ -307,12 +313,22 @@ class RotationRelay:
             work, info.purpose, info.epoch, len(key.links), members, removed, info.public.share_set
         )
 
-    async def _ask(self, topic: str, body: bytes, members: tuple[int, ...]) -> dict[int, bytes]:
+    async def _ask(self, topic: str, body: bytes, plan: Plan, step: str) -> dict[int, bytes]:
         """Every member's answer, our own included; DkgFailed when one is missing or refuses."""
+        key = self._keyring.get(plan.key) or self._keyring.find_lost(plan.key)
+        purpose = "" if key is None else key.info.purpose
+        with self._waits.asking(plan.work.name.lower(), purpose, step, plan.members) as answered:
+            answers = await self._answers(topic, body, plan.members, answered)
+        return self._all_or_fail(answers)
 
+    async def _answers(
+        self, topic: str, body: bytes, members: tuple[int, ...], answered: Answered
+    ) -> dict[int, bytes | PeerError]:
         async def own() -> bytes | PeerError:
             try:
-                return await self._peers.call(self._peers.index, topic, body)
+                answer = await self._peers.call(self._peers.index, topic, body)
+                answered(self._peers.index)
+                return answer
             except PeerError as error:
                 return error
             except Exception as error:  # others get this as a signed refusal
@@ -320,9 +336,11 @@ class RotationRelay:
                 name, what = self._peers.name(self._peers.index), type(error).__name__
                 return PeerRefused(self._peers.index, "internal", f"{name}: {what}, the log says more")
 
-        others = self._peers.gather(topic, body, timeout=_ROUND_SECONDS, members=members)
+        others = self._peers.gather(topic, body, timeout=_ROUND_SECONDS, members=members, answered=answered)
         mine, theirs = await asyncio.gather(own(), others)
-        answers = {self._peers.index: mine, **theirs}
+        return {self._peers.index: mine, **theirs}
+
+    def _all_or_fail(self, answers: dict[int, bytes | PeerError]) -> dict[int, bytes]:
         errors = {member: answer for member, answer in answers.items() if isinstance(answer, PeerError)}
         if not errors:
             return {member: answer for member, answer in answers.items() if isinstance(answer, bytes)}

@@ -88,6 +88,10 @@ def _tables(now: dict[str, Any]) -> list[_Table]:
         (a["purpose"], str(a["attempt"]), a["relay"], a["reason"] or _STEPS.get(a["state"], a["state"]))
         for a in now["attempts"]
     ]
+    rounds: _Rows = [
+        (r["work"], r["purpose"], r["driver"], r["step"], ", ".join(r["waiting"]) or "nobody")
+        for r in now["rounds"]
+    ]
     sessions: _Rows = [
         (s["id"][:16], s["purpose"], s["state"], ", ".join(s["members"]), ", ".join(s["pending"]))
         for s in now["sessions"]
@@ -96,6 +100,12 @@ def _tables(now: dict[str, Any]) -> list[_Table]:
         ("members", ("member", "state", "round trip", "clock", "release"), members, "no other members"),
         ("keys", ("key", "epoch", "state", "quorum"), keys, "no keys yet"),
         ("key generations", ("key", "attempt", "relay", "where it is"), attempts, "none"),
+        (
+            "rounds under way, as who drives them says",
+            ("work", "key", "driver", "step", "waiting for"),
+            rounds,
+            "none",
+        ),
         (
             "sessions led here",
             ("session", "purpose", "state", "members", "waiting for"),
