@@ -8,8 +8,9 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import aiohttp
 import msgspec
+import structlog
 
-from anchor.bitcoind import Bitcoind
+from anchor.bitcoind import BadAnswer, Bitcoind
 from anchor.bitcoind_rest import MOST, NoRest, Rest
 from anchor.btc.hashing import sha256d
 from anchor.btc.header import HEADER_SIZE, Header, HeaderError
@@ -17,6 +18,8 @@ from anchor.btc.ids import BlockHash, from_display
 from anchor.headers.chain import Deferred, HeaderChain
 
 T = TypeVar("T")
+
+log = structlog.get_logger("anchor.feed")
 
 PAGE = 2000
 A_RUN = 50  # headers from which on a run is quicker than one by one
@@ -88,7 +91,8 @@ class BitcoindSource:
         if self._rest is not None:
             try:
                 return await self._by_rest(self._rest, start, min(count, MOST))
-            except NoRest:
+            except (NoRest, BadAnswer) as why:  # off, or something in between answers for it
+                log.info("no_rest", url=self._rest.url, reason=str(why))
                 await self.close()
                 self._rest = None
         return b"".join(header.raw for header in await self._bitcoind.headers(start, count))

@@ -147,6 +147,7 @@ async def test_a_rival_of_equal_work_changes_nothing_but_is_kept(tmp_path: Path)
         assert feed.on_own_chain(node.chain[5].hash)
     async with home.feed(node) as feed:
         assert feed.chain.get(node.chain[5].hash) is not None
+        assert feed.chain.tip.hash == first, "first seen, also after a restart"
 
 
 async def test_a_node_that_holds_our_tip_invalid_is_noticed(tmp_path: Path) -> None:

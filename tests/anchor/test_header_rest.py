@@ -10,6 +10,8 @@ from aiohttp import web
 from anchor.bitcoind import BadAnswer, Bitcoind, Unreachable
 from anchor.bitcoind_rest import NoRest, Rest
 from anchor.btc.address import address_of
+from anchor.btc.header import Header
+from anchor.btc.ids import BlockHash
 from anchor.btc.network import REGTEST
 from anchor.header_source import BitcoindSource
 from tests.anchor.feeding import Branch, FeedHome, serving
@@ -89,6 +91,23 @@ async def test_what_is_no_rest_answer_is_named(
             await rest.headers(GENESIS.hash, 3)
         await rest.close()
     assert "secret" not in str(told.value)
+
+
+@pytest.mark.parametrize(("status", "body"), [(404, b""), (200, b"<html>a proxy's own page</html>")])
+async def test_without_rest_the_headers_come_by_json_rpc(status: int, body: bytes) -> None:
+    node = Branch().mine(5)
+
+    class Rpc(Bitcoind):
+        async def block_hash(self, height: int) -> BlockHash | None:
+            return node.chain[height].hash
+
+        async def headers(self, start: int, count: int) -> list[Header]:
+            return await node.headers(start, count)
+
+    async with serving(await answers(status, body)) as url, Rpc(url, user="me") as client:
+        source = BitcoindSource(client)
+        assert await source.headers(2, 2) == node.chain[2:4]
+        assert not source.by_rest
 
 
 async def test_a_closed_port_is_named() -> None:
