@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 _HALF_LIFE = 600.0
 _FORGIVEN = 0.5
+_GRAVE = 8.0
 _MOST = 32.0
 
 
@@ -39,9 +40,10 @@ class Grudges:
         for member, count in strikes.items():
             self._scores[member] = min(self._score(member) + count, _MOST), self._clock()
 
-    def held(self, member: int) -> bool:
-        """Whether a member is better asked after the others."""
-        return self._score(member) >= _FORGIVEN
+    def level(self, member: int) -> int:
+        """How late a member is better asked: 0 with the others, 1 after them, 2 (it did wrong) after all."""
+        score = self._score(member)
+        return (score >= _FORGIVEN) + (score >= _GRAVE)
 
     def _score(self, member: int) -> float:
         score, at = self._scores.get(member, (0.0, 0.0))

@@ -42,6 +42,7 @@ _ANSWER_SECONDS = 20.0  # how long a late answer may still count
 _PROVE_SECONDS = 30.0
 _SPARE = 4  # commitments kept in reserve per member
 _KEPT_SESSIONS = 20
+_WRONG = 32  # strikes: asked last for an hour
 _SOON = 0.1  # nobody is late before
 _NEAR_SECONDS = 0.05  # round trips that differ by less are equal
 _AT_ONCE = 4  # more at once would only make each other late
@@ -234,13 +235,13 @@ class SigningRunner:
         return self._pools[name]
 
     def _preferred(self, request: bytes) -> list[int]:
-        """Who is up first, then who stalled nothing lately, near before far; equals take turns."""
+        """Who is up first, who did wrong last, who stalled before them; near before far; equals take turns."""
 
-        def rank(member: int) -> tuple[bool, bool, int, bytes]:
+        def rank(member: int) -> tuple[bool, int, int, bytes]:
             info = self._peers.seen[member]
             far = int((info.rtt or 0.0) / _NEAR_SECONDS)
             turn = sha256(request + member.to_bytes(2, "big")).digest()
-            return info.down is not None, self._grudges.held(member), far, turn
+            return info.down is not None, self._grudges.level(member), far, turn
 
         return sorted(self._peers.seen, key=rank)
 
@@ -286,6 +287,7 @@ class SigningRunner:
                 for member in sorted(members, key=lambda member: member == own):
                     self._send(run, member, order, body)
             case effects.Blame(member, reason, evidence):
+                self._grudges.note({member: _WRONG})
                 self._log.warning("a member did wrong", member=self._peers.name(member), reason=reason)
                 if evidence is not None:  # garbage that only we saw proves nothing to others
                     found = collect.signing(self._engine, task.committee, task.public, evidence)

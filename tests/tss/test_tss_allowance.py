@@ -23,15 +23,15 @@ def test_so_many_a_minute_and_then_no_more():
 def test_a_grudge_fades_and_many_strikes_last_longer_but_not_for_ever():
     clock = Clock()
     grudges = Grudges(clock)
-    assert not grudges.held(2)
+    assert grudges.level(2) == 0
     grudges.note({2: 1, 3: 1000})
-    assert grudges.held(2)
-    assert not grudges.held(4)
+    assert [grudges.level(member) for member in (2, 3, 4)] == [1, 2, 0]
     clock.now = 601.0
-    assert not grudges.held(2)
-    assert grudges.held(3)
+    assert [grudges.level(member) for member in (2, 3)] == [0, 2]
+    clock.now = 1300.0
+    assert grudges.level(3) == 1
     clock.now = 3700.0
-    assert not grudges.held(3)
+    assert grudges.level(3) == 0
 
 
 def test_only_the_latest_names_are_remembered():

@@ -65,16 +65,16 @@ async def test_a_bad_signature_share_is_evidence_and_the_others_sign(tmp_path):
     async with committee_of(tmp_path, 3, 2) as (alice, bob, carol):
         await alice.node.dkg("anchor")
         await until(lambda: bob.node.public("anchor") and carol.node.public("anchor"))
-        for seat in (bob, carol):
-            real = seat.node._member._sign
-            if seat is bob:
-                seat.node._member._sign = lambda key, plan, real=real: [
-                    bytes([share[0] ^ 1]) + share[1:] for share in real(key, plan)
-                ]
+        real = bob.node._member._sign
+        bob.node._member._sign = lambda key, plan: [
+            bytes([share[0] ^ 1]) + share[1:] for share in real(key, plan)
+        ]
         for number in range(6):
             await sign_test(alice.node, b"with a liar %d" % number)
         found = await alice.node.evidence()
         assert found, "bob was never asked"
+        orders = [alice.node._runner._preferred(bytes([i]) * 32) for i in range(20)]
+        assert {order[-1] for order in orders} == {2}, "who lied is asked last from then on"
         for seat in (alice, bob, carol):
             await holding(seat, {(2, "bad-signature-share")})
         assert all(judged(Evidence.decode(row.body), alice.node.committee).proven for row in found)
