@@ -78,7 +78,9 @@ class HostIdentity:
 
     def sign(self, message32: bytes) -> bytes:
         """A 64-byte BIP340 signature over a 32-byte tagged hash, with fresh auxiliary randomness."""
-        return bip340.sign(self._secret.view(), message32, secrets.token_bytes(32))
+        signature = bip340.sign(self._secret.view(), message32, secrets.token_bytes(32))
+        bip340.made(self.host_key, message32, signature)
+        return signature
 
     def derive(self, tag: str, *parts: bytes) -> bytes:
         """A 32-byte secret that only this host key yields: HMAC-SHA256 of the tagged hash of the parts."""

@@ -3,9 +3,14 @@
 Constant-time arithmetic is libsecp256k1's, through btclib-secp256k1.
 """
 
-from functools import lru_cache
+from threading import Lock
 
 from btclib_secp256k1 import keys, ssa, xonly
+
+# Good signatures seen lately: messages are checked where they arrive and again where they count.
+_MOST = 1024
+_known: dict[bytes, None] = {}
+_keeping = Lock()
 
 
 def valid_secret(secret: bytes | bytearray | memoryview) -> bool:
@@ -35,16 +40,28 @@ def verify(public32: bytes, message32: bytes, signature64: bytes) -> bool:
     """Whether the signature holds for this x-only key and 32-byte message; False for malformed input."""
     if len(public32) != 32 or len(message32) != 32 or len(signature64) != 64:
         return False
-    return _verified(bytes(public32), bytes(message32), bytes(signature64))
-
-
-@lru_cache(maxsize=1024)
-def _verified(public32: bytes, message32: bytes, signature64: bytes) -> bool:
-    """Remembered, because messages are checked where they arrive and again where they count."""
+    whole = b"".join((public32, message32, signature64))
+    if whole in _known:
+        return True
     try:
-        return bool(ssa.verify(message32, public32, signature64))
+        holds = bool(ssa.verify(message32, public32, signature64))
     except ValueError:  # no such point
         return False
+    if holds:
+        _keep(whole)
+    return holds
+
+
+def made(public32: bytes, message32: bytes, signature64: bytes) -> None:
+    """Remember what `sign` just gave (and verified): it need not be verified again by ourselves."""
+    _keep(b"".join((public32, message32, signature64)))
+
+
+def _keep(whole: bytes) -> None:
+    with _keeping:
+        _known[whole] = None
+        if len(_known) > _MOST:
+            del _known[next(iter(_known))]
 
 
 def _check(secret: bytes | bytearray | memoryview) -> None:

@@ -70,3 +70,24 @@ def test_only_whole_hashes_are_signed():
     for message, aux in ((b"short", bytes(32)), (bytes(33), bytes(32)), (bytes(32), bytes(31))):
         with pytest.raises(ValueError, match="32 bytes"):
             bip340.sign(SECRET, message, aux)
+
+
+def test_a_signature_that_was_good_is_good_for_nothing_else():
+    secret, other = bytes([7]) * 32, bytes([8]) * 32
+    public, message = bip340.public_key(secret), bytes([1]) * 32
+    signature = bip340.sign(secret, message, bytes(32))
+    bip340.made(public, message, signature)
+    assert bip340.verify(public, message, signature)
+    assert bip340.verify(bytearray(public), message, memoryview(signature))
+    assert not bip340.verify(bip340.public_key(other), message, signature)
+    assert not bip340.verify(public, bytes([2]) * 32, signature)
+    assert not bip340.verify(public, message, signature[:63] + bytes([signature[63] ^ 1]))
+
+
+def test_only_so_many_good_signatures_are_remembered():
+    secret = bytes([7]) * 32
+    public = bip340.public_key(secret)
+    for number in range(bip340._MOST + 50):
+        bip340.made(public, number.to_bytes(32, "big"), bytes(64))
+    assert len(bip340._known) == bip340._MOST
+    bip340._known.clear()
