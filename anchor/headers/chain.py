@@ -260,8 +260,7 @@ class HeaderChain:
         tree.run = None  # what it has taken before it refuses is not ours
         hashes = run.add(raw)
         if hashes:
-            tree.trunk.append(raw, hashes)
-            self._tip = tree.at(old.height + len(hashes))
+            self._tip = tree.lengthen(raw, hashes)
             self._head(old, self._tip)
         tree.run = run
         return hashes

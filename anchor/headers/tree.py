@@ -115,6 +115,7 @@ class Tree:
     def adopt(self, raw: bytearray, packed: Packed) -> None:
         """Make the trunk what it was when it was packed; only while there is nothing but the start."""
         assert self.top == self.root, "only a new tree takes a trunk"
+        assert not any(at.below for at in self._named.values()), "that no chain has grown"
         assert raw[:80] == self.trunk.at(0), "it begins with the same header"
         before = self.trunk.work(0) - work_of(Header.parse(self.trunk.at(0)).bits)
         self.trunk = Trunk.restore(before, raw, packed)
@@ -151,6 +152,18 @@ class Tree:
             node.stand_on(parent)
             self._named[header.hash] = node
         return node
+
+    def lengthen(self, raw: bytes, hashes: list[BlockHash]) -> HeaderAt:
+        """Add a valid run at the end of the trunk and return its last header; objects of them move in."""
+        height = self.top + 1
+        self.trunk.append(raw, hashes)
+        if len(self._named):
+            places = dict(zip(hashes, range(height, height + len(hashes)), strict=True))
+            for block in [block for block in self._named if block in places]:
+                if (at := self._named.get(block)) is not None:
+                    at.below = at.skip = None
+                    self._seen[places[block]] = at
+        return self.at(height + len(hashes) - 1)
 
     def bury(self, node: HeaderAt) -> None:
         """Have the trunk end at `node`. What was in it and is not below `node` becomes objects, while held."""
