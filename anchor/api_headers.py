@@ -47,6 +47,7 @@ class HeaderSources:
     ledger: HeaderLedger
     depths: Callable[[], Policy]
     touched: Touched
+    paused: Callable[[], str | None]
     rollup_reorgs: Callable[[], Sequence[ViewReorg]]
 
 
@@ -125,11 +126,11 @@ class HeaderApi:
 
     async def page(self, request: web.Request) -> web.Response:
         """Every reorg for people."""
-        return respond(page_of_all(self._s.name, await self._page(request)), "text/html")
+        return respond(page_of_all(self._s.name, await self._page(request), self._s.paused()), "text/html")
 
     async def page_of_one(self, request: web.Request) -> web.Response:
         """One reorg for people, with its picture."""
-        return respond(page_of_one(self._s.name, await self._detail(request)), "text/html")
+        return respond(page_of_one(self._s.name, await self._detail(request), self._s.paused()), "text/html")
 
     async def _page(self, request: web.Request) -> Reorgs:
         before = problem.read_number(request, "before", 0, MAX_NUMBER)

@@ -24,7 +24,7 @@ from anchor.stream import Stream
 STALE_AFTER = {"mainnet": 5400, "testnet3": 5400, "testnet4": 5400, "signet": 5400, "regtest": 0}
 RIVAL = 2  # blocks of a branch beside ours that are worth a word
 RIVAL_HEADERS = 144  # of one branch that are asked for: longer ones are told of, not kept
-LOOK_AGAIN = 30.0  # seconds between two looks at bitcoind's branches while our tip stands
+LOOK_AGAIN = 60.0  # seconds between two looks at bitcoind's branches while our tip stands
 TOLD_BLOCKS = 100  # joining or leaving at once that the stream tells; the newest
 OWN = "bitcoind"  # the name of our own source
 

@@ -60,7 +60,7 @@ def respond(text: str, content_type: str) -> web.Response:
     return web.Response(text=text, content_type=content_type, charset="utf-8", headers=headers)
 
 
-def page_of_all(name: str, found: Reorgs) -> str:
+def page_of_all(name: str, found: Reorgs, paused: str | None) -> str:
     """Return the page with every reorg, newest first."""
     if not found.reorgs:
         body = "<p>This node has seen no reorg.</p>"
@@ -82,10 +82,10 @@ def page_of_all(name: str, found: Reorgs) -> str:
                 for r in reversed(found.rollup)
             ],
         )
-    return _page(f"Reorgs seen by {name}", body)
+    return _page(f"Reorgs seen by {name}", _value(paused) + body)
 
 
-def page_of_one(name: str, found: ReorgDetail) -> str:
+def page_of_one(name: str, found: ReorgDetail, paused: str | None) -> str:
     """Return the page of one reorg with its picture."""
     r = found.reorg
     facts = [
@@ -103,6 +103,7 @@ def page_of_one(name: str, found: ReorgDetail) -> str:
         ["work", f"lost {_work(r.work_lost)}, gained {_work(r.work_gained)}"],
     ]
     parts = [
+        _value(paused),
         '<p><a href="/reorgs">all reorgs</a></p>',
         f'<div class="wide">{draw(fork_of(found), style=False)}</div>',
         _table(("", ""), facts),
@@ -122,6 +123,12 @@ def page_of_one(name: str, found: ReorgDetail) -> str:
     else:
         parts.append("<p>No source showed these tips while they were new.</p>")
     return _page(f"Reorg {r.id} seen by {name}", "".join(parts))
+
+
+def _value(paused: str | None) -> str:
+    if paused is None:
+        return '<p class="confirmed">Value moves.</p>'
+    return f'<p class="gone">Value does not move: {escape(paused)}</p>'
 
 
 def fork_of(found: ReorgDetail) -> Fork:

@@ -45,6 +45,7 @@ def public_routes(node: Node) -> list[web.RouteDef]:
         ledger=node.feed.ledger,
         depths=node.depths,
         touched=partial(_touched, node),
+        paused=lambda: node.follower.state.paused if node.active is None else node.active.paused(),
         rollup_reorgs=lambda: node.follower.state.reorgs,
     )
     parts = (NodeApi(node), DepositApi(node), WithdrawalApi(node), AnchorApi(sources), HeaderApi(headers))

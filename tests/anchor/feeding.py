@@ -102,6 +102,6 @@ def routes(feed: HeaderFeed) -> list[web.RouteDef]:
         return {}
 
     sources = HeaderSources(
-        "alice", feed.k, feed.chain, feed.ledger, lambda: Policy(feed.k), untouched, lambda: ()
+        "alice", feed.k, feed.chain, feed.ledger, lambda: Policy(feed.k), untouched, lambda: None, lambda: ()
     )
     return HeaderApi(sources).routes()

@@ -107,10 +107,10 @@ async def test_a_branch_of_two_beside_ours_is_told_once_kept_and_over_when_it_is
         await it.round()
         assert it.told == [], "one block beside ours is everyday"
         it.rivals.add(node.chain[4], 4, 2)
-        home.now += 30
+        home.now += 60
         assert await it.round() == [("warning", "rival")]
         assert it.told[0].data["fork_height"] == 4
-        home.now += 30
+        home.now += 60
         assert await it.round() == []
         assert it.feed.chain.get(it.rivals.tips[1][1]) is not None
         node.mine(3)
@@ -141,13 +141,13 @@ async def test_branches_that_are_invalid_old_heavier_or_without_end_move_nothing
         bad = mine(run(node.chain[3], 1, 4)[0], fail=True)
         it.rivals.known[bytes(bad.hash)] = bad.raw
         it.rivals.tips.append((5, bad.hash, "headers-only"))
-        home.now += 30
+        home.now += 60
         assert await it.round() == []
         assert it.feed.chain.tip is tip
         assert it.feed.agrees
         assert it.rivals.asked <= 9 + RIVAL_HEADERS + 1
         it.rivals.down = True
-        home.now += 30
+        home.now += 60
         assert await it.round() == []
 
 

@@ -84,7 +84,9 @@ async def showing(folder: Path, blocks: int = 6) -> AsyncIterator[Shown]:
     async with home.feed(node) as feed:
         it = Shown(home, node, feed)
         depths = Policy(3, {"deposit": 4}, ((1_000_000, 5),))
-        sources = HeaderSources(f"alice {EVIL}", 3, feed.chain, feed.ledger, lambda: depths, it.what, tuple)
+        sources = HeaderSources(
+            f"alice {EVIL}", 3, feed.chain, feed.ledger, lambda: depths, it.what, lambda: it.paused, tuple
+        )
         routes = [*HeaderApi(sources).routes(), web.get("/v1/health", it.health)]
         await feed.sync()
         async with serving(routes) as it.url:
@@ -137,10 +139,20 @@ async def test_pages_show_everything_load_nothing_and_run_nothing(tmp_path: Path
     async with showing(tmp_path) as it:
         empty, _ = await it.page("/reorgs")
         assert "seen no reorg" in empty
+        assert "Value moves." in empty
         await it.reorg(2, 3, 1)
-        it.touched = {1: [ANCHOR, DEPOSIT]}
+        it.touched, it.paused = {1: [ANCHOR, DEPOSIT]}, f"a deep reorg {EVIL}"
         for path, wanted in (
-            ("/reorgs", ("/reorgs/1", "warning", "1 anchor, 1 deposit", "1 gone")),
+            (
+                "/reorgs",
+                (
+                    "Value does not move: a deep reorg &lt;script",
+                    "/reorgs/1",
+                    "warning",
+                    "1 anchor, 1 deposit",
+                    "1 gone",
+                ),
+            ),
             ("/reorgs/1", ("<svg", "in block 6 again", "50,000", "DEFICIT", "2 blocks lost, 3 blocks won")),
         ):
             text, policy = await it.page(path)

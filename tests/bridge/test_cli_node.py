@@ -171,6 +171,8 @@ async def test_a_node_runs_tells_its_status_and_stops_cleanly_when_told(observer
         assert re.search(r"uptime +\d+ s\n", text)
         confirmed, _ = await holdfast("node", "confirm-tip", "--dir", observer, "ab" * 32)
         assert "ab" * 32 in confirmed
+        refused, _ = await holdfast("node", "refuse-tip", "--dir", observer, "cd" * 32)
+        assert "does not follow the chain with block " + "cd" * 32 in refused
         _, err = await holdfast("node", "confirm-tip", "--dir", observer, "nonsense", status=1)
         assert "64 hex digits" in err
         code, logged = await running.end(number)

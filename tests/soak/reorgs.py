@@ -46,6 +46,7 @@ async def served(it: Office) -> AsyncIterator[str]:
         node.feed.ledger,
         lambda: active.depths,
         active.reorgs.touched,
+        active.paused,
         lambda: it.rollup.state.reorgs,
     )
 
