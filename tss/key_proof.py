@@ -91,6 +91,10 @@ class HeldKey:
         return held
 
 
+class ProofNotOurs(KeyFault):
+    """A good proof, but nothing here shows that our share was in it: another one is to be made."""
+
+
 class KeyTopics:
     """Serves certified keys to those who missed the end of a DKG, and adopts proofs."""
 
@@ -111,7 +115,7 @@ class KeyTopics:
         own = proof.package.commitments[self._index]
         row = (await self._store.nonces([own])).get(own)
         if row is None or row.package_hash != proof.package.hash:
-            raise KeyFault("we did not sign this proof's package: run the key's test signature again")
+            raise ProofNotOurs("we did not sign this proof's package: run the key's test signature again")
         try:
             return await self._keyring.set_state(key.sid, "verified", proof.encode())
         except StoreFault as fault:

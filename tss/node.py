@@ -38,7 +38,7 @@ from tss.frost.engine import Engine, GroupPublic
 from tss.frost.errors import FrostError
 from tss.handover import Handover, UnknownRequest
 from tss.identity import HostIdentity
-from tss.key_proof import HELD, HeldKey, KeyProof, KeyTopics, held_request
+from tss.key_proof import HELD, HeldKey, KeyProof, KeyTopics, ProofNotOurs, held_request
 from tss.key_work import KeyWork
 from tss.keyring import KeyFault, KeyInfo, Keyring
 from tss.nonce_store import BootCounts, NonceBook
@@ -50,11 +50,13 @@ from tss.signing.approval import ApprovalPort
 from tss.signing_member import SigningMember
 from tss.signing_runner import SessionInfo, SigningFailed, SigningRunner
 from tss.store import AttemptRow, RequestRow, Store
+from tss.trimming import Trimming
 from tss.vault import HpkeSealer, ShareVault
 
 __all__ = ["DkgFailed", "KeyFault", "KeyInfo", "SessionInfo", "SigningFailed", "TssNode", "UnknownRequest"]
 
 _CATCH_UP_SECONDS = 2.0
+_PROVE_AGAIN_SECONDS = 30.0
 _ATTEMPTS = 6
 
 
@@ -95,6 +97,7 @@ class TssNode:
         self.rehearsals = RehearsalTopics(store, lambda: stored_chains(store), clock)
         self.audit = AuditWatch(self.committee, identity, store, clock)
         self.certificates = CertificateWatch(self.committee, identity, peers, store, clock)
+        self._trimming = Trimming(store, peers.boot_id, clock)
         self._topics = KeyTopics(identity.index, keyring, store)
         self._dkg_member = DkgMember(
             engine, sealer, identity, self.committee, keyring, store, clock, self._book
@@ -120,6 +123,7 @@ class TssNode:
         for part in (*own, self.rehearsals, self.key_work, self.audit, self.certificates, self._rounds):
             part.register(peers)
         self._catching_up: asyncio.Task[None] | None = None
+        self._prove_after = 0.0
 
     @classmethod
     async def open(
@@ -168,6 +172,7 @@ class TssNode:
         self.key_work.start()
         self.audit.start()
         self.certificates.start()
+        self._trimming.start()
         self._catching_up = asyncio.create_task(self._catch_up())
 
     async def close(self) -> None:
@@ -176,6 +181,7 @@ class TssNode:
             self._catching_up.cancel()
             with suppress(asyncio.CancelledError):
                 await self._catching_up
+        await self._trimming.close()
         await self.certificates.close()
         await self.audit.close()
         await self.key_work.close()
@@ -324,6 +330,17 @@ class TssNode:
         missing = {purpose for purpose in begun if self.public(purpose) is None}
         return {purpose for purpose in missing if not self._keyring.settled(purpose, epoch)}
 
+    async def _prove_again(self, purpose: str) -> None:
+        """A key that came back without the row of our share in its proof: with all members up one is soon made."""
+        away = any(info.down is not None for info in self.peers.seen.values())
+        if away or time.monotonic() < self._prove_after:
+            return
+        self._prove_after = time.monotonic() + _PROVE_AGAIN_SECONDS
+        try:
+            await self._relay.run(purpose)
+        except DkgFailed as failed:
+            self._log.info("a key is not proved yet", purpose=purpose, why=failed.reason)
+
     async def _learn(self, purpose: str) -> None:
         answers = await self.peers.gather(HELD, held_request(purpose, self.committee.epoch), timeout=5)
         for member, answer in answers.items():
@@ -335,5 +352,7 @@ class TssNode:
                 key = await self._keyring.accept(self.committee, recovery, self._clock())
                 if held.proof:
                     await self._topics.adopt(key, KeyProof.decode(held.proof))
+            except ProofNotOurs:
+                await self._prove_again(purpose)
             except (ValueError, DkgFault, FrostError, KeyFault) as error:
                 self._log.info("a peer's key was not taken", member=self.peers.name(member), why=str(error))
