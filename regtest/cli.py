@@ -85,7 +85,7 @@ def mine(count: int, as_json: bool) -> None:
 def reorg(depth: int, as_json: bool) -> None:
     """Replace the last N blocks by N + 1 empty ones; what they held is unconfirmed again. N is at most 10.
 
-    From k = 3 blocks on value is paused, in this world for good: nothing resumes it yet.
+    From k = 3 blocks on value is paused; `holdfast regtest resume` plays the operators' decision that it moves on.
 
     Example: holdfast regtest reorg 2
     """
@@ -99,8 +99,21 @@ def reorg(depth: int, as_json: bool) -> None:
         f"{depth} blocks above height {done['fork_height']} are gone, {len(done['won'])} empty ones there now"
     )
     if done["pauses"]:
-        text += "\nthat is k or more: value stays paused in this world; begin a new one to move coins again"
+        text += "\nthat is k or more: value stands still until the operators decide: holdfast regtest resume"
     _show(as_json, done, text)
+
+
+@regtest.command()
+@JSON
+def resume(as_json: bool) -> None:
+    """Have t operators decide that value moves again after a reorg of k or more, by `holdfast bridge decision`.
+
+    Example: holdfast regtest resume
+    """
+    done = _ask("resume")
+    pause = done["pause"]
+    touched = f"{len(pause['mints'])} mints and {len(pause['settlements'])} settlements were touched"
+    _show(as_json, done, f"{', '.join(done['signed_by'])} signed; {touched}; value moves again")
 
 
 @regtest.command()

@@ -6,7 +6,8 @@ from typing import Any
 
 from bitcoinrpc.authproxy import JSONRPCException
 
-from regtest import ceremony, control
+from anchor.rollup.genesis import Genesis
+from regtest import ceremony, control, decisions
 from regtest.bitcoind import BitcoindError
 from regtest.command import CommandFault
 from regtest.core import CoreError
@@ -15,6 +16,7 @@ from regtest.operators import Node
 from regtest.ports import NoFreePort
 from regtest.process import ProcessFault
 from regtest.rollup_processes import K
+from regtest.waiting import wait_until
 from regtest.world import World
 
 Say = Callable[[str], None]
@@ -62,6 +64,7 @@ class Playground:
     def __init__(self, world: World, say: Say) -> None:
         self.world, self.say = world, say
         self._ended: set[str] = set()
+        self._decisions = 0
 
     def do(self, verb: str, arguments: dict[str, Any]) -> Any:
         """Do one verb; returns what goes to the other shell."""
@@ -75,15 +78,37 @@ class Playground:
                 return {"blocks": blocks, "height": self.world.network.height()}
             case "reorg":
                 depth = int(arguments["depth"])
+                self._check_depth(depth)
+                self._wait_for_rollup()  # or it never knew of what is to be lost
                 done = self.world.network.reorg(depth)
                 self.world.wait_seen()
                 return {**asdict(done), "pauses": depth >= K}
+            case "resume":
+                self._decisions += 1
+                folder = self.world.folder / f"decision-{self._decisions}"
+                return decisions.resume(self.world, folder, "resumed by hand in a world to play with")
             case "fund":
                 return {"outpoint": str(self._fund(str(arguments["address"]), int(arguments["sats"])))}
             case _:
                 raise control.Refused(
                     f"{verb!r} is nothing that a world can do: see `holdfast regtest --help`."
                 )
+
+    def _check_depth(self, depth: int) -> None:
+        """Refuse what would take the rollup's first Bitcoin header: its view could never turn away from that."""
+        genesis = Genesis.from_json(self.world.rollup.genesis_file.read_bytes())
+        missing = genesis.bitcoin_height + depth - self.world.network.height()
+        if missing > 0:
+            raise control.Refused(
+                f"the rollup's view of Bitcoin begins at height {genesis.bitcoin_height}, which would be gone: "
+                f"`holdfast regtest mine {missing}` first."
+            )
+
+    def _wait_for_rollup(self) -> None:
+        height = self.world.network.height()
+        wait_until(
+            lambda: self.world.rollup.status()["bitcoin"]["tip_height"] >= height, "the rollup to see the tip"
+        )
 
     def look(self) -> None:
         """Say once of each process that it ended."""

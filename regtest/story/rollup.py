@@ -76,7 +76,24 @@ def executes_again(s: Scene) -> list[CertifiedBlock]:
         display(state.view.tip.hash), tip, f"their bundles carry {len(carried)} headers up to {short(tip)}"
     )
     s.tell.equal(len(set(carried)), len(carried), "each header once: append-only")
+    replays_alone(s)
     return blocks
+
+
+def replays_alone(s: Scene) -> None:
+    """The command replays the chain from genesis.json and blocks alone, live and from a file, to the live view."""
+    words = ("rollup", "verify-headers", "--genesis", s.world.rollup.genesis_file)
+    file = s.world.folder / f"blocks-{s.status()['certified_height']}"
+    found = holdfast_json(*words, "--rollup", s.world.rollup.url, "--save", file)
+    view, live = found["bitcoin"], s.status()["bitcoin"]
+    said = (
+        f"`holdfast rollup verify-headers`: {found['height']} blocks give the live tip, work 0x{view['work']}"
+    )
+    s.tell.equal((view["tip_hash"], view["work"]), (live["tip_hash"], live["work"]), said)
+    told = s.world.rollup.get("/v1/reorgs")
+    s.tell.equal(found["reorgs"], told, f"and the {len(told)} reorgs that the rollup tells of")
+    again = holdfast_json(*words, "--blocks", file)
+    s.tell.equal(again, found, "a file of the blocks gives the same, with no server and no bitcoind")
 
 
 def _carried(blocks: Sequence[CertifiedBlock]) -> list[str]:

@@ -92,7 +92,7 @@ def test_of_a_world_that_is_starting_one_is_told_to_wait():
 def test_a_reorg_that_pauses_says_so_and_one_that_no_world_survives_is_refused(monkeypatch):
     found = {"fork_height": 7, "lost": ["a"] * 3, "won": ["b"] * 4, "pauses": True}
     monkeypatch.setattr(control, "ask", lambda _verb, _arguments: found)
-    assert "value stays paused" in CliRunner().invoke(regtest, ["reorg", "3"]).output
+    assert "holdfast regtest resume" in CliRunner().invoke(regtest, ["reorg", "3"]).output
     deep = CliRunner().invoke(regtest, ["reorg", "11"])
     assert (deep.exit_code, "Choose 1 to 10" in deep.output) == (2, True)
 

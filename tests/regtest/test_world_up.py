@@ -77,9 +77,19 @@ def test_a_world_does_what_other_shells_ask_for_and_ends_when_told(world, user, 
     done = json.loads(holdfast(user, "regtest", "reorg", "1", "--json").stdout)
     assert done["lost"] == mined["blocks"][1:]
     assert not done["pauses"]
+    assert "holdfast regtest mine" in holdfast(user, "regtest", "reorg", "10").stderr, (
+        "the rollup's first header"
+    )
+    assert holdfast(user, "regtest", "mine", "8").returncode == 0
     deep = json.loads(holdfast(user, "regtest", "reorg", "10", "--json").stdout)
     assert (len(deep["won"]), deep["pauses"]) == (11, True)
-    assert "value stays paused" not in holdfast(user, "regtest", "reorg", "1").stdout
+    assert "regtest resume" not in holdfast(user, "regtest", "reorg", "1").stdout
+    done = holdfast(user, "regtest", "resume", "--json")
+    assert done.returncode == 0, done.stderr
+    resumed = json.loads(done.stdout)
+    assert (resumed["signed_by"], resumed["pause"]["depth"]) == (["alice", "bob"], 10)
+    rollup = json.loads(holdfast(user, "regtest", "status", "--json").stdout)["rollup"]
+    assert "paused" not in rollup["text"]
     deposit = json.loads(holdfast(user, "bridge", "deposit", address, "--node", node, "--json").stdout)
     assert deposit["deposits"][0]["value"] == 50_000
     assert "is up already" in holdfast(user, "regtest", "up").stderr
