@@ -1,22 +1,26 @@
 """What reorgs took out and what became of it, over Core's own chain in this process; through crashes, too."""
 
+import contextlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy.ext.asyncio import AsyncEngine
+import pytest
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from anchor.api_wire import TouchedView
 from anchor.btc.ids import OutPoint, Txid
 from anchor.header_ledger import HeaderLedger, ReorgRow
 from anchor.headers.chain import HeaderAt
 from anchor.headers.finality import leads
-from anchor.store import headers
+from anchor.store import headers, metadata
 from anchor.stream import Stream
 from bridge.reorgs import Now, ReorgBook
 from bridge.treasury.manifest import Manifest
 from bridge.watch import ChainWatch
+from migrations.database import open_database
 from tests.bridge.keys import PARAMS
 from tests.bridge.test_watch import ANYONE, DEPOSIT, Story, engine, watching
 
@@ -251,3 +255,66 @@ async def test_nested_reorgs_each_keep_their_own_rows(tmp_path: Path, engine: As
     for reorg in (1, 2):
         assert await node.fates(reorg) == {"deposit": "waiting", "batch": "waiting", "sweep": "waiting"}
     assert {t.height for t in await node.touched(1)} != {t.height for t in await node.touched(2)}
+
+
+class Dies(Exception):
+    """The process ends here."""
+
+
+@asynccontextmanager
+async def dying(monkeypatch: pytest.MonkeyPatch, at: int, *, kept: bool) -> AsyncIterator[list[int]]:
+    """The process ends at write number `at` to node.db, after it when it is `kept`; yields the count of writes."""
+    begin, writes = AsyncEngine.begin, [0]
+
+    @asynccontextmanager
+    async def counted(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+        number = writes[0]
+        writes[0] += 1
+        if number == at and not kept:
+            raise Dies
+        async with begin(engine) as db:
+            yield db
+        if number == at:
+            raise Dies
+
+    with monkeypatch.context() as patched, contextlib.suppress(Dies):
+        patched.setattr(AsyncEngine, "begin", counted)
+        yield writes
+
+
+async def test_a_kill_before_or_after_any_write_of_a_reorg_ends_where_an_undisturbed_node_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at, more = 0, True
+    while more:
+        for kept in (False, True):
+            folder = tmp_path / f"{at}-{kept}"
+            folder.mkdir()
+            async with database(folder) as made:
+                node, deposit, sweep = await swept(folder, made)
+                before = node.tip
+                node.story.reorg(2, deposit)
+                async with dying(monkeypatch, at, kept=kept) as writes:
+                    await node.tick()
+                more = writes[0] > at
+                node.tip = before  # the feed finds the turn again, from its file
+                await node.restart()
+                await node.tick()
+                assert await node.fates() == {"deposit": "confirmed", "batch": "waiting", "sweep": "waiting"}
+                assert len(await node.reorgs()) == 1
+                node.story.mine(sweep)
+                await node.tick()
+                assert set((await node.fates()).values()) == {"confirmed"}
+        at += 1
+    assert at > 4, "ledger, disconnected deposits, what a block holds, what was touched, its fates"
+
+
+@asynccontextmanager
+async def database(folder: Path) -> AsyncIterator[AsyncEngine]:
+    made = open_database(folder / "node.db")
+    async with made.begin() as db:
+        await db.run_sync(metadata.create_all)
+    try:
+        yield made
+    finally:
+        await made.dispose()
