@@ -103,22 +103,11 @@ class TssNode:
             engine, sealer, identity, self.committee, keyring, store, clock, self._book
         )
         self._rounds = Rounds(self.committee, identity.index)
-        self._relay = DkgRelay(
-            engine,
-            sealer,
-            self.committee,
-            peers,
-            keyring,
-            self._topics,
-            store,
-            clock,
-            self._runner.prove,
-            self._dkg_member.views,
-            self._rounds,
-            self._book,
-        )
+        joint, prove = (self._dkg_member.views, self._rounds), self._runner.prove
+        held = (engine, sealer, self.committee, peers, keyring, self._topics)
+        self._relay = DkgRelay(*held, store, clock, prove, *joint, self._book)
         parts = (engine, sealer, identity, self.committee, peers, keyring, store, clock)
-        self.key_work = KeyWork(*parts, self._runner.prove, self._book, self._dkg_member.views, self._rounds)
+        self.key_work = KeyWork(*parts, prove, self._book, *joint)
         own = (self._member, self._handover, self._topics, self._dkg_member, self._book)
         for part in (*own, self.rehearsals, self.key_work, self.audit, self.certificates, self._rounds):
             part.register(peers)

@@ -18,6 +18,7 @@ ROUNDS: Final = "tss.rounds"
 
 Answered = Callable[[int], object]
 
+_ALL = b"all"
 _MOST = 8  # at once: one key generation and one piece of key work, in truth
 _SECONDS = 2.0
 _TEXT = 64
@@ -67,7 +68,7 @@ class Rounds:
         wanted = {member for member in members if member != self._index}
         if self._peers is None or not wanted:
             return found
-        answers = await self._peers.gather(ROUNDS, b"", timeout=_SECONDS, members=sorted(wanted))
+        answers = await self._peers.gather(ROUNDS, _ALL, timeout=_SECONDS, members=sorted(wanted))
         for member, answer in answers.items():
             if isinstance(answer, PeerError):
                 continue
@@ -81,7 +82,7 @@ class Rounds:
         return found
 
     async def _asked(self, _member: int, body: bytes) -> bytes:
-        if body:
+        if body != _ALL:
             raise Refuse("malformed", "only all rounds can be asked for")
         return encode(self._now[:_MOST])
 
