@@ -43,7 +43,7 @@ class NodeSection(_Section, frozen=True):
 
 
 class BitcoindSection(_Section, frozen=True):
-    """The operator's own bitcoind, Core 28 or later, best without a wallet."""
+    """The operator's own bitcoind, Core 28 or later, best without a wallet and with `rest=1`."""
 
     url: Annotated[
         str, msgspec.Meta(description="JSON-RPC address, `http://host:port`", pattern="^https?://.")

@@ -13,6 +13,7 @@ from anchor.btc.address import address_of
 from anchor.btc.header import Header
 from anchor.btc.ids import BlockHash
 from anchor.btc.network import REGTEST
+from anchor.feed import WrongNode
 from anchor.header_source import BitcoindSource
 from tests.anchor.feeding import Branch, FeedHome, serving
 from tests.anchor.headers.minting import GENESIS, run
@@ -62,6 +63,33 @@ async def test_a_pruned_node_brings_all_headers(new_bitcoind: Callable[..., Any]
         await client.call("pruneblockchain", 100)
         async with FeedHome(tmp_path / "feed").feed(client) as feed:
             assert len(await feed.sync()) == 400
+
+
+@pytest.mark.regtest
+async def test_another_bitcoind_behind_the_same_address_waits_for_the_operators_word(
+    new_bitcoind: Callable[..., Any], tmp_path: Path
+) -> None:
+    right, wrong = new_bitcoind("right").start(), new_bitcoind("wrong").start()
+    home = FeedHome(tmp_path / "feed")
+    async with (
+        Bitcoind(right.rpc_url, cookie=right.cookie) as ours,
+        Bitcoind(wrong.rpc_url, cookie=wrong.cookie) as theirs,
+    ):
+        await mined(ours, 70)
+        await mined(theirs, 90, b"\x03" * 32)
+        async with home.feed(ours) as feed:
+            await feed.sync()
+            kept = (home.folder / "main.bin").read_bytes()
+            ours.url = theirs.url  # what a changed address or a proxy does to a running node
+            ours._cookie, ours._header = wrong.cookie, None
+            feed._source._rest.url = theirs.url  # type: ignore[union-attr]
+            with pytest.raises(WrongNode, match="lacks 70 blocks"):
+                await feed.sync()
+            assert (home.folder / "main.bin").read_bytes() == kept
+            assert feed.chain.tip.height == 70
+            feed.confirm((await theirs.best())[1])
+            await feed.sync()
+            assert feed.chain.tip.height == 90
 
 
 async def answers(status: int, body: bytes) -> list[web.RouteDef]:
