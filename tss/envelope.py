@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import IntEnum
+from struct import Struct
 
 from tss.frost import bip340
 from tss.frost.codec import Reader, Writer
@@ -19,6 +20,7 @@ MAX_BODY = 4 * 1024 * 1024
 OVERHEAD = 1024  # more than any header and signature
 _SIGNATURE = 64
 _TEXT = 64  # bytes of a topic or a code
+_FIXED = Struct(">B32sHH16sQQ")
 _MARK = 8  # bytes that tell two signatures apart
 
 
@@ -100,6 +102,10 @@ class Envelope(_Once):
             signature=reader.raw(_SIGNATURE),
         )
         reader.finish()
+        # What was read has one form only, so its header need not be written again to be hashed.
+        object.__setattr__(
+            envelope, "_header", bytes(data[: len(data) - 4 - len(envelope.body) - _SIGNATURE])
+        )
         return envelope
 
     def _head(self) -> bytes:
@@ -110,8 +116,17 @@ class Envelope(_Once):
             return self._header
 
     def _written(self) -> bytes:
-        writer = Writer().u8(self.kind).raw(self.committee, 32).u16(self.sender).u16(self.receiver)
-        writer.raw(self.boot_id, 16).u64(self.sequence).u64(self.time_ms).text(self.topic, _TEXT)
+        assert (len(self.committee), len(self.boot_id)) == (32, 16), "a hash has 32 bytes, a boot id 16"
+        fixed = _FIXED.pack(
+            self.kind,
+            self.committee,
+            self.sender,
+            self.receiver,
+            self.boot_id,
+            self.sequence,
+            self.time_ms,
+        )
+        writer = Writer().raw(fixed, _FIXED.size).text(self.topic, _TEXT)
         return writer.raw(self.request, 32).text(self.code, _TEXT).done()
 
 
