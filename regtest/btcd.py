@@ -25,7 +25,7 @@ class NoBtcd(Exception):
     """There is no btcd and none can be built; the sentence says why."""
 
 
-def ensure(*, seconds: float = 900) -> Path:
+def ensure(*, seconds: float = 300) -> Path:
     """Return `$BTCD`, or the cached build, which is made now when it is missing. Raises NoBtcd."""
     if named := os.environ.get("BTCD"):
         return Path(named)

@@ -39,6 +39,16 @@ class Home:
         await self.alarms.look()
 
 
+class NoProgress:
+    """Draws nothing between the figures."""
+
+    def at(self, height: int, goal: int) -> None:
+        pass
+
+    def done(self) -> None:
+        pass
+
+
 @asynccontextmanager
 async def tracker(
     folder: Path, source: HeaderSource, *, hold: bool = True, zmq_url: str | None = None
@@ -50,7 +60,9 @@ async def tracker(
     engine = open_database(folder / "headers.db")
     async with engine.begin() as db:
         await db.run_sync(metadata.create_all)
-    feed = HeaderFeed(source, REGTEST, folder, engine, tables, k=6, hold=hold, zmq_url=zmq_url)
+    feed = HeaderFeed(
+        source, REGTEST, folder, engine, tables, k=6, hold=hold, zmq_url=zmq_url, progress=NoProgress()
+    )
     stream = Stream("bench")
 
     async def tell(alarm: HeaderAlarm) -> None:
