@@ -26,8 +26,14 @@ bench-tss: setup ## measure keys and signing, each figure beside bare Rust crypt
 bench-headers: setup ## measure headers: rules, cold start, reorg, first sync, tip to event; writes build/bench/headers.json
 	@$(BIN)/python -m tests.bench.headers
 
-soak-tss: setup ## every committee size, absence and malice; a kill at every durable write (SOAK_MINUTES, 10)
+soak-tss: setup ## every size, absence, malice, network; kills at every durable write; hurt machines (SOAK_MINUTES, 10)
 	@$(BIN)/python -m tests.soak.tss
+
+fuzz-tss: setup ## damage the native engine's inputs under libFuzzer and AddressSanitizer (FUZZ_MINUTES, 10)
+	@$(BIN)/python -m tests.soak.native fuzz
+
+asan-tss: setup ## the native engine's tests, Rust and Python, under AddressSanitizer
+	@$(BIN)/python -m tests.soak.native asan
 
 soak-reorgs: setup ## Bitcoin cut in two and joined, depths 1 to k + 2, with all of ours in the lost branch (SOAK_MINUTES, 1)
 	@$(BIN)/python -m tests.soak.reorgs
