@@ -91,7 +91,7 @@ class ValidatedNote:
         if len(data) < _HEAD.size + 32 or sha256(memoryview(data)[:-32]).digest() != data[-32:]:
             return None
         magic, rules, identity, count, digest, index, sums = _HEAD.unpack_from(data)
-        if (magic, rules, identity) != (_MAGIC, RULES, self._identity):
+        if (magic, rules, identity) != (_MAGIC, RULES, self._identity) or not count:
             return None
         raw = _read_exactly(headers, count * HEADER_SIZE)
         if raw is None or sha256(raw).digest() != digest:

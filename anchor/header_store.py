@@ -57,8 +57,12 @@ class HeaderStore:
 
     def _read(self, whole: int) -> None:
         chain = self._chain
-        if (noted := self._note.load(self._file.path)) is not None:
-            chain.adopt(*noted)
+        try:
+            if (noted := self._note.load(self._file.path)) is not None:
+                chain.adopt(*noted)
+        except ValueError as error:
+            log.warning("note_unusable", error=str(error))
+            self._note.count = 0
         known = max(self._note.count, 1)
         if known >= whole:
             return

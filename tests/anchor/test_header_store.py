@@ -9,11 +9,13 @@ from structlog.testing import capture_logs
 
 import anchor.header_store as stores
 from anchor.btc.header import Header
+from anchor.btc.network import MAINNET
 from anchor.feed import Connected
 from anchor.header_file import HeaderFile
 from anchor.header_progress import SyncProgress
 from anchor.header_source import SourceError
 from anchor.headers import run as runs
+from anchor.headers.trunk import Packed
 from tests.anchor.feeding import Branch, FeedHome
 from tests.anchor.headers.minting import mine, run
 
@@ -81,7 +83,7 @@ async def test_a_damaged_note_costs_a_validation_and_nothing_else(
         assert feed.chain.tip.hash == node.chain[-1].hash
 
 
-@pytest.mark.parametrize("damage", ["cut", "empty", "gone", "other network", "old rules"])
+@pytest.mark.parametrize("damage", ["cut", "empty", "gone", "other network", "old rules", "other sizes"])
 async def test_a_note_that_does_not_fit_is_passed_over(
     tmp_path: Path, noting: None, monkeypatch: pytest.MonkeyPatch, damage: str
 ) -> None:
@@ -100,11 +102,29 @@ async def test_a_note_that_does_not_fit_is_passed_over(
             async with other.feed(node, start=(1, node.chain[1])) as feed:
                 await feed.sync()
             note.write_bytes((other.folder / "main.idx").read_bytes())
-        case _:
+        case "old rules":
             monkeypatch.setattr("anchor.header_file.RULES", 2)
+        case _:  # a note that a bug wrote, whole and wrong
+            real = Packed.__init__
+
+            def shorter(own: Packed, count: int, digest: bytes, index: bytes, sums: bytes) -> None:
+                real(own, count, digest, index[8:], sums)
+
+            monkeypatch.setattr(Packed, "__init__", shorter)
     async with home.feed(node) as feed:
         assert feed.chain.tip.hash == node.chain[-1].hash
         assert feed.chain.tip.work == 2 * 61
+
+
+async def test_headers_of_another_network_in_the_file_are_cut_off(tmp_path: Path, noting: None) -> None:
+    home, node = FeedHome(tmp_path), Branch().mine(60)
+    file = await stored(home, node)
+    foreign = Header.parse(MAINNET.genesis)
+    file.write_bytes(file.read_bytes() + foreign.raw + run(foreign, 1)[0].raw)
+    async with home.feed(node) as feed:
+        assert feed.chain.tip.height == 60
+        assert file.read_bytes() == raws(node)
+        assert await feed.sync() == []
 
 
 async def test_headers_that_were_altered_under_a_note_are_found(tmp_path: Path, noting: None) -> None:
