@@ -322,6 +322,27 @@ async def test_a_peer_that_is_none_is_named(name: str, words: str) -> None:
     assert words in str(told[2])
 
 
+async def test_no_bytes_of_a_peer_make_a_look_raise() -> None:
+    node, chance = Branch().mine(8), random.Random(11)
+
+    async def talk(line: Line) -> None:
+        await line.greet()
+        await line.receive()
+        payload = bytearray(listed(node.chain[chance.randrange(1, 5) :]))
+        for _ in range(chance.randrange(4)):
+            payload[chance.randrange(len(payload))] ^= 1 << chance.randrange(8)
+        cut = payload[: chance.randrange(len(payload) + 1)] if chance.randrange(3) == 0 else payload
+        line.send(chance.choice([b"headers", b"headers", b"version", b"ping", b""]), bytes(cut))
+        line.writer.write(chance.randbytes(chance.randrange(60)))
+
+    chain = chain_of(*node.chain[1:6])
+    tip = chain.tip
+    async with a_peer(talk) as source:
+        relations = {(await source.look(chain)).relation for _ in range(150)}
+    assert {"silent", "ahead", "apart"} <= relations
+    assert (chain.tip, chain.heads) == (tip, (tip,))
+
+
 async def test_large_messages_are_passed_over_unread() -> None:
     node = Branch().mine(3)
 
