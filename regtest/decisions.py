@@ -9,7 +9,9 @@ from regtest.world import World
 
 
 def resume(world: World, folder: Path, reason: str) -> dict[str, Any]:
-    """Make, sign with t operators, combine, submit; return the pause that this ended. TimeoutError without one."""
+    """Make, sign with t operators, combine, submit; return the pause that this ended. ValueError without one."""
+    if world.rollup.status()["paused"] is None:
+        raise ValueError("value moves: there is nothing to resume")
     signers = world.operators[: world.threshold]
     first = signers[0].folder
     folder.mkdir()

@@ -6,7 +6,7 @@ from typing import Any
 
 from bitcoinrpc.authproxy import JSONRPCException
 
-from anchor.rollup.genesis import Genesis
+from anchor.rollup.activation import SignedActivation
 from regtest import ceremony, control, decisions
 from regtest.bitcoind import BitcoindError
 from regtest.command import CommandFault
@@ -82,6 +82,7 @@ class Playground:
                 self._wait_for_rollup()  # or it never knew of what is to be lost
                 done = self.world.network.reorg(depth)
                 self.world.wait_seen()
+                self._wait_for_rollup()
                 return {**asdict(done), "pauses": depth >= K}
             case "resume":
                 self._decisions += 1
@@ -95,13 +96,12 @@ class Playground:
                 )
 
     def _check_depth(self, depth: int) -> None:
-        """Refuse what would take the rollup's first Bitcoin header: its view could never turn away from that."""
-        genesis = Genesis.from_json(self.world.rollup.genesis_file.read_bytes())
-        missing = genesis.bitcoin_height + depth - self.world.network.height()
+        """Refuse what would take the genesis coins, or the rollup's first Bitcoin header: nothing survives that."""
+        born = SignedActivation.from_json(self.world.activation_file.read_bytes()).activation.height
+        missing = born + depth - self.world.network.height()
         if missing > 0:
             raise control.Refused(
-                f"the rollup's view of Bitcoin begins at height {genesis.bitcoin_height}, which would be gone: "
-                f"`holdfast regtest mine {missing}` first."
+                f"block {born} with the genesis coins would be gone: `holdfast regtest mine {missing}` first."
             )
 
     def _wait_for_rollup(self) -> None:
