@@ -6,10 +6,13 @@ log. Members sign their heads and remember those of the others: who rewrites his
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import Final
 
 from tss.frost import bip340
 from tss.frost.codec import Reader, Writer
 from tss.frost.hashing import tagged_hash
+
+TAKEN_OUT: Final = "taken-out"
 
 
 class AuditFault(Exception):
@@ -75,12 +78,31 @@ def row_hash(number: int, at: float, kind: str, detail: str, previous: bytes) ->
     return tagged_hash("holdfast/audit/v1", previous, body)
 
 
+def taken_out(through: int, digest: bytes) -> str:
+    """The detail of the row that says that all up to row `through`, with this hash, lie elsewhere."""
+    return f"all up to row {through} with hash {digest.hex()}"
+
+
 def check(rows: Iterable[AuditRow]) -> tuple[int, bytes]:
-    """The head (number, hash) of a log from its first row; AuditFault at the first row that does not follow."""
-    number, previous = 0, bytes(32)
+    """The head (number, hash) of a log; AuditFault at the first row that does not follow.
+
+    A log begins with row 1, or with the row after those that one of its own rows says were taken out.
+    """
+    base: tuple[int, bytes] | None = None
+    number, previous, said = 0, bytes(32), False
     for row in rows:
+        if base is None:
+            later = row.number > 1 and row.hash == row.expected
+            base = (row.number - 1, row.previous) if later else (0, bytes(32))
+            number, previous = base
         number += 1
         if (row.number, row.previous, row.hash) != (number, previous, row.expected):
             raise AuditFault(f"the audit log was changed at row {number}")
+        said = said or (row.kind == TAKEN_OUT and row.detail == taken_out(*base))
         previous = row.hash
+    if base is not None and base[0] and not said:
+        raise AuditFault(
+            f"the audit log was changed at row 1: all up to row {base[0]} are gone, and no row says that they were "
+            "taken out"
+        )
     return number, previous

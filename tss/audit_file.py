@@ -101,30 +101,56 @@ def read_export(path: Path) -> Log:
 def check_all(logs: list[Log]) -> list[Checked]:
     """Check each log's chain, and hold it against every head that its member signed for another.
 
+    Parts of one member's log, such as rows that were taken out and what came after, are put together first.
     AuditFault names the log and the row. All logs must be of one committee.
     """
     if len({log.whose.committee for log in logs}) > 1:
         raise AuditFault("these logs are of different committees: check those of one at a time")
-    done = []
-    for log in logs:
+    done, whole = [], _joined(logs)
+    for log in whole:
         try:
             number, newest = check(log.rows)
         except AuditFault as fault:
             raise AuditFault(f"{log.whose.name}: {fault}") from fault
-        held = [other.whose.name for other in logs if _hold(log, other)]
+        held = [other.whose.name for other in whole if _hold(log, other)]
         done.append(Checked(log, number, newest, tuple(held)))
     return done
 
 
+def _joined(logs: list[Log]) -> list[Log]:
+    """One log for each member, in the order given."""
+    parts: dict[int, list[Log]] = {}
+    for log in logs:
+        parts.setdefault(log.whose.index, []).append(log)
+    return [_join(some) for some in parts.values()]
+
+
+def _join(parts: list[Log]) -> Log:
+    rows: dict[int, AuditRow] = {}
+    for part in parts:
+        for row in part.rows:
+            if rows.setdefault(row.number, row) != row:
+                raise AuditFault(f"{part.whose.name}: there are two different rows {row.number}")
+    ordered = tuple(row for _, row in sorted(rows.items()))
+    return Log(parts[0].whose, ordered, tuple(head for part in parts for head in part.heads))
+
+
 def _hold(log: Log, other: Log) -> bool:
-    """Whether another log remembers a head of this one, and this one holds it; AuditFault when it does not."""
+    """Whether another log remembers a head of this one, and this one holds it; AuditFault when it does not.
+
+    A head from before the first row says nothing: that row was taken out, and is in another file.
+    """
     seat = log.whose.index
+    first = log.rows[0].number if log.rows else 1
     known = False
     for head in other.heads:
         if head.member != seat or not head.signed_by(log.whose.members[seat - 1][1], log.whose.committee):
             continue
+        if 0 < head.number < first:
+            continue
         known = True
-        if not 0 < head.number <= len(log.rows) or log.rows[head.number - 1].hash != head.hash:
+        at = head.number - first
+        if not 0 <= at < len(log.rows) or log.rows[at].hash != head.hash:
             raise AuditFault(
                 f"{log.whose.name}'s log lost row {head.number}, which it had signed for {other.whose.name}: "
                 "it was rewritten, shortened or restored from a copy"

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 
 from tss import tables
-from tss.audit import AuditRow, Head
+from tss.audit import TAKEN_OUT, AuditRow, Head, taken_out
 from tss.store import Store
 
 
@@ -50,6 +50,22 @@ class AuditStore:
         wanted = sa.select(t.c.number, t.c.at, t.c.kind, t.c.detail, t.c.previous, t.c.hash)
         wanted = wanted.where(t.c.number > after).order_by(t.c.number).limit(limit)
         return [AuditRow(*row) for row in await self._store.rows(wanted)]
+
+    async def first(self) -> int:
+        """The number of our oldest row, 1 while none was taken out."""
+        t = tables.audit
+        rows = await self._store.rows(sa.select(t.c.number).order_by(t.c.number).limit(1))
+        return rows[0][0] if rows else 1
+
+    async def take_out(self, through: int, digest: bytes) -> int:
+        """Delete all rows up to one of this hash, and say so in the log; how many went, 0 when there is none."""
+        t = tables.audit
+        async with self._store.transaction() as db:
+            wanted = sa.select(t.c.number).where(t.c.number == through, t.c.hash == digest)
+            if (await db.execute(wanted)).first() is None:
+                return 0
+            await self._store.audit(db, TAKEN_OUT, taken_out(through, digest))
+            return (await db.execute(sa.delete(t).where(t.c.number <= through))).rowcount
 
     async def remembered(self) -> dict[int, Head]:
         """The newest head of each other member."""

@@ -25,6 +25,10 @@ HEAD = "tss.audit.head"
 _SECONDS = 5.0
 
 
+class TakeOutRefused(Exception):
+    """Rows that must stay for now; the sentence names the next move."""
+
+
 @dataclass(frozen=True, slots=True)
 class HeadAnswer:
     """A member's head, its hash at the number asked for (empty: none), and what it remembers of who asks."""
@@ -88,16 +92,8 @@ class AuditWatch:
 
     async def compare(self, member: int) -> list[AuditAlarm]:
         """Exchange heads with one member; gives new alarms. PeerError when it does not answer or talks nonsense."""
-        assert self._peers is not None, "register first"
         known = (await self.store.remembered()).get(member)
-        asked = Writer().u64(0 if known is None else known.number).done()
-        data = await self._peers.call(member, HEAD, asked, timeout=_SECONDS)
-        try:
-            answer = HeadAnswer.decode(data, member, self._identity.index)
-        except DecodeError as error:
-            raise PeerError(member, "garbage", f"{self._peers.name(member)}: {error}") from error
-        if not self._said(answer.head):
-            raise PeerError(member, "garbage", f"{self._peers.name(member)} sent a head it did not sign")
+        answer = await self._ask(member, 0 if known is None else known.number)
         found = []
         if known is not None and answer.then != known.hash:
             found.append(AuditAlarm(member, self._identity.index, known.number, known.hash, answer.then, 0.0))
@@ -106,13 +102,50 @@ class AuditWatch:
         alarms = [alarm for alarm in found if known is not None and await self._raise(alarm, known)]
         return alarms + await self._look_at_own(member, answer.yours)
 
+    async def take_out(self, through: int, digest: bytes) -> int:
+        """Take our rows up to one of this hash out of signer.db; how many went.
+
+        Only once every other member remembers a later head of ours: what it holds us to stays here. TakeOutRefused
+        says who does not. Who calls has the rows elsewhere, durably.
+        """
+        if through >= (await self.store.head())[0]:
+            raise TakeOutRefused("the newest row stays: take out fewer")
+        others = [index for index in range(1, self._committee.size + 1) if index != self._identity.index]
+        for member in others:
+            name = self._committee.name_of(member)
+            try:
+                yours = (await self._ask(member, 0)).yours
+            except PeerError as error:
+                raise TakeOutRefused(f"{error.reason}: take rows out when all members are up") from error
+            if yours is None or not self._said(yours) or yours.number <= through:
+                raise TakeOutRefused(
+                    f"{name} does not remember a row of ours after {through} yet: heads go round every minute, try "
+                    "again then"
+                )
+            await self._look_at_own(member, yours)
+        if not (gone := await self.store.take_out(through, digest)):
+            raise TakeOutRefused(f"row {through} is not what the file says: export the log anew")
+        self._log.info("audit rows taken out", through=through)
+        return gone
+
+    async def _ask(self, member: int, number: int) -> HeadAnswer:
+        assert self._peers is not None, "register first"
+        data = await self._peers.call(member, HEAD, Writer().u64(number).done(), timeout=_SECONDS)
+        try:
+            answer = HeadAnswer.decode(data, member, self._identity.index)
+        except DecodeError as error:
+            raise PeerError(member, "garbage", f"{self._peers.name(member)}: {error}") from error
+        if not self._said(answer.head):
+            raise PeerError(member, "garbage", f"{self._peers.name(member)} sent a head it did not sign")
+        return answer
+
     async def _look_at_own(self, reporter: int, said: Head | None) -> list[AuditAlarm]:
         """Whether our log still holds what we once signed; another's word alone counts for nothing."""
         if said is None or not self._said(said):
             return []
         found = await self.store.hash_at(said.number)
-        if found == said.hash:
-            return []
+        if found == said.hash or said.number < await self.store.first():
+            return []  # a row that our operator took out is in his file
         alarm = AuditAlarm(self._identity.index, reporter, said.number, said.hash, found, 0.0)
         return [alarm] if await self._raise(alarm, said) else []
 

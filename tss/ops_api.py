@@ -1,8 +1,9 @@
 """The admin routes of operations: the audit log, the stop, metrics, TLS certificates.
 
-GET /v1/tss/certificates, POST /v1/tss/certificates/rotate {overlap, days} (overlap in days too) ·
 GET /v1/tss/audit?after=N&limit=N → rows and the next number · GET /v1/tss/audit/heads → what others said of theirs,
-alarms · GET /v1/tss/pause, POST /v1/tss/pause {reason}, POST /v1/tss/resume · GET /v1/metrics (Prometheus text).
+alarms · POST /v1/tss/audit/take-out {through, hash} · GET /v1/tss/pause, POST /v1/tss/pause {reason},
+POST /v1/tss/resume · GET /v1/tss/certificates, POST /v1/tss/certificates/rotate {overlap, days} (both in days) ·
+GET /v1/metrics (Prometheus text).
 Hashes plain hex, times Unix seconds.
 """
 
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from aiohttp import web
 
+from tss.audit_watch import TakeOutRefused
 from tss.certificate import DAY
 from tss.certificates import CertificateRefused
 
@@ -25,6 +27,13 @@ class PauseRequest(msgspec.Struct, forbid_unknown_fields=True):
     """Why nothing is to be signed."""
 
     reason: str
+
+
+class TakeOutRequest(msgspec.Struct, forbid_unknown_fields=True):
+    """The last row to take out, and its hash (hex), as the file has them."""
+
+    through: int
+    hash: str
 
 
 class RotateRequest(msgspec.Struct, forbid_unknown_fields=True):
@@ -95,6 +104,14 @@ def _log_and_stop(tss: "TssNode") -> list[web.RouteDef]:
             one["reporter"] = name(one["reporter"])
         return _json({"number": number, "hash": digest.hex(), "heads": said, "alarms": alarms})
 
+    async def take_out(request: web.Request) -> web.Response:
+        try:
+            wanted = msgspec.json.decode(await request.read(), type=TakeOutRequest)
+            gone = await tss.audit.take_out(wanted.through, bytes.fromhex(wanted.hash))
+        except (ValueError, TakeOutRefused) as error:
+            return _bad(str(error))
+        return _json({"rows": gone})
+
     async def paused(_request: web.Request) -> web.Response:
         return _json(_stand(tss))
 
@@ -112,6 +129,7 @@ def _log_and_stop(tss: "TssNode") -> list[web.RouteDef]:
     return [
         web.get("/v1/tss/audit", rows),
         web.get("/v1/tss/audit/heads", heads),
+        web.post("/v1/tss/audit/take-out", take_out),
         web.get("/v1/tss/pause", paused),
         web.post("/v1/tss/pause", pause),
         web.post("/v1/tss/resume", resume),
