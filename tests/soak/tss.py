@@ -1,9 +1,9 @@
 """`make soak-tss`: simulated committees, real processes that are killed and hurt, the nonce table.
 
 The whole list runs once: the matrix of sizes, absences, malice and networks; key generation and key work over the
-same networks; the crash sweep; what may befall a machine; the matrix's corners in real processes. Then the matrix
-repeats under new seeds until SOAK_MINUTES (default 10) are over. Exit status 0 only when nothing that must hold
-failed.
+same networks; every bit of every wire form flipped; the crash sweep; what may befall a machine; the corners of the
+matrix in real processes. Then the matrix repeats under new seeds until SOAK_MINUTES (default 10) are over. Exit 0
+only when nothing that must hold failed.
 """
 
 import asyncio
@@ -22,6 +22,9 @@ from tests.soak.key_making import Making
 from tests.soak.matrix import SIZES, Matrix
 from tests.soak.nonces import Nonces
 from tests.soak.troubles import Troubles, ballast, mount_small, no_room, unmount
+from tests.tss.wire_forms import forms, same_after
+
+_BITS = 40_000  # of each form, evenly spread where it has more
 
 
 def say(text: str) -> None:
@@ -60,6 +63,18 @@ class Simulated:
         return True
 
 
+def wire() -> str:
+    """Flip every bit of everything that tss reads, and ask its receivers."""
+    shown, bits = forms(), 0
+    for form in shown:
+        size = len(form.encoded) * 8
+        for bit in range(0, size, 1 + size // _BITS):
+            bits += 1
+            if same_after(form, bit, checked=True):
+                raise SoakFault(f"{form.name}: bit {bit} can be flipped, and nobody minds")
+    return f"wire forms: {len(shown)}, {bits:,} flipped bits, each refused or seen as something else"
+
+
 async def hurt(folder: Path, counts: Counts) -> None:
     """Kill, then trouble, real processes."""
     async with committee(folder / "killed") as nodes:
@@ -91,6 +106,8 @@ def main() -> int:
     simulated, counts, seed = Simulated(), Counts(), 1
     try:
         simulated.matrix(0, until)
+        flipped = wire()
+        say(flipped)
         with tempfile.TemporaryDirectory(prefix="holdfast-soak-") as folder:
             asyncio.run(hurt(Path(folder), counts))
         while time.monotonic() < until and simulated.matrix(seed, until):
@@ -98,6 +115,7 @@ def main() -> int:
     except SoakFault as fault:
         print(f"FAILED: {fault}", file=sys.stderr)
         return 1
+    print(f"\n{flipped}")
     return report(simulated, counts)
 
 

@@ -6,6 +6,7 @@
 #![no_main]
 
 mod calls;
+mod damage;
 mod world;
 
 use libfuzzer_sys::fuzz_target;
