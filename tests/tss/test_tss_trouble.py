@@ -9,6 +9,7 @@ from tests.tss.shells import committee_of, noticed, sign_test, until
 from tss.evidence.form import Evidence
 from tss.node import DkgFailed
 from tss.peers import PeerDown, Refuse
+from tss.signing_member import SHARES
 from tss.store import NonceTaken
 
 
@@ -78,6 +79,26 @@ async def test_a_bad_signature_share_is_evidence_and_the_others_sign(tmp_path):
         for seat in (alice, bob, carol):
             await holding(seat, {(2, "bad-signature-share")})
         assert all(judged(Evidence.decode(row.body), alice.node.committee).proven for row in found)
+
+
+async def test_who_falls_silent_costs_no_time_out_when_another_can_sign(tmp_path):
+    async with committee_of(tmp_path, 3, 2) as (alice, bob, carol):
+        await alice.node.dkg("anchor")
+        await until(lambda: bob.node.public("anchor") and carol.node.public("anchor"))
+        runner, asked = alice.node._runner, asyncio.Event()
+        runner._preferred = lambda _request: [2, 3]
+        runner._share_timeout = 600.0
+        for number in range(3):  # bob's own measure
+            await sign_test(alice.node, b"usual %d" % number)
+
+        async def silent(_member, _body):
+            asked.set()
+            await asyncio.Event().wait()
+
+        bob.peers._handlers[SHARES] = silent
+        await sign_test(alice.node, b"without bob")
+        assert asked.is_set()
+        assert runner._grudges.level(2) == 1, "and he is asked after the others from then on"
 
 
 async def test_a_share_that_cannot_be_recorded_does_not_leave(tmp_path):
