@@ -82,11 +82,13 @@ class Pins:
 
     def whose(self, der: bytes | None) -> tuple[int, CertificateFault | None]:
         """The member whose certificate this is (0: nobody's that we know) and why it is not good any more."""
-        member = 0 if der is None else self._owners.get(hashlib.sha256(der).digest(), 0)
-        if der is None or not member:
+        if der is None:
             return 0, None
-        certificate = self._members[member].certificates[hashlib.sha256(der).digest()]
-        return member, self._fault(member, certificate)
+        fingerprint = hashlib.sha256(der).digest()
+        member = self._owners.get(fingerprint, 0)
+        if not member:
+            return 0, None
+        return member, self._fault(member, self._members[member].certificates[fingerprint])
 
     def admit(self, member: int, der: bytes) -> Certificate:
         """Take a certificate for a member's from now on; CertificateFault when it is not, or not any more."""

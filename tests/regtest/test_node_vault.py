@@ -77,6 +77,15 @@ def test_every_member_proves_its_backup_beside_its_running_hardened_node(sealed,
         assert PASSPHRASE not in log
         assert node.process.peak_memory < 150e6
     holdfast_json("tss", "sign-test", "--dir", nodes[1].folder, "--key", "treasury", "still one committee")
+    made = holdfast_json("tss", "certificate", "rotate", "--dir", nodes[0].folder, "--overlap", "0")
+    assert made["missing"] == {}
+    wait_until(lambda: ready(nodes), "the nodes to hear each other under the new certificate", seconds=90)
+    after = checks_of(nodes[0])
+    assert after["certificate"]["ok"], after["certificate"]
+    assert "certificate was rotated since the backup" in after["backup"]["text"]
+    holdfast_json("tss", "sign-test", "--dir", nodes[1].folder, "--key", "treasury", "as before")
+    assert _rehearsed(nodes[0], tmp_path / "again")["keys"] == ["anchor", "treasury"]
+    assert nodes[0].get("/v1/info")["boot_id"] == boots[nodes[0].name], "nothing was started anew"
 
 
 def test_a_wrong_or_missing_passphrase_stops_the_start_in_one_sentence(sealed, monkeypatch):
@@ -96,6 +105,7 @@ def test_a_wrong_or_missing_passphrase_stops_the_start_in_one_sentence(sealed, m
 
 
 def _rehearsed(node, folder):
+    folder.mkdir(exist_ok=True)
     file = folder / f"{node.name}.recovery.json"
     words = holdfast("node", "backup", "--dir", node.folder, "-o", file, collect="--words-fd")[2]
     rehearse = ("node", "rehearse", "--dir", node.folder, "--recovery", file, "--json")
