@@ -4,6 +4,7 @@ It knows nothing of rules or branches. Header i is the i-th from the start; it i
 work through it is known, in a time that does not grow with the length.
 """
 
+import sys
 from array import array
 from bisect import bisect_left
 from collections.abc import Sequence
@@ -11,7 +12,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
 from itertools import groupby
-from math import isqrt
 from struct import Struct
 
 from anchor.btc.hashing import sha256d
@@ -23,7 +23,7 @@ _SUM = 32  # bytes of such a sum, big-endian
 _PLACE = (1 << 24) - 1  # an index entry is 40 bits of the hash, then 24 bits of place
 _MOST_LATER = 20_000  # headers that a plain dict finds before they are sorted in
 _BITS = Struct("<72xI4x")
-_HEAD = Struct(">Q24x")
+_ORDER = sys.byteorder  # of the index; any of the orders spreads hashes evenly
 
 _work = lru_cache(maxsize=8192)(work_of)
 
@@ -87,8 +87,8 @@ class Trunk:
         self._sum(count, raw)
         self.raw += raw
         if len(hashes) > _MOST_LATER // 2:  # a file is read: sorted once, when somebody asks
-            heads = _HEAD.iter_unpack(b"".join(hashes))
-            self._unsorted.extend([head & ~_PLACE | place for place, (head,) in enumerate(heads, count)])
+            heads = memoryview(b"".join(hashes)).cast("Q")[::4].tolist()
+            self._unsorted.extend([head & ~_PLACE | place for place, head in enumerate(heads, count)])
             return
         self._later.update(zip(hashes, range(count, count + len(hashes)), strict=True))
         if len(self._later) > max(_MOST_LATER, len(self._index) // 16):
@@ -96,8 +96,8 @@ class Trunk:
 
     def _sum(self, place: int, raw: bytes | bytearray | memoryview) -> None:
         total, sums = self._total, self._sums
-        for bits, same in groupby(_BITS.iter_unpack(raw)):
-            each, end = _work(*bits), place + sum(1 for _ in same)
+        for bits, same in groupby(_bits_of(raw)):
+            each, end = _work(bits), place + len(list(same))
             for first in range(-(-place // _STEP) * _STEP, end, _STEP):
                 sums += (total + (first - place) * each).to_bytes(_SUM, "big")
             total += (end - place) * each
@@ -129,8 +129,8 @@ class Trunk:
         first = place - place % _STEP
         known = first // _STEP * _SUM
         total = int.from_bytes(self._sums[known : known + _SUM], "big")
-        part = memoryview(self.raw)[first * HEADER_SIZE : (place + 1) * HEADER_SIZE]
-        return total + sum(_work(bits) for (bits,) in _BITS.iter_unpack(part))
+        part = self.raw[first * HEADER_SIZE : (place + 1) * HEADER_SIZE]
+        return total + sum(map(_work, _bits_of(part)))
 
     def find(self, block: BlockHash) -> int | None:
         """Return the place of a header, None when it is not here."""
@@ -138,13 +138,8 @@ class Trunk:
             return place
         if self._unsorted:
             self._sort()
-        index, count, head = self._index, len(self), int.from_bytes(block[:8], "big") & ~_PLACE
-        # Hashes are evenly spread: the place is near its share of the length, nearly always within four deviations.
-        guess, reach = head * len(index) >> 64, 2 * isqrt(len(index)) + 2
-        low, high = max(guess - reach, 0), min(guess + reach, len(index))
-        if (low and index[low - 1] >= head) or (high < len(index) and index[high] < head):
-            low, high = 0, len(index)
-        at = bisect_left(index, head, low, high)
+        index, count, head = self._index, len(self), _head(block)
+        at = bisect_left(index, head)  # twenty steps in C: guessing the place in Python takes longer
         while at < len(index) and index[at] & ~_PLACE == head:
             place = index[at] & _PLACE
             if place < count and self._is(place, block):
@@ -163,7 +158,7 @@ class Trunk:
             return
         entries = list(self._index)
         entries += self._unsorted
-        entries += [int.from_bytes(b[:8], "big") & ~_PLACE | place for b, place in self._later.items()]
+        entries += [_head(b) | place for b, place in self._later.items()]
         self._index, self._unsorted, self._later = array("Q"), array("Q"), {}
         entries.sort()
         count = len(self)
@@ -175,4 +170,15 @@ class Trunk:
         self._index = array("Q", [e for e in right if self._is_at(e)])
 
     def _is_at(self, entry: int) -> bool:
-        return int.from_bytes(self.hash(entry & _PLACE)[:8], "big") & ~_PLACE == entry & ~_PLACE
+        return _head(self.hash(entry & _PLACE)) == entry & ~_PLACE
+
+
+def _head(block: bytes) -> int:
+    """What the index keeps of a hash, in its place."""
+    return int.from_bytes(block[:8], _ORDER) & ~_PLACE
+
+
+def _bits_of(raw: bytes | bytearray | memoryview) -> list[int]:
+    if _ORDER == "little":
+        return memoryview(raw).cast("I")[18::20].tolist()
+    return [bits for (bits,) in _BITS.iter_unpack(raw)]
