@@ -55,6 +55,8 @@ def deposit_events(state: dst.State, facts: DepositFacts) -> Iterator[dev.Event]
     if coin is not None and coin != facts.coin:
         yield dev.PaymentUnmined()
     if facts.coin is None:
+        if facts.minted is not None:
+            yield dev.MintApplied(*facts.minted)
         return
     yield dev.PaymentMined(facts.coin)
     yield dev.TipMoved(facts.tip)

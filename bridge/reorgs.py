@@ -195,7 +195,9 @@ def _view(row: TouchedRow, fate: Fate) -> TouchedView:
         text,
         now_txid,
         now_height,
-        None if fate.became.word == GONE else fate.state,  # its machine waits for it, for ever
+        None
+        if (fate.became.word, fate.state) == (GONE, "SEEN")
+        else fate.state,  # its machine waits for ever
         fate.settled,
     )
 

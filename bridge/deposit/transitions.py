@@ -128,7 +128,7 @@ def _payment_mined(context: Context, state: st.State, event: ev.PaymentMined) ->
 
 def _payment_unmined(context: Context, state: st.State) -> Answer:
     if isinstance(state, st.Credited):  # its sweep cannot stand without it
-        return _lost(context, state)
+        return _lost(context, state.coin, state.rollup_tx, state.amount)
     if isinstance(state, st.Deficit):
         return (
             Step(st.Deficit(state.coin, state.rollup_tx, state.amount)) if state.sweep else Ignored("known")
@@ -170,17 +170,15 @@ def _sweep_unmined(context: Context, state: st.State, event: ev.SweepUnmined) ->
     if isinstance(state, st.Swept | st.Minting) and state.sweep.txid == event.txid:
         return Step(st.Sweeping(state.coin, state.sweep.sequence, event.txid))
     if isinstance(state, st.Credited) and state.sweep.txid == event.txid:
-        return _lost(context, state)
+        return _lost(context, state.coin, state.rollup_tx, state.amount)
     if isinstance(state, st.Deficit) and state.sweep and state.sweep.txid == event.txid:
         return Step(st.Deficit(state.coin, state.rollup_tx, state.amount))
     return Ignored("that sweep is not the one on chain")
 
 
-def _lost(context: Context, state: st.Credited) -> Answer:
-    text = (
-        f"{state.amount} sat minted for {context.outpoint} have no sweep on the chain: a reorg of k or more"
-    )
-    return Step(st.Deficit(state.coin, state.rollup_tx, state.amount), (Alarm(page=True, text=text),))
+def _lost(context: Context, coin: st.Coin, rollup_tx: bytes, amount: int) -> Answer:
+    text = f"{amount} sat minted for {context.outpoint} have no sweep on the chain: a reorg of k or more"
+    return Step(st.Deficit(coin, rollup_tx, amount), (Alarm(page=True, text=text),))
 
 
 def _sweep_final(context: Context, state: st.State, event: ev.SweepFinal) -> Answer:
@@ -227,6 +225,11 @@ def _signing_failed(context: Context, state: st.State, event: ev.SigningFailed) 
 
 
 def _mint_applied(context: Context, state: st.State, event: ev.MintApplied) -> Answer:
+    if isinstance(
+        state, st.Seen
+    ):  # a deep reorg took the payment itself before this node wrote the credit down
+        nowhere = st.Coin(state.value, 0, bytes(32))
+        return _lost(context, nowhere, event.rollup_tx, event.amount)
     if isinstance(state, st.Swept | st.Minting):
         if event.rollup_tx == statement(context, state.coin, state.sweep).message:
             return Step(st.Credited(state.coin, state.sweep, event.rollup_tx, event.amount))

@@ -26,6 +26,7 @@ from anchor.follower import Follower
 from anchor.header_alarms import HeaderAlarm, HeaderAlarms
 from anchor.headers import bundle as bundles
 from anchor.headers.chain import HeaderChain
+from anchor.headers.finality import Policy
 from anchor.rollup.activation import SignedActivation
 from anchor.rollup.block import CertifiedBlock
 from anchor.rollup.genesis import Genesis, Validator
@@ -156,6 +157,7 @@ class OfficeNode:
             lambda: None,
             self.look_again,
             structlog.get_logger("tests"),
+            self.office.depths,
         )
         self.active = Active(ground, signed)
         await self.active.start()
@@ -205,6 +207,7 @@ class Office:
         self.bitcoind, self.committee = bitcoind, committee
         self.now = 2_000_000_000.0  # headers of the day after tomorrow would be deferred
         self.withheld: set[bytes] = set()
+        self.depths: Policy | None = None  # of every node that follows from now on
         self.nodes = [OfficeNode(seat, self) for seat in seats]
         c = committee.committee
         validators = tuple(Validator(XOnlyKey(v.x), 1) for v in VALIDATORS)

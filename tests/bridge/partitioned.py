@@ -114,6 +114,10 @@ class Partition:
         touched = await one.active.reorgs.touched([row.id])
         return {"row": row, "touched": touched.get(row.id, [])}
 
+    async def touched(self, kind: str) -> list[TouchedView]:
+        """What the newest reorg touched of a kind, as the first node tells it."""
+        return [t for t in (await self.row(0))["touched"] if t.kind == kind]
+
     # Afterwards
 
     async def decide(self) -> None:
@@ -150,8 +154,18 @@ class Partition:
         owed = any(state.withdrawals[w].settled is None for w in self.withdrawals if w in state.withdrawals)
         if owed or any(coin not in state.minted for coin in self.honest):
             return False
+        if not all(self._adds_up(n) for n in range(len(self.it.nodes))):
+            return False
         rows = [await self.row(n) for n in range(len(self.it.nodes))]
         return all(item.settled for row in rows for item in row["touched"])
+
+    def _adds_up(self, node: int) -> bool:
+        """Whether every satoshi of the treasury is somebody's: users', owed, or the reserve's."""
+        active = self.it.nodes[node].active
+        assert active is not None
+        totals = active.totals()
+        assert totals is not None
+        return bool(totals.holds and totals.supply + totals.escrow + totals.fee_reserve == totals.treasury)
 
     async def story(self) -> list[str]:
         """What became of everything, for who reads a failure."""
@@ -161,12 +175,10 @@ class Partition:
         """No value is lost or doubled, by Bitcoin's blocks, the rollup's state, and every node's books."""
         it, state = self.it, self.it.rollup.state
         await it.round()
-        for node in it.nodes:
+        for n, node in enumerate(it.nodes):
+            assert self._adds_up(n)
             assert node.active is not None
-            totals = node.active.totals()
-            assert totals is not None
-            assert totals.holds
-            assert totals.deficit == 0
+            assert node.active.totals().deficit == 0  # type: ignore[union-attr]
         assert set(state.minted) == set(self.honest), "each deposit once, no stolen one"
         assert all(state.withdrawals[w].settled is not None for w in self.withdrawals)
         assert state.escrow == 0

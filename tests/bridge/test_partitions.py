@@ -47,3 +47,33 @@ async def test_shallow_forks_delay_and_deep_ones_pause_but_no_value_is_lost_or_d
         await story.recover()
         await story.check()
         assert {outcome for _, outcome in await story.fates()} <= {"confirmed", "replaced"}
+
+
+async def test_a_deposit_that_is_spent_again_after_it_was_credited_is_told_exactly_and_the_reserve_bears_it(
+    tmp_path: Path, bitcoind_pair: Network
+) -> None:
+    """Finality itself is broken here, by more blocks than k: nothing can undo that, so it must be seen."""
+    async with office(tmp_path, bitcoind_pair.nodes[OWN]) as it:
+        story = Partition(it, bitcoind_pair)
+        await story.ready()
+        lost = await story.lose(K + 2, thief=True)
+        (stolen,) = story.stolen
+        assert stolen in it.rollup.state.minted, "credited on the branch that was lost"
+        assert lost["row"].level == "pause"
+        await it.blocks(1)
+        assert it.rollup.state.pause is not None
+        assert stolen in it.rollup.state.pause.mints
+        for _ in range(K + 1):
+            it.mine()
+            await it.blocks(1)
+        (mine,) = [t for t in await story.touched("deposit") if t.key == str(stolen)]
+        assert (mine.outcome, mine.value, mine.state) == ("gone", 200_000, "DEFICIT")
+        await story.decide()
+        await story.recover()
+        (mine,) = [t for t in await story.touched("sweep") if t.key == str(stolen)]
+        assert mine.outcome == "gone"
+        totals = it.nodes[0].active.totals()
+        assert (totals.deficit, totals.escrow) == (0, 0), "the fee reserve was large enough"
+        assert totals.deposited - totals.withdrawn == totals.supply
+        gained = totals.fee_reserve - (2_000_000 - 199_000)  # the users' fee shares less the miners'
+        assert 0 < gained < 5_000, "it lost exactly what the thief was credited"

@@ -159,3 +159,19 @@ def test_a_withdrawal_is_sent_paid_settled_and_back_after_a_reorg():
 
 def replace_payout(sweep: InBatch) -> InBatch:
     return InBatch(sweep.sequence, b"p" * 32, sweep.manifest_hash, sweep.height, sweep.block_hash, 1_000)
+
+
+def test_a_credit_whose_payment_a_deep_reorg_took_before_it_was_written_down_is_a_deficit() -> None:
+    seen, facts = dst.Seen(COIN.value), DepositFacts(tip=110, coin=None, minted=MINTED)
+    state, effects = advance_deposit(CONTEXT, seen, facts)
+    assert isinstance(state, dst.Deficit)
+    assert (state.amount, state.sweep) == (MINTED[1], None)
+    (alarm,) = effects
+    assert isinstance(alarm, Alarm)
+    assert "have no sweep on the chain" in alarm.text
+    assert advance_deposit(CONTEXT, state, facts) == (state, ())
+    again, _ = advance_deposit(
+        CONTEXT, state, DepositFacts(tip=115, coin=COIN, sweep=SWEEP, sweep_final=True)
+    )
+    assert isinstance(again, dst.Deficit)
+    assert again.payload, "once swept for good the rollup is told on which block the credit stands"
