@@ -13,6 +13,7 @@ from typing import Final
 
 import structlog
 
+from tss.allowance import Allowance
 from tss.certificate import DAY, MAX_DER, YEARS, Certificate, CertificateFault
 from tss.dkg.committee import Committee
 from tss.dkg.signed import MAX_MEMBERS
@@ -28,6 +29,7 @@ SOON: Final = (
 )  # before a certificate ends its operator hears of it, at a third of its life the latest
 OVERLAP_DAYS: Final = 7.0
 _SECONDS = 5.0
+_PER_MINUTE = 30  # of one member: a list may hold 129 certificates, each of them some work
 _BEHIND = frozenset({"cert-old", "cert-expired", "cert-too-many"})  # no fault of who hands it on
 
 
@@ -69,6 +71,7 @@ class CertificateWatch:
         self._store, self._clock, self._every = store, clock, every
         self._task: asyncio.Task[None] | None = None
         self._one_at_a_time = asyncio.Lock()
+        self._allowances: dict[int, Allowance] = {}
         self._log = structlog.get_logger("tss.certificates")
         self.counts: Counter[str] = Counter()
 
@@ -142,6 +145,8 @@ class CertificateWatch:
         return self._peers.pins.announced()
 
     async def _asked(self, member: int, body: bytes) -> bytes:
+        if not self._allowances.setdefault(member, Allowance(_PER_MINUTE)).take():
+            raise Refuse("too-many", f"at most {_PER_MINUTE} exchanges of certificates a minute: ask later")
         try:
             told = decode(body)
         except DecodeError as error:

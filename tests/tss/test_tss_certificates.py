@@ -246,10 +246,15 @@ async def test_who_hands_on_a_rewritten_copy_cannot_keep_the_true_certificate_ou
 async def test_a_member_cannot_fill_the_others_with_certificates(tmp_path):
     async with running(tmp_path) as (alice, bob, carol):
         now = int(time.time())
-        for number in range(now - 40, now):
+        for number in range(now - 20, now):
             await carol.peers.call(1, EXCHANGE, encode([announced(bob, number=number)]))
         assert alice.node.certificates.counts["taken"] <= 8
         assert len(alice.peers.pins._members[2].certificates) <= 12
+        asked = (carol.peers.call(1, EXCHANGE, encode([])) for _ in range(31))
+        refused = [
+            a for a in await asyncio.gather(*asked, return_exceptions=True) if isinstance(a, PeerRefused)
+        ]
+        assert {one.code for one in refused} == {"too-many"}
 
 
 async def test_a_recovery_file_carries_the_newest_certificate_and_a_rehearsal_needs_it(tmp_path):
