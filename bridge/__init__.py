@@ -11,6 +11,7 @@ Files touch the world:
 
 - `node.py`, `active.py`: composition root; what is opened in which order, what runs once the bridge is active
 - `watch.py`, `book.py`, `reconcile.py`: own chain in, machines brought to where both chains are
+- `block_items.py`, `reorgs.py`, `reorg_store.py`, `reorg_tables.py`: what reorgs took out, and what became of it
 - `treasurer.py`, `lane.py`, `desk.py`, `keeper.py`: the two chains of coins, and the loop that keeps each going
 - `dispatch.py`, `outgoing.py`, `whereabouts.py`: the outbox of signed batches
 - `certifier.py`, `approvals.py`: mint and settle certificates; the approval port that signers ask

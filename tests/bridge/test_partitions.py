@@ -32,8 +32,8 @@ async def test_shallow_forks_delay_and_deep_ones_pause_but_no_value_is_lost_or_d
         assert fates["anchor", "confirmed"] + fates["anchor", "replaced"] == 1
         await story.check()
 
-        deep = await story.lose(K + 2, thief=False)
-        assert (deep["row"].depth, deep["row"].level) == (K + 2, "pause")
+        deep = await story.lose(K, thief=False)
+        assert (deep["row"].depth, deep["row"].level) == (K, "pause")
         assert {t.kind for t in deep["touched"]} >= {"anchor", "batch", "payout", "deposit", "sweep"}
         assert ("pause", "reorg") in [(a.level, a.kind) for a in it.nodes[2].told]
         minted = dict(it.rollup.state.minted)
