@@ -145,12 +145,10 @@ class Tree:
         return node
 
     def grow(self, header: Header, parent: HeaderAt) -> HeaderAt:
-        """Return a valid header's place upon its parent; the same object when another chain has it already."""
-        node = self.find(header.hash)
-        if node is None:
-            node = HeaderAt(self, header, parent.height + 1, parent.work + work_of(header.bits))
-            node.stand_on(parent)
-            self._named[header.hash] = node
+        """Give a valid header that `find` does not know its place upon its parent."""
+        node = HeaderAt(self, header, parent.height + 1, parent.work + work_of(header.bits))
+        node.stand_on(parent)
+        self._named[header.hash] = node
         return node
 
     def lengthen(self, raw: bytes, hashes: list[BlockHash]) -> HeaderAt:

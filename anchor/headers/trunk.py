@@ -23,6 +23,8 @@ _SUM = 32  # bytes of such a sum, big-endian
 _PLACE = (1 << 24) - 1  # an index entry is 40 bits of the hash, then 24 bits of place
 _MOST_LATER = 20_000  # headers that a plain dict finds before they are sorted in
 _BITS = Struct("<72xI4x")
+_DRAWER = 50  # bits of an entry below those that name its drawer: 2^14 of them
+_SHORT = 20_000  # entries that are searched without drawers
 _ORDER = sys.byteorder  # of the index; any of the orders spreads hashes evenly
 
 _work = lru_cache(maxsize=8192)(work_of)
@@ -45,13 +47,14 @@ class Packed:
 class Trunk:
     """Packed headers; `work_before` is the total work below the first one."""
 
-    __slots__ = ("_index", "_later", "_sums", "_total", "_unsorted", "raw")
+    __slots__ = ("_drawers", "_index", "_later", "_sums", "_total", "_unsorted", "raw")
 
     def __init__(self, work_before: int) -> None:
         self.raw = bytearray()
         self._sums = bytearray()
         self._total = work_before
-        self._index = array("Q")
+        self._drawers: array[int] = array("L")
+        self._index: array[int] = array("Q")
         self._unsorted = array("Q")
         self._later: dict[BlockHash, int] = {}
 
@@ -70,7 +73,9 @@ class Trunk:
             raise ValueError("index, sums and headers are not of one length")
         trunk = cls(work_before)
         trunk.raw, trunk._sums = raw, bytearray(packed.sums)
-        trunk._index.frombytes(packed.index)
+        index = array("Q")
+        index.frombytes(packed.index)
+        trunk._put(index)
         trunk._total = trunk.work(count - 1) if count else work_before
         return trunk
 
@@ -139,7 +144,11 @@ class Trunk:
         if self._unsorted:
             self._sort()
         index, count, head = self._index, len(self), _head(block)
-        at = bisect_left(index, head)  # twenty steps in C: guessing the place in Python takes longer
+        if len(index) < _SHORT:
+            at = bisect_left(index, head)
+        else:
+            drawer = head >> _DRAWER
+            at = bisect_left(index, head, self._drawers[drawer], self._drawers[drawer + 1])
         while at < len(index) and index[at] & ~_PLACE == head:
             place = index[at] & _PLACE
             if place < count and self._is(place, block):
@@ -162,12 +171,21 @@ class Trunk:
         self._index, self._unsorted, self._later = array("Q"), array("Q"), {}
         entries.sort()
         count = len(self)
-        if len(entries) == count:
-            self._index = array("Q", entries)
+        if len(entries) != count:
+            # After a cut: entries of headers that are gone, and perhaps two of one that came back.
+            right = [e for e in dict.fromkeys(entries) if (e & _PLACE) < count]
+            entries = [e for e in right if self._is_at(e)]
+        self._put(array("Q", entries))
+
+    def _put(self, index: "array[int]") -> None:
+        """Take a sorted index, and note where each of its drawers begins: in a long one, looking costs memory."""
+        self._index, self._drawers, low = index, array("L"), 0
+        if len(index) < _SHORT:
             return
-        # After a cut: entries of headers that are gone, and perhaps two of one that came back.
-        right = [e for e in dict.fromkeys(entries) if (e & _PLACE) < count]
-        self._index = array("Q", [e for e in right if self._is_at(e)])
+        for drawer in range((1 << 64) >> _DRAWER):
+            low = bisect_left(index, drawer << _DRAWER, low)
+            self._drawers.append(low)
+        self._drawers.append(len(index))
 
     def _is_at(self, entry: int) -> bool:
         return _head(self.hash(entry & _PLACE)) == entry & ~_PLACE

@@ -186,8 +186,10 @@ def test_real_mainnet_headers_are_taken_in_runs_of_any_size(vectors):
     )
 
 
-def test_index_entries_that_look_alike_and_stale_ones_are_told_apart(monkeypatch):
+@pytest.mark.parametrize("short", [0, 10, 1000])
+def test_index_entries_that_look_alike_and_stale_ones_are_told_apart(monkeypatch, short):
     monkeypatch.setattr(trunks, "_MOST_LATER", 4)  # sort and read in bulk from here on
+    monkeypatch.setattr(trunks, "_SHORT", short)
     trunk = Trunk(0)
     headers = run(GENESIS, 30)
     trunk.append(joined(headers[:20]), [h.hash for h in headers[:20]])
