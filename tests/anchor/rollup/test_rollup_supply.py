@@ -4,11 +4,12 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from anchor.finality.replay import HeaderReplay
 from anchor.rollup.block import Block
 from anchor.rollup.state import RollupState
 from anchor.rollup.transitions import check_block
 from anchor.rollup.tx import Lock, RollupTx
-from tests.anchor.rollup.rollup_world import ALICE, BOB, MALLORY, K, World, conserved
+from tests.anchor.rollup.rollup_world import ALICE, BOB, MALLORY, K, World, certified, conserved
 
 PEOPLE = (ALICE, BOB, MALLORY)
 people = st.sampled_from(PEOPLE)
@@ -22,6 +23,7 @@ class Coins(RuleBasedStateMachine):
         self.seen = 0
         self.w = World().activate()
         self.mirror = RollupState.at_genesis(self.w.genesis)
+        self.headers = HeaderReplay(self.w.genesis)
         self.w.mine(K + 1)
         self.sent: list[RollupTx] = []
         self.locks: list[Lock] = []
@@ -85,8 +87,15 @@ class Coins(RuleBasedStateMachine):
     def whoever_replays_agrees(self) -> None:
         for block in self.w.blocks[self.seen :]:
             self.mirror = check_block(self.w.genesis, self.mirror, Block.decode(block.encode()))
+            self.headers.take(certified(self.w.genesis, block))
         self.seen = len(self.w.blocks)
         assert self.mirror.root() == self.w.state.root()
+        found, view = self.headers.result(), self.w.state.view
+        assert (found.tip.hash, found.work, found.reorgs) == (
+            view.tip.hash,
+            view.tip.work,
+            self.w.state.reorgs,
+        )
 
 
 Coins.TestCase.settings = settings(
