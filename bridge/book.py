@@ -61,11 +61,11 @@ class Book:
         self.alarm, self.clock = alarm, clock
         self.deposits: list[DepositRow] = []
         self.withdrawals: dict[bytes, wst.State] = {}
-        self._height = 0
+        self._tip: BlockHash | None = None  # up to which all was looked at
 
     def _rests(self, row: DepositRow, page: Page, sent: Mapping[bytes, tuple[int, bytes]]) -> bool:
-        """Whether nothing can have changed for a deposit: strangers may send many that are never swept."""
-        if row.height is None or row.outpoint in sent or page.view.height < self._height:
+        """Whether nothing can have changed for a deposit on a chain that only grew: strangers may send many."""
+        if row.height is None or row.outpoint in sent:
             return False
         if row.spent_by is not None and row.spent_height is not None:
             deep = page.view.height - row.spent_height > RESTS
@@ -78,12 +78,15 @@ class Book:
         """Bring every machine to where the chains are."""
         batches = {batch.txid: batch for batch in page.view.treasury.batches}
         sent = _sent(page.waiting, self.activation)
+        grew = self._tip is not None and page.chain.is_main(
+            self._tip
+        )  # else however deep, all may have changed
         for row in await self.store.deposits():
-            if self._rests(row, page, sent):
+            if grew and self._rests(row, page, sent):
                 continue
             batch = None if row.spent_by is None else batches.get(Txid(row.spent_by))
             await self._deposit(row, page, batch, sent)
-        self.deposits, self._height = await self.store.deposits(), page.view.height
+        self.deposits, self._tip = await self.store.deposits(), page.view.hash
         payouts = _payouts(page)
         known = {i: wst.decode(row) for i, row in (await self.store.withdrawals()).items()}
         for identity, lock in page.rollup.withdrawals.items():
