@@ -32,6 +32,8 @@ PAGE, MAX_PAGE = 50, 500
 HEADERS_PAGE = 2000
 MAX_NUMBER = 1 << 62
 USES = ("", "anchor", "deposit", "payout")
+MOST_TOUCHED = 100  # things named per reorg of a list, unsettled ones first; one reorg alone names MOST_ALONE
+MOST_ALONE = 5000
 END = 5  # blocks that are shown at each end of a long branch
 
 Touched = Callable[[Sequence[int]], Awaitable[dict[int, list[TouchedView]]]]
@@ -141,11 +143,11 @@ class HeaderApi:
         rollup = [_rollup_reorg(r) for r in self._s.rollup_reorgs()]
         return Reorgs(entries, rollup, shown[-1].id if len(rows) > limit else None)
 
-    async def _entries(self, rows: Sequence[ReorgRow]) -> list[ReorgEntry]:
+    async def _entries(self, rows: Sequence[ReorgRow], most: int = MOST_TOUCHED) -> list[ReorgEntry]:
         touched = await self._s.touched([row.id for row in rows])
         tips = [tip for row in rows for tip in (row.old_tip, row.new_tip)]
         seen = await self._s.ledger.sightings(tips)
-        return [_entry(row, seen, touched.get(row.id, [])) for row in rows]
+        return [_entry(row, seen, touched.get(row.id, []), most) for row in rows]
 
     async def _detail(self, request: web.Request) -> ReorgDetail:
         text = request.match_info["id"]
@@ -154,7 +156,7 @@ class HeaderApi:
             row = await self._s.ledger.reorg(int(text))
         if row is None:
             raise unknown("reorg", "list what there is with /v1/reorgs")
-        (entry,) = await self._entries([row])
+        (entry,) = await self._entries([row], MOST_ALONE)
         chain = self._s.chain
         fork = chain.get(row.fork_hash)
         old, old_hidden = _ends(chain.get(row.old_tip), fork)
@@ -196,7 +198,9 @@ def _block(at: HeaderAt, seen: dict[BlockHash, dict[str, int]]) -> BranchBlock:
     return BranchBlock(at.height, display(at.hash), at.header.time, seen.get(at.hash, {}))
 
 
-def _entry(row: ReorgRow, seen: dict[BlockHash, dict[str, int]], touched: list[TouchedView]) -> ReorgEntry:
+def _entry(
+    row: ReorgRow, seen: dict[BlockHash, dict[str, int]], touched: list[TouchedView], most: int
+) -> ReorgEntry:
     old, new = seen.get(row.old_tip, {}), seen.get(row.new_tip, {})
     sources = [TipSeen(name, old.get(name), new.get(name)) for name in sorted(old.keys() | new.keys())]
     return ReorgEntry(
@@ -213,7 +217,8 @@ def _entry(row: ReorgRow, seen: dict[BlockHash, dict[str, int]], touched: list[T
         f"{row.work_lost:x}",
         f"{row.work_gained:x}",
         sources,
-        touched,
+        touched if len(touched) <= most else sorted(touched, key=lambda item: item.settled)[:most],
+        len(touched),
         sum(not item.settled for item in touched),
     )
 

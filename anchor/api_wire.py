@@ -136,7 +136,7 @@ class TipSeen(msgspec.Struct, frozen=True):
 class ReorgEntry(msgspec.Struct, frozen=True):
     """A reorg as this node's own chain saw it; `depth` in disconnected blocks, work in hashes, hex.
 
-    `open` counts what it touched and whose fate is not final yet.
+    `touched_count` counts all that it touched (the list may be cut), `open` that whose fate is not final yet.
     """
 
     id: int
@@ -153,6 +153,7 @@ class ReorgEntry(msgspec.Struct, frozen=True):
     work_gained: str
     seen: list[TipSeen]
     touched: list[TouchedView]
+    touched_count: int
     open: int
 
 

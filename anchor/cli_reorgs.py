@@ -104,8 +104,9 @@ def _touched(entry: dict[str, Any], most: int) -> list[str]:
         value = "" if item["value"] is None else f" {item['value']:,} sat"
         state = f" [{item['state']}]" if item["state"] else ""
         lines.append(f"    {item['kind']:<8}{_short(item['key'])}{value}: {item['text']}{state}")
-    if len(items) > most:
-        lines.append(f"    and {len(items) - most} more: holdfast anchor reorgs {entry['id']}")
+    cut = entry["touched_count"] - min(len(items), most)
+    if cut:
+        lines.append(f"    and {cut} more: holdfast anchor reorgs {entry['id']}")
     return lines
 
 

@@ -113,7 +113,9 @@ def page_of_one(name: str, found: ReorgDetail, paused: str | None) -> str:
         heads = ("what", "which", "sat", "was in block", "what became of it", "state now")
         parts.append(_table(heads, [_touched(item) for item in r.touched]))
         open_ = f"{_count(r.open, 'thing')} not final yet." if r.open else "All of it is final."
-        parts.append(f'<p class="dim">{open_}</p>')
+        cut = r.touched_count - len(r.touched)
+        more = f" {_count(cut, 'thing')} more not shown." if cut else ""
+        parts.append(f'<p class="dim">{open_}{more}</p>')
     else:
         parts.append("<p>No anchor, deposit or payout of ours stood in these blocks.</p>")
     parts.append("<h2>Who saw the tips first</h2>")

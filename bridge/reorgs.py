@@ -79,6 +79,7 @@ class ReorgBook:
         self._at: BlockHash | None = None  # the tip at which reorgs and lost coins were looked for
         self._lost: set[str] = set()
         self._now: Now | None = None  # of the last tick
+        self._turn = 0
 
     async def tick(self, now: Now) -> None:
         """Examine reorgs that are new, then bring every open row to where the chain is."""
@@ -163,7 +164,10 @@ class ReorgBook:
         items = [r.touched.item for r in rows if r.touched.item.kind == "deposit"]
         out = {item.key: item for item in items if _key(item) not in places}
         self._lost = await self._store.gone_deposits() | (self._lost & out.keys())
-        for item in list(out.values())[:MOST_LOST]:
+        self._turn += 1
+        start = self._turn * MOST_LOST % max(len(out), 1)  # of very many, others each time
+        turned = [*out.values()][start:] + [*out.values()][:start]
+        for item in turned[:MOST_LOST]:
             self._lost.discard(item.key)
             if await self._cannot_come_back(item):
                 self._lost.add(item.key)

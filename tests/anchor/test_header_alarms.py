@@ -217,3 +217,13 @@ async def test_who_saw_a_block_first_is_kept_by_source(tmp_path: Path) -> None:
         await it.feed.ledger.sighted("btcd", [node.chain[3].hash], int(home.now) + 50)
         seen = await it.feed.ledger.sightings([node.chain[3].hash, BlockHash(bytes(32))])
         assert seen == {node.chain[3].hash: {"bitcoind": first, "btcd": first + 9}}
+
+
+async def test_a_first_sync_of_very_many_blocks_tells_only_the_newest(tmp_path: Path) -> None:
+    home, node = FeedHome(tmp_path), Branch().mine(350)
+    async with watched(home, node) as it:
+        await it.round()
+        told = [kind for _, kind, _ in it.stream._ring]
+        assert told == ["block"] * 100
+        seen = await it.feed.ledger.sightings([header.hash for header in node.chain])
+        assert set(seen) == {header.hash for header in node.chain[-100:]}

@@ -216,9 +216,13 @@ async def test_the_command_says_how_to_see_older_ones_and_names_only_so_many_thi
     async with showing(tmp_path) as it:
         await it.reorg(1, 2, 1)
         await it.reorg(1, 2, 2)
-        it.touched = {2: [ANCHOR] * 40}
+        it.touched = {2: [DEPOSIT] * 140 + [ANCHOR]}
         said = (await it.command("--limit", 1)).output
-        assert "and 28 more: holdfast anchor reorgs 2" in said
+        assert "and 129 more: holdfast anchor reorgs 2" in said
+        (one,) = (await it.get("/v1/reorgs?limit=1"))["reorgs"]
+        assert (len(one["touched"]), one["touched_count"], one["open"]) == (100, 141, 1)
+        assert one["touched"][0]["kind"] == "anchor", "what is not final comes first"
+        assert len((await it.get("/v1/reorgs/2"))["reorg"]["touched"]) == 141
         assert f"--node {it.url} --before 2" in said
 
 

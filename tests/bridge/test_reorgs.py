@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+import bridge.reorgs
 from anchor.api_wire import TouchedView
 from anchor.btc.ids import OutPoint, Txid
 from anchor.header_ledger import HeaderLedger, ReorgRow
@@ -318,3 +319,21 @@ async def database(folder: Path) -> AsyncIterator[AsyncEngine]:
         yield made
     finally:
         await made.dispose()
+
+
+async def test_of_very_many_lost_deposits_each_is_asked_about_in_its_turn(
+    tmp_path: Path, engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bridge.reorgs, "MOST_LOST", 1)
+    story = Story(tmp_path)
+    node = await Node.over(story, engine)
+    pays = [story.pay(DEPOSIT, 50_000, story.money[n]) for n in range(3)]
+    story.mine(*pays)
+    await node.tick()
+    node.spent = {pay.inputs[0].outpoint for pay in pays}
+    story.reorg(1)
+    for _ in range(3):
+        await node.tick()
+        story.mine()
+    await node.tick()
+    assert [t.outcome for t in await node.touched()] == ["gone"] * 3
