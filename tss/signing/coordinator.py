@@ -175,14 +175,15 @@ class Coordinator:
         )
 
     def _ready_members(self) -> list[int]:
+        quorum = self._task.quorum
         busy = {member for one in self._open.values() if not one.dead for member in one.pending}
         hopeful = [member for member in self._task.candidates if member not in self._out]
         late = {member for one in self._open.values() for member in one.late}
-        clean = [member for member in hopeful if member not in self._strikes and member not in late]
-        # While enough never stalled a session we wait for them, not for those who did.
-        eligible = clean if len(clean) >= self._task.quorum else hopeful
-        need = self._task.need
-        ready = [m for m in eligible if m not in busy and self._pool.count(m) >= need]
+        clean = [member for member in hopeful if member not in self._strikes]
+        prompt = [member for member in clean if member not in late]
+        # While enough never stalled a session we wait for them, be they late, not for those who did.
+        eligible = next(some for some in (prompt, clean, hopeful) if len(some) >= quorum or some is hopeful)
+        ready = [m for m in eligible if m not in busy and self._pool.count(m) >= self._task.need]
         must = self._task.must
         return sorted(ready, key=lambda member: (member not in must, self._strikes.get(member, 0)))
 
