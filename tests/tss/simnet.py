@@ -255,6 +255,7 @@ class Shell:
     machine: Coordinator
     identity: SimIdentity
     timeout: float = 2.0
+    hasty: float = 0.0  # seconds after which a member that owes shares is called late; 0: never
     ended: Done | Failed | None = None
     blames: list[Blame] = field(default_factory=list)
     opened: list[OpenSession] = field(default_factory=list)
@@ -294,12 +295,21 @@ class Shell:
                 return None
             return (one.handle_commit if commit else one.handle_shares)(question)
 
+        answered: list[bool] = []
+
         def take(given: bytes) -> None:
+            answered.append(True)
             self.feed(read_event(self.machine._task.committee, member, asked, given))
+
+        def hurry(session: bytes) -> None:
+            if not answered:
+                self.feed(events.Late(member, session))
 
         def late() -> None:
             self.feed(events.Silent(member))
 
+        if self.hasty and isinstance(asked, messages.SharesRequest):
+            self.net.later(self.hasty, lambda: hurry(asked.session))
         self.net.exchange(self.identity, one.identity, body, answer, take, self.timeout, late)
 
 
