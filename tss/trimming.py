@@ -11,8 +11,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
+import sqlalchemy as sa
 import structlog
 
+from tss import tables
 from tss.store import Store
 
 KEPT_SECONDS: Final = 30 * 86_400.0
@@ -62,6 +64,9 @@ class Trimming:
 
     async def trim(self) -> int:
         """Take out all that is over, and what hangs on it; how many nonces went."""
+        oldest = sa.select(tables.nonces.c.at).order_by(sa.text("rowid")).limit(1)
+        if all(at >= self._clock() - KEPT_SECONDS for (at,) in await self._store.rows(oldest)):
+            return 0  # nothing is written on most days
         gone = await self._out(_OVER, "spent nonces of starts that are over")
         if gone:
             for what, kind in ((_ORDERS, "orders of such nonces"), (_VERDICTS, "verdicts on such requests")):

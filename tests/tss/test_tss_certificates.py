@@ -158,6 +158,19 @@ async def test_without_an_overlap_a_stolen_tls_key_opens_nothing_any_more(tmp_pa
         await until(lambda: alice.peers.refusals.counts[0, "tls-stranger"] > 0)
 
 
+async def test_a_certificate_that_expired_after_it_was_learned_gets_no_further_than_tls(tmp_path):
+    async with running(tmp_path, 2, 2) as (alice, bob):
+        keys = tmp_path / "ended"
+        keys.mkdir()
+        key, pem = make("bob 7", time.time() - 30 * DAY, days=20)
+        (keys / "tls.key").write_bytes(key)
+        (keys / "tls.crt").write_bytes(pem)
+        alice.peers.pins._keep(2, Certificate.read(der_of(pem)))
+        assert await knocks(alice, TlsFiles(keys / "tls.key", keys / "tls.crt", keys)) is None
+        await until(lambda: alice.peers.refusals.counts[0, "tls-expired"] == 1)
+        assert await bob.peers.call(1, "peer.ping", b""), "the member itself is let in"
+
+
 def announced(seat, sign=None, **changes):
     """A certificate as `rotate_tls` would make it for this seat, with something changed."""
     now = int(time.time())
