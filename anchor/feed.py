@@ -162,6 +162,9 @@ class HeaderFeed:
         if reorg.connected:
             self._store.turn(trial, reorg)
         self.chain.become(trial)
+        if reorg.depth:
+            tips = {"old_tip": display(old.hash), "new_tip": display(trial.tip.hash)}
+            log.warning("reorg", level=level, depth=reorg.depth, fork_height=reorg.fork.height, **tips)
         return events_of(reorg, level)
 
     def _refuse_stranger(self, reorg: Reorg) -> None:
