@@ -14,6 +14,7 @@ from anchor.api_wire import TouchedView
 from anchor.btc.ids import BlockHash, OutPoint, Txid, display
 from anchor.feed import HeaderFeed
 from anchor.headers.chain import HeaderChain, branch
+from anchor.jsonrpc import NodeError
 from anchor.stream import Stream
 from bridge.deposit import states as dst
 from bridge.ledger.touched import GONE, Item, Outcome, Place, Touched, expand, outcome, outpoint_key, sentence
@@ -94,8 +95,11 @@ class ReorgBook:
             return
         places = dict(_places(now, self._feed.chain))
         if moved:
-            await self._look_for_lost(self._open, places)
-            self._at = now.view.hash
+            try:
+                await self._look_for_lost(self._open, places)
+                self._at = now.view.hash
+            except NodeError as error:  # value does not wait for it: asked again in the next round
+                log.info("lost_coins_unknown", error=str(error))
         states = dict(_states(now))
         for row in self._open:
             fate = self._fate(row, places, states.get(_key(row.touched.item)), now.view.height)

@@ -16,6 +16,7 @@ from anchor.btc.ids import OutPoint, Txid
 from anchor.header_ledger import HeaderLedger, ReorgRow
 from anchor.headers.chain import HeaderAt
 from anchor.headers.finality import leads
+from anchor.jsonrpc import NodeError
 from anchor.store import headers, metadata
 from anchor.stream import Stream
 from bridge.reorgs import Now, ReorgBook
@@ -37,6 +38,7 @@ class Node:
         self.ledger = HeaderLedger(engine, headers)
         self.stream = Stream("t")
         self.mempool: set[Txid] = set()
+        self.down = False
         self.spent: set[OutPoint] = set()
         self.manifests: dict[bytes, Manifest] = {}
         self.tip: HeaderAt = story.chain.tip
@@ -78,6 +80,8 @@ class Node:
         return await self.ledger.reorgs(limit, None)
 
     async def in_mempool(self, txid: Txid) -> bool:
+        if self.down:
+            raise NodeError("bitcoind does not answer")
         return txid in self.mempool
 
     async def txout(self, outpoint: OutPoint, include_mempool: bool = True) -> object | None:
@@ -337,3 +341,18 @@ async def test_of_very_many_lost_deposits_each_is_asked_about_in_its_turn(
         story.mine()
     await node.tick()
     assert [t.outcome for t in await node.touched()] == ["gone"] * 3
+
+
+async def test_a_bitcoind_that_does_not_answer_delays_what_is_gone_and_nothing_else(
+    tmp_path: Path, engine: AsyncEngine
+) -> None:
+    node, deposit, _ = await swept(tmp_path, engine)
+    coin = deposit.inputs[0].outpoint
+    node.story.reorg(2, node.story.pay(ANYONE, 40_000, coin))
+    node.spent.add(coin)
+    node.down = True
+    await node.tick()
+    assert (await node.fates())["deposit"] == "waiting"
+    node.down = False
+    await node.tick()
+    assert (await node.fates())["deposit"] == "gone"
