@@ -6,9 +6,11 @@ from dataclasses import replace
 import pytest
 
 from anchor.btc.codec import CodecError
+from anchor.rollup.bitcoin_view import ViewReorg
 from anchor.rollup.decisions import LIFE, Decision, DecisionRefused, SignedDecision, combine
 from anchor.rollup.refusals import TxRefused
 from anchor.rollup.state import RollupState
+from anchor.rollup.transitions import _undo as undo
 from anchor.rollup.transitions import apply_tx, check_block
 from anchor.rollup.tx import Decide
 from tests.anchor.rollup.rollup_world import ALICE, BOB, GEN, HOSTS, MALLORY, K, World, conserved, nothing
@@ -215,3 +217,21 @@ def test_while_the_view_is_on_its_way_to_a_heavier_branch_value_waits() -> None:
     w.block(bundle=b"")
     assert (w.state.paused, w.state.pause) == (None, None), "no header came, nothing is known to be lost"
     assert replayed(w).root() == w.state.root()
+
+
+def test_fewer_than_k_blocks_pause_too_when_they_take_what_counted_as_final() -> None:
+    """Where a shorter branch can have more work; on regtest it cannot, so the step is tried by itself."""
+    w = World().funded()
+    [(outpoint, minted)] = w.state.minted.items()
+    tip = w.state.view.tip
+    at = w.state.view.get(minted.statement.block_hash)
+    assert at is not None
+    shallow = ViewReorg(
+        w.state.height, at.height - 1, tip.hash, tip.height, tip.hash, tip.height, tip.hash, K - 1
+    )
+    untouched = w.state.copy()
+    undo(untouched, shallow, frozenset({tip.hash}), K)
+    assert untouched.pause is None
+    undo(w.state, shallow, frozenset({at.hash}), K)
+    assert w.state.pause is not None
+    assert (w.state.pause.mints, w.state.pause.depth) == ((outpoint,), K - 1)
