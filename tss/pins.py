@@ -70,10 +70,14 @@ class Pins:
         return self._members[member].newest
 
     def announced(self) -> list[Certificate]:
-        """Every member's newest announced certificate, to be handed on."""
-        newest = (known.newest for known in self._members.values())
+        """Every member's newest announced certificate, to be handed on; what the file pins needs no telling."""
+        newest = ((known.pinned, known.newest) for known in self._members.values())
         now = self._clock()
-        return [one for one in newest if one is not None and one.number and one.not_after > now]
+        return [
+            one
+            for pinned, one in newest
+            if one is not None and one.fingerprint != pinned and one.not_after > now
+        ]
 
     def overtaken(self) -> bool:
         """Whether others know a later certificate of ours than the one we show."""

@@ -73,6 +73,26 @@ def test_a_folder_takes_its_seat_by_an_announced_certificate_of_this_committee_o
         again.seated(committee.salted("the next epoch"))
 
 
+def test_the_next_committee_file_pins_a_certificate_that_was_announced_to_the_last(tmp_path):
+    members = make_identities(tmp_path, 2)
+    first = fake_committee(members)
+    old = rotate_tls(members[1].seated(first), first, time.time(), overlap=DAY, days=100)
+    bob = identity.load(tmp_path / "bob")
+    following = fake_committee([members[0], bob]).salted("epoch 2")
+    seated, pins = bob.seated(following), Pins(following, 1, members[0].tls)
+    assert pins.admit(2, old.der) == old
+    assert pins.announced() == [], "the file says it already"
+    made = rotate_tls(seated, following, time.time(), overlap=DAY, days=100)
+    assert pins.take(made.der) == (2, made)
+    assert pins.admit(2, old.der) == old, "for the overlap"
+    assert pins.announced() == [made]
+    again = Pins(following, 1, members[0].tls)
+    assert (again.newest(2), again.learned) == (made, {2})
+    with pytest.raises(CertificateFault) as fault:
+        Pins(first, 1, members[0].tls).admit(2, made.der)
+    assert fault.value.code == "cert-committee"
+
+
 def test_notices_read_back_and_nothing_else_is_one():
     notice = Notice(bytes(32), 2, 3, 4, 5, bytes(64))
     data = notice.encode()
