@@ -38,7 +38,9 @@ async def rows(folder: Path, blocks: int, say: Callable[[str], None]) -> list[Ro
 
 
 async def first_syncs(folder: Path, client: Bitcoind, blocks: int, say: Callable[[str], None]) -> list[Row]:
+    used = time.process_time()
     by_rest = [await first_sync(folder / f"rest-{i}", client, blocks, rest=True) for i in range(5)]
+    used = (time.process_time() - used) / 5
     by_rpc = [await first_sync(folder / f"rpc-{i}", client, blocks, rest=False) for i in range(3)]
     rest, rpc = median(by_rest), median(by_rpc)
     say(f"first sync: {rest:,.0f} headers/s by REST, {rpc:,.0f} by JSON-RPC")
@@ -47,6 +49,7 @@ async def first_syncs(folder: Path, client: Bitcoind, blocks: int, say: Callable
     row = Row(name, "≥ 100,000 headers/s by REST", rest, "/s", rest >= 100_000 and not short, by_rest)
     return [
         row,
+        beside("  our CPU of it (opening the folder included)", 1000 * used, "ms"),
         beside("  the same by JSON-RPC in batches", rpc, "/s", by_rpc),
         beside("  REST / JSON-RPC", rest / rpc, "×"),
     ]

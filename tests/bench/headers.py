@@ -7,7 +7,9 @@ first sync (default 20000); with less the rows that ask for more are missed. Exi
 import asyncio
 import inspect
 import json
+import logging
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -18,6 +20,8 @@ from hashlib import sha256
 from pathlib import Path
 from statistics import median
 from struct import Struct
+
+import structlog
 
 from anchor.btc.header import Header
 from anchor.btc.network import REGTEST
@@ -107,15 +111,16 @@ def cold_starts(raw: bytes, folder: Path) -> list[Row]:
     height, rows = len(raw) // 80 - 1, list[Row]()
     asyncio.run(noted(folder))
     for what, keep in (("", True), (", nothing noted beside it (all rules again)", False)):
-        seconds, megabytes = list[float](), list[float]()
+        seconds, megabytes, busy = list[float](), list[float](), list[float]()
         for _ in range(5):
             if not keep:
                 (folder / "main.idx").unlink(missing_ok=True)
             for file in folder.iterdir():
                 forget_pages(file)
-            begun = time.perf_counter()
+            begun, used = time.perf_counter(), children()
             told = ready_line(folder)
-            seconds.append(time.perf_counter() - begun)
+            seconds.append(told["ready_at"] - begun)
+            busy.append(children() - used)
             assert (told["height"], told["found"]) == (height, True), told
             megabytes.append(told["megabytes"])
         name = f"cold start with {height:,} headers on disk to ready{what}"
@@ -123,6 +128,7 @@ def cold_starts(raw: bytes, folder: Path) -> list[Row]:
         short = "" if height >= 950_000 else " (fewer than the goal asks: missed)"
         rows += [
             below(name + short, "< 3 s", median(seconds), 3, "s", seconds),
+            beside("  its CPU, from start to end of the process", median(busy), "s", busy),
             below(
                 "  its memory at most" + short,
                 "< 250 MB",
@@ -132,7 +138,7 @@ def cold_starts(raw: bytes, folder: Path) -> list[Row]:
                 megabytes,
             ),
         ]
-        rows[-2:] = [replace(row, met=row.met and not short) for row in rows[-2:]]
+        rows[-3:] = [replace(row, met=row.met and not short) if row.goal else row for row in rows[-3:]]
     return rows
 
 
@@ -141,11 +147,19 @@ async def noted(folder: Path) -> None:
         pass
 
 
+def children() -> float:
+    """Seconds of CPU that ended child processes have used."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 def ready_line(folder: Path) -> dict[str, object]:
     command = [sys.executable, "-m", "tests.bench.header_home", str(folder)]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        return json.loads(process.stdout.readline())
+        line = process.stdout.readline()
+        ready_at = time.perf_counter()
+        return json.loads(line) | {"ready_at": ready_at}
 
 
 def forget_pages(file: Path) -> None:
@@ -156,20 +170,24 @@ def forget_pages(file: Path) -> None:
 
 async def reorgs(folder: Path) -> list[Row]:
     """On the long chain's folder: 100 blocks out, 101 in, until a listener has read the event."""
-    source, took = RawBranch((folder / "main.bin").read_bytes()), list[float]()
+    source, took, busy = RawBranch((folder / "main.bin").read_bytes()), list[float](), list[float]()
     async with tracker(folder, source, hold=False) as home, served(home.stream) as url:
         await home.round()
         async with Listener(url) as listener:
             for turn in range(11):
                 source.reorg(100, 101, salt=turn + 1)
-                begun = time.perf_counter()
+                begun, used = time.perf_counter(), time.process_time()
                 heard = asyncio.create_task(listener.next("reorg"))
                 await home.round()
                 told = await heard
                 took.append((time.perf_counter() - begun) * 1000)
+                busy.append((time.process_time() - used) * 1000)
                 assert json.loads(told)["depth"] == 100, told
     say(f"100-deep reorg: {median(took):.1f} ms")
-    return [below("100-deep reorg applied, persisted, announced", "< 50 ms", median(took), 50, "ms", took)]
+    return [
+        below("100-deep reorg applied, persisted, announced", "< 50 ms", median(took), 50, "ms", took),
+        beside("  its CPU", median(busy), "ms", busy),
+    ]
 
 
 def one_height(raw: bytes) -> list[Row]:
@@ -263,6 +281,7 @@ def measure(folder: Path) -> list[Row]:
 
 
 def main() -> int:
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     with tempfile.TemporaryDirectory(prefix="holdfast-bench-") as folder:
         publish("headers", measure(Path(folder)))
     return 0
