@@ -124,12 +124,14 @@ class Sweep:
         self.counts.kills[name] += died
         self.quiet = 0 if died else self.quiet + 1
 
-    async def starts(self, name: str, hurt: Callable[[], Any], mend: str = "") -> None:
+    async def starts(
+        self, name: str, hurt: Callable[[], Any], mend: str = "", purpose: str = "shared"
+    ) -> None:
         """Kill the victim at each durable write of a start, after `hurt` was done to its folder.
 
         `mend` is what its operator asks for afterwards, where the node does not come back by itself.
         """
-        await self.nodes[0].persist("/v1/tss/dkg", purpose="shared")
+        await self.nodes[0].persist("/v1/tss/dkg", purpose=purpose)
         async for at, after in self._every(name):
             await self.victim.kill()
             hurt()
@@ -137,7 +139,7 @@ class Sweep:
             self._count(name, died=died)
             if died:
                 await self._restart()
-            await self._whole("shared", f"{name}, write {at}", mend)
+            await self._whole(purpose, f"{name}, write {at}", mend)
 
     async def recovery(self, work: Work) -> None:
         """Cut the work off half-way, then kill the victim again at each write by which it finds its way back."""
@@ -283,4 +285,6 @@ async def sweep_all(sweep: Sweep) -> None:
     await sweep.starts("start", lambda: None)
     await sweep.starts("start without the share file", lambda: share.unlink(missing_ok=True))
     await sweep.run(AGAIN, drives=True)
-    await sweep.starts("first start, no database", lambda: victim.replace_database(None), "/v1/tss/dkg")
+    # A key of its own: the other one has been refreshed so often that to learn all of it again takes a minute.
+    bare = "first start, no database"
+    await sweep.starts(bare, lambda: victim.replace_database(None), "/v1/tss/dkg", purpose="unrefreshed")
