@@ -18,6 +18,7 @@ from anchor.btc.tx import Tx
 from anchor.rollup.bitcoin_view import final_of
 from anchor.rollup.decisions import Decision, SignedDecision
 from anchor.rollup.tx import Decide
+from bridge.withdrawal.states import Settled
 from regtest.network import Network
 from tests.anchor.rollup.rollup_world import Whole
 from tests.bridge.office import ALICE, PARAMS, Office
@@ -154,8 +155,9 @@ class Partition:
         owed = any(state.withdrawals[w].settled is None for w in self.withdrawals if w in state.withdrawals)
         if owed or any(coin not in state.minted for coin in self.honest):
             return False
-        if not all(self._adds_up(n) for n in range(len(self.it.nodes))):
-            return False
+        for n in range(len(self.it.nodes)):
+            if not self._adds_up(n) or not await self._books_closed(n):
+                return False
         rows = [await self.row(n) for n in range(len(self.it.nodes))]
         return all(item.settled for row in rows for item in row["touched"])
 
@@ -166,6 +168,15 @@ class Partition:
         totals = active.totals()
         assert totals is not None
         return bool(totals.holds and totals.supply + totals.escrow + totals.fee_reserve == totals.treasury)
+
+    async def _books_closed(self, node: int) -> bool:
+        """Whether a node's machines have every honest deposit credited and every withdrawal settled."""
+        one = self.it.nodes[node]
+        assert one.active is not None
+        states = {row.outpoint: row.state["state"] for row in await one.store.deposits()}
+        credited = all(states.get(coin.encode()) == "credited" for coin in self.honest)
+        found = one.active.book.withdrawals
+        return credited and all(isinstance(found.get(w), Settled) for w in self.withdrawals)
 
     async def story(self) -> list[str]:
         """What became of everything, for who reads a failure."""

@@ -10,6 +10,7 @@ from anchor.headers.finality import Policy
 from anchor.rollup.genesis import MAX_K
 from bridge import config
 from bridge.config import BitcoindSection, Config, ConfigFault, HeadersSection, NodeSection, load, write
+from bridge.treasury.refusal import Code, Refusal
 from regtest.bitcoind import Bitcoind
 from tests.bridge.office import PARAMS, activate, office
 
@@ -54,7 +55,7 @@ def test_depths_are_read_from_the_configuration_and_wrong_ones_refused(tmp_path:
             load(tmp_path)
 
 
-async def test_a_large_deposit_is_credited_later_than_a_small_one_of_the_same_sweep(
+async def test_a_large_deposit_is_credited_later_than_a_small_one_and_no_signer_is_talked_into_less(
     tmp_path: Path, bitcoind: Bitcoind
 ) -> None:
     async with office(tmp_path, bitcoind, active=False) as it:
@@ -63,6 +64,15 @@ async def test_a_large_deposit_is_credited_later_than_a_small_one_of_the_same_sw
         small, large = await it.deposit(btc="0.003"), await it.deposit(name="bob", btc="0.006")
         await it.swept()
         it.mine(K - 1)
+        await it.round()
+        ((payload, _),) = it.nodes[0].active.book.wanted()  # the small one's
+        certifier = it.nodes[1].active.certifier
+        assert certifier.approve(payload)
+        certifier.depths = replace(it.depths, uses={"deposit": K + 1})
+        with pytest.raises(Refusal) as refused:
+            certifier.approve(payload)
+        assert (refused.value.code, refused.value.retryable) == (Code.BATCH_NOT_FINAL, True)
+        certifier.depths = it.depths
         for _ in range(8):
             await it.blocks(1)
             await asyncio.sleep(0.02)
@@ -74,23 +84,3 @@ async def test_a_large_deposit_is_credited_later_than_a_small_one_of_the_same_sw
                 break
             await asyncio.sleep(0.02)
         assert set(it.rollup.state.minted) == {small, large}
-
-
-async def test_a_signer_that_waits_deeper_signs_no_mint_that_others_ask_for(
-    tmp_path: Path, bitcoind: Bitcoind
-) -> None:
-    async with office(tmp_path, bitcoind) as it:
-        await it.deposit()
-        await it.swept()
-        it.mine(K - 1)
-        await it.round()
-        payloads = [payload for payload, _ in it.nodes[0].active.book.wanted()]
-        assert payloads
-        from bridge.treasury.refusal import Code, Refusal
-
-        certifier = it.nodes[1].active.certifier
-        assert certifier.approve(payloads[0])
-        certifier.depths = replace(certifier.depths, uses={"deposit": K + 1})
-        with pytest.raises(Refusal) as refused:
-            certifier.approve(payloads[0])
-        assert (refused.value.code, refused.value.retryable) == (Code.BATCH_NOT_FINAL, True)
