@@ -101,3 +101,22 @@ async def test_closing_ends_every_answer() -> None:
         stream.close()
         async with asyncio.timeout(10):
             assert await reader.read() == b""
+
+
+async def test_who_does_not_read_is_hung_up_on_and_holds_up_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(anchor.stream, "PATIENCE", 0.2)
+    async with streaming() as (stream, url):
+        host, port = url.removeprefix("http://").partition("/")[0].split(":")
+        _, writer = await asyncio.open_connection(host, int(port), limit=1024)  # reads no more than so much
+        writer.write(b"GET /v1/stream HTTP/1.1\r\nHost: x\r\n\r\n")
+        async with asyncio.timeout(30):
+            while not stream.listeners:  # noqa: ASYNC110 a listener has no event
+                await asyncio.sleep(0.01)
+            for _ in range(400):  # more than sockets and transports hold
+                stream.tell("alarm", "x" * 100_000)
+            while stream.listeners:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        async with listening(url) as reader:
+            stream.tell("block", 7)
+            assert (await event(reader))["data"] == "7"
+        writer.close()
