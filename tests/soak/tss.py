@@ -112,8 +112,8 @@ def main() -> int:
             asyncio.run(hurt(Path(folder), counts))
         while time.monotonic() < until and simulated.matrix(seed, until):
             seed += 1
-    except SoakFault as fault:
-        print(f"FAILED: {fault}", file=sys.stderr)
+    except (SoakFault, TimeoutError) as fault:
+        print(f"FAILED: {fault or 'what was waited for did not come'}", file=sys.stderr)
         return 1
     print(f"\n{flipped}")
     return report(simulated, counts)
