@@ -5,6 +5,9 @@ So whatever a crash leaves, no header is lost: at start the file's whole and val
 the heaviest chain again, the file is made that chain, and the source tells the rest.
 """
 
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 
@@ -66,13 +69,14 @@ class HeaderStore:
         known = max(self._note.count, 1)
         if known >= whole:
             return
-        for part in self._file.read(known):
-            try:
-                chain.extend(part)
-            except HeaderRefused as error:
-                log.warning("header_file_damaged", error=str(error))
-                self._read_singly(part)
-                return
+        with _no_collections():
+            for part in self._file.read(known):
+                try:
+                    chain.extend(part)
+                except HeaderRefused as error:
+                    log.warning("header_file_damaged", error=str(error))
+                    self._read_singly(part)
+                    return
 
     def _read_singly(self, part: bytes) -> None:
         for at in range(0, len(part), 80):
@@ -119,3 +123,15 @@ class HeaderStore:
             self._note.save(packed)
         except OSError as error:
             log.warning("note_not_written", path=str(self._note.path), error=str(error))
+
+
+@contextmanager
+def _no_collections() -> Iterator[None]:
+    """Millions of short-lived tuples and no cycle: the collector would look through them again and again."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
