@@ -156,18 +156,18 @@ async def test_while_a_long_reorg_is_under_way_value_waits_and_blocks_do_not(tmp
     ):
         w = Shadow(branch)
         await client.submit(Activate(signed(an_activation())).encode())
-        await until(lambda: s.state.activation is not None and s.state.view.tip.height == 30, "the start", 30)
+        await until(lambda: s.state.activation is not None and s.state.view.tip.height == 30, "the start", 60)
         mint = w.at(s.state).mint(ALICE, 500_000)
         branch.reorg(20, 21)
-        await until(lambda: s.after.turning, "the first headers of the heavier branch", 30)
+        await until(lambda: s.after.turning, "the first headers of the heavier branch", 60)
         with pytest.raises(Exception, match="on its way to a heavier branch"):
             await client.submit(mint.encode())
-        await until(lambda: s.state.view.tip.hash == branch.chain[-1].hash, "the view to turn", 30)
+        await until(lambda: s.state.view.tip.hash == branch.chain[-1].hash, "the view to turn", 60)
         assert s.state.supply == 0
         assert s.state.pause is not None
         decide = w.at(s.state).decide()
         await client.submit(decide.encode())
-        await until(lambda: v.state.paused is None, "the operators' decision to take effect", 30)
+        await until(lambda: v.state.paused is None, "the operators' decision to take effect", 60)
         assert [d.operators for d in v.state.decisions] == [(0, 1)]
 
 
@@ -179,10 +179,10 @@ async def test_a_validator_whose_bitcoind_lost_follows_once_it_has_the_heavier_c
         a_validator(tmp_path, won, client.url, (0, 1), db="a.db"),
         a_validator(tmp_path, lost, client.url, (2, 3), db="b.db") as behind,
     ):
-        await until(lambda: "does not have the final" in behind._said, "the one behind to say so")
+        await until(lambda: "does not have the final" in behind._said, "the one behind to say so", 60)
         assert s.state.height == 0
         lost.chain = won.chain
-        await until(lambda: s.state.height >= 2, "blocks")
+        await until(lambda: s.state.height >= 2, "blocks", 60)
 
 
 async def test_a_sequencer_cannot_move_value_while_validators_know_a_heavier_chain(tmp_path: Path) -> None:

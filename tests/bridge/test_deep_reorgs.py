@@ -1,9 +1,14 @@
 """Real nodes and a reorg of k and more: value stops, t operators decide, and what was undone is done once more."""
 
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from anchor.rollup.decisions import SignedDecision
 from anchor.rollup.tx import Decide
 from bridge.decisions import DecisionDesk, DecisionFault, Operator, PauseNews
 from bridge.withdrawal import states as wst
@@ -21,15 +26,22 @@ def desk(node: OfficeNode) -> DecisionDesk:
     return DecisionDesk(node.follower, node.feed, node.active.totals, operator)
 
 
+async def blocks_until(it: Office, condition: Callable[[], Any], what: str) -> None:
+    """Rollup blocks until something holds; sessions run between them."""
+    for _ in range(1000):
+        await it.blocks(1)
+        if condition():
+            return
+        await asyncio.sleep(0.01)  # a session's messages travel
+    raise AssertionError(f"1000 blocks in vain for {what}: {it.rollup.rejected}")
+
+
 async def settled(it: Office, identity: bytes) -> None:
     """The withdrawal is paid, its payout final, the rollup told."""
     it.mine(PARAMS.k)
-    for _ in range(100):
-        await it.until(lambda: True, "a turn")
-        await it.blocks(1)
-        if it.rollup.state.withdrawals[identity].settled is not None:
-            return
-    raise AssertionError(f"not settled: {it.rollup.rejected}")
+    await blocks_until(
+        it, lambda: it.rollup.state.withdrawals[identity].settled is not None, "the settlement"
+    )
 
 
 async def paid_out(it: Office) -> bytes:
@@ -120,9 +132,7 @@ async def decided(it: Office) -> None:
         desk(alice).make("again")
 
 
-def _other_pause(made):  # type: ignore[no-untyped-def]  # two frozen values deep
-    from dataclasses import replace
-
+def _other_pause(made: SignedDecision) -> SignedDecision:
     return replace(made, decision=replace(made.decision, pause=b"\x07" * 32))
 
 
@@ -162,11 +172,12 @@ async def test_an_operator_signs_only_what_his_own_node_sees(tmp_path: Path, bit
         balance = it.rollup.state.supply
         await it.until(lambda: _mined(it), "the sweep again")
         it.mine(PARAMS.k)
-        for _ in range(100):
-            await it.until(lambda: True, "a turn")
-            await it.blocks(1)
-            if it.rollup.state.view.is_main(it.rollup.state.minted[coin].statement.block_hash):
-                break
-        assert it.rollup.state.view.is_main(it.rollup.state.minted[coin].statement.block_hash)
+        minted = it.rollup.state.minted
+        await blocks_until(
+            it,
+            lambda: it.rollup.state.view.is_main(it.rollup.state.minted[coin].statement.block_hash),
+            "the credit to stand on its new sweep",
+        )
+        assert minted.keys() == it.rollup.state.minted.keys()
         assert it.rollup.state.supply == balance, "credited once"
         assert all(node.active.totals().holds for node in it.nodes)
