@@ -56,6 +56,7 @@ class _Attempt:
     first: State1 | None = None
     second: State2 | None = None
     said: tuple[bytes, R3 | Complaint] | None = None  # hash of all R2, and our answer to them: one for ever
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)  # two calls at once must not end in two answers
 
     def close(self) -> None:
         if self.first is not None and self.first.secret is not None:
@@ -80,7 +81,6 @@ class DkgMember:
         self._committee, self._keyring, self._store, self._clock = committee, keyring, store, clock
         self._book, self.views = book, Views(committee, book)
         self._attempts: dict[str, _Attempt] = {}
-        self._ending = asyncio.Lock()
         self._peers: Peers | None = None
         self._log = structlog.get_logger("tss.dkg")
 
@@ -196,14 +196,17 @@ class DkgMember:
 
     async def _round2(self, relay: int, body: bytes) -> bytes:
         attempt, rest = self._find(relay, body)
-        r1s = R1Set.decode(rest)
+        async with attempt.turn:
+            return await self._dealt(attempt, body[:32], R1Set.decode(rest))
+
+    async def _dealt(self, attempt: _Attempt, sid: bytes, r1s: R1Set) -> bytes:
         if attempt.first is None:
             raise Refuse("order", "this round is over: start a new attempt")
         if attempt.second is not None:  # asked again, perhaps after a restart: the same R2, never another
             if attempt.second.r1s.hash != r1s.hash:
                 raise Refuse("order", "we sent R2 for other R1 than these: start a new attempt")
             return attempt.second.r2.encode()
-        self.views.saw(body[:32], r1s)
+        self.views.saw(sid, r1s)
         try:
             second, r2 = await asyncio.to_thread(
                 participant.step2, self._engine, self._sealer, attempt.first, r1s
@@ -226,7 +229,7 @@ class DkgMember:
                 raise Refuse("order", "we ended round 3 on other R2 than these: start a new attempt")
             return attempt.said[1].encode()
         self.views.saw(body[:32], attempt.second.r1s, r2s)
-        async with self._ending:  # two calls at once must not end in two answers
+        async with attempt.turn:
             if attempt.said is None:
                 attempt.said = r2s.hash, await self._end(attempt, attempt.second, r2s)
         return attempt.said[1].encode()

@@ -69,6 +69,9 @@ class _Attempt:
     first: refresh.State1 | repair.State1 | None = None
     second: refresh.State2 | repair.State2 | None = None
     third: repair.State3 | None = None
+    turn: asyncio.Lock = field(
+        default_factory=asyncio.Lock
+    )  # one step at a time, and none while it is closed
 
     def close(self) -> None:
         if self.first is not None:
@@ -121,11 +124,12 @@ class RotationMember:
             peers.handle(topic, _named(answer))
 
     def _seen(self, answer: _Answer) -> _Answer:
-        """Compare with the others when they saw other messages than we."""
+        """One step at a time: asked twice at once, we must not sign two. Compare when others saw otherwise."""
 
         async def comparing(relay: int, body: bytes) -> bytes:
             try:
-                return await answer(relay, body)
+                async with self._find(relay, body)[0].turn:
+                    return await answer(relay, body)
             except ViewsDiffer:
                 await self._views.compare(body[:32])
                 raise
@@ -144,7 +148,7 @@ class RotationMember:
         except rules.Behind:  # whoever is behind, if it is us a moment is enough
             await self.catch_up(plan.key)
             await self._check(plan, relay)
-        self._make_room(plan.key, relay)
+        await self._make_room(plan.key, relay)
         entry = refresh.offer(self._identity, self._committee, plan, secrets.token_bytes(32))
         self._attempts[plan.key] = _Attempt(plan, entry, relay, self._boot_of(relay))
         return entry.encode()
@@ -163,14 +167,20 @@ class RotationMember:
         if plan.attempt > max(self._clock() + _EARLY_SECONDS, standing.attempt + _MORE_ATTEMPTS):
             raise Refuse("attempt", "the attempt's number lies in the future: set the clocks by NTP")
 
-    def _make_room(self, key: bytes, relay: int) -> None:
+    async def _make_room(self, key: bytes, relay: int) -> None:
         current = self._attempts.get(key)
         if current is None:
             return
         if current.relay != relay and self._alive(current):
             name = self._committee.name_of(current.relay)
             raise Refuse("busy", f"{name} is working on this key just now: wait a minute and try again")
-        self._attempts.pop(key).close()
+        await self._close(key)
+
+    async def _close(self, key: bytes) -> None:
+        """Forget an attempt, once a step under way is done with its secrets: half wiped, they would be signed."""
+        attempt = self._attempts.pop(key)
+        async with attempt.turn:
+            attempt.close()
 
     def _alive(self, attempt: _Attempt) -> bool:
         """Whether its relay is still there, in the same boot, and not too slow."""
@@ -247,6 +257,7 @@ class RotationMember:
         self._views.saw(body[:32], deals)
         made = await asyncio.to_thread(repair.step3, self._engine, self._sealer, second, deals)
         if isinstance(made, Complaint):
+            attempt.second = None  # our deltas are gone
             return await self._complained(attempt, made, second.r1s, deals, None)
         attempt.third = made
         return made.sigma.encode()
@@ -304,7 +315,7 @@ class RotationMember:
         await self._keys.accept(link, relay)
         done = self._attempts.get(link.roster.plan.key)
         if done is not None and done.roster is not None and done.roster.sid == link.sid:
-            self._attempts.pop(link.roster.plan.key).close()
+            await self._close(link.roster.plan.key)
         return (
             acknowledge(self._identity, link).encode()
             if self._identity.index in link.roster.plan.members
@@ -320,7 +331,7 @@ class RotationMember:
         attempt = self._attempts.get(key)
         if attempt is None or attempt.relay != relay:
             return b""
-        self._attempts.pop(key).close()
+        await self._close(key)
         row = None if attempt.roster is None else await self._store.get(attempt.roster.sid)
         if row is not None and row.state == "open":  # what we assented to may still be certified
             await self._note(attempt, "failed", reason)

@@ -10,6 +10,7 @@ from tests.tss.test_tss_rotation import all_on, group_of, refreshed, with_key
 from tss.node import DkgFailed
 from tss.peers import Refuse
 from tss.rotation import boxes, refresh
+from tss.rotation_topics import failure
 
 
 async def test_a_member_that_deals_a_bad_refresh_share_is_named_and_the_old_shares_serve(tmp_path):
@@ -56,6 +57,52 @@ async def test_a_helper_that_sends_a_bad_sigma_is_named(tmp_path, monkeypatch):
             await seats[0].node.key_work.repair("anchor", ["bob", "carol"])
         assert failed.value.culprits == (3,)
         await sign_test(seats[0].node, b"undisturbed")
+
+
+@pytest.mark.parametrize("topic", ["tss.rotation.deal", "tss.rotation.sum"])
+async def test_a_helper_that_is_asked_twice_at_once_signs_once(tmp_path, topic):
+    """Two signed answers to one question would convict it of having spoken twice."""
+    async with committee_of(tmp_path, 3, 2) as (alice, bob, carol):
+        await with_key([alice, bob, carol])
+        codes, real = [], carol.peers._handlers[topic]
+
+        async def twice(member, body):
+            one, other = await asyncio.gather(real(member, body), real(member, body), return_exceptions=True)
+            codes.append(other.code)
+            return one
+
+        carol.peers._handlers[topic] = twice
+        assert (await alice.node.key_work.repair("anchor")).work == "repair"
+        assert codes == ["order"]
+
+
+async def test_a_relay_that_gives_up_in_the_middle_of_a_sum_makes_no_helper_look_guilty(tmp_path):
+    """What a helper is about to sign is not wiped under its hands."""
+    async with committee_of(tmp_path, 3, 2) as (alice, bob, carol):
+        await with_key([alice, bob, carol])
+        loop, given_up = asyncio.get_running_loop(), []
+        honest, key = carol.node.key_work.member._sealer, alice.node._keyring.serving("anchor").sid
+
+        async def give_up():
+            failing = carol.peers._handlers["tss.rotation.fail"](1, failure(key, "never mind"))
+            given_up.append(asyncio.create_task(failing))
+            for _ in range(10):
+                await asyncio.sleep(0)
+
+        class Interrupted:
+            derive, seal = honest.derive, honest.seal
+
+            def open(self, private, info, sealed, /):
+                if not given_up:
+                    asyncio.run_coroutine_threadsafe(give_up(), loop).result()
+                return honest.open(private, info, sealed)
+
+        carol.node.key_work.member._sealer = Interrupted()
+        with pytest.raises(DkgFailed, match=r"carol refused.*we are in no such attempt"):
+            await alice.node.key_work.repair("anchor", ["bob", "carol"])
+        await given_up[0]
+        for seat in (alice, bob, carol):
+            assert await seat.node.evidence() == []
 
 
 ROUNDS = ["offer", "r1", "deal", "assent", "accept"]

@@ -28,8 +28,15 @@ class Deltas:
     values: dict[int, bytearray] = field(repr=False)
 
     def close(self) -> None:
-        """Overwrite them."""
+        """Overwrite and forget them."""
         Opened(self.values, set()).wipe()
+        self.values = {}
+
+    def held(self) -> dict[int, bytearray]:
+        """They, while they are there; WrongSession afterwards: what is made of wiped ones would convict us."""
+        if not self.values:
+            raise WrongSession("our deltas were used or given up: start a new attempt")
+        return self.values
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,9 +114,9 @@ def step2(engine: Engine, sealer: Sealer, state: State1, r1s: R1Set) -> State2:
         raise WrongSession("the relay's set does not hold the R1 we sent: start again with another relay")
     if state.deltas is None:
         return State2(state, r1s, None)
-    before = Round(state.roster, r1s, FIRST, r1s.hash, DealSet(()))
+    before, deltas = Round(state.roster, r1s, FIRST, r1s.hash, DealSet(())), state.deltas.held()
     sealed = tuple(
-        boxes.seal(sealer, state.committee, before, me, receiver, state.deltas.values[receiver])
+        boxes.seal(sealer, state.committee, before, me, receiver, deltas[receiver])
         for receiver in plan.receivers(me)
     )
     deal = Deal(state.roster.sid, me, FIRST, r1s.hash, sealed).signed(state.identity)
@@ -127,13 +134,13 @@ def step3(engine: Engine, sealer: Sealer, state: State2, deals: DealSet) -> Stat
     deals.check_deals(first.committee, roster, FIRST, state.r1s.hash)
     if state.deal is None or deals.of(me).digest != state.deal.digest:
         raise WrongSession("the relay's set does not hold the deltas we sent: start again with another relay")
-    dealt = Round(roster, state.r1s, FIRST, state.r1s.hash, deals)
+    dealt, deltas = Round(roster, state.r1s, FIRST, state.r1s.hash, deals), first.deltas.held()
     opened = boxes.open_all(sealer, first.identity, dealt)
     try:
         bad = {i for i, value in opened.values.items() if not value_fits(engine, dealt, i, me, value)}
         if bad or opened.bad:
             return complain(first.identity, dealt, bad | opened.bad)
-        sigma = engine.repair_sum({**opened.values, me: first.deltas.values[me]})
+        sigma = engine.repair_sum({**opened.values, me: deltas[me]})
     finally:
         opened.wipe()
         first.deltas.close()

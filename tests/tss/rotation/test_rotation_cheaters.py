@@ -92,6 +92,20 @@ def test_a_bad_delta_convicts_its_sender_and_opens_nothing_else(lie):
     assert boxes.open_with(SEALER, dealt, 1, 5, complaint.seeds[0]) is None
 
 
+def test_a_helper_that_complained_makes_no_sigma_of_the_deltas_that_it_wiped():
+    """Else a relay asks again with good deals, and gets a signed sigma that convicts an honest helper."""
+    session = repairing()
+    roster, r1s, answers = session.to_deals()
+    good, second = session.bundle(roster, FIRST, r1s.hash, answers), session.second[5]
+    with_box(session, r1s, answers, 5, wrong)
+    bad = session.bundle(roster, FIRST, r1s.hash, answers)
+    assert isinstance(repair.step3(ENGINE, SEALER, second, bad), Complaint)
+    with pytest.raises(WrongSession, match="start a new attempt"):
+        repair.step3(ENGINE, SEALER, second, good)
+    with pytest.raises(WrongSession, match="start a new attempt"):
+        repair.step2(ENGINE, SEALER, session.first[5], r1s)
+
+
 @pytest.mark.parametrize("lie", LIES)
 def test_a_bad_sigma_convicts_its_sender_and_the_lost_share_stays_secret(lie):
     session = repairing()
