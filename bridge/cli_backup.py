@@ -12,6 +12,7 @@ from anchor.cli_tools import FOLDER, JSON, READABLE, Failed, show
 from bridge.cli_words import read_words, show_words
 
 if TYPE_CHECKING:
+    from bridge.config import NodeSection
     from tss.dkg.committee import SignedCommittee
     from tss.identity import HostIdentity
     from tss.recovery import RecoveryChain, RecoveryFile
@@ -190,6 +191,7 @@ def rehearse(
 
     hardening.harden()
     client, file = admin(folder), _file(recovery)
+    _check_own(folder, file)
     signed = _committee(folder / "committee.json")
     _check_committee(file, signed)
     chains = _with_newer(file, newer)
@@ -245,7 +247,21 @@ class _sorry:  # noqa: N801 reads as a statement
             ) from error
 
 
+def _check_own(folder: Path, file: "RecoveryFile") -> None:
+    name = _node(folder).name
+    if file.name != name:
+        raise Failed(
+            f"{file.name} wrote this recovery file, and {folder} is {name}'s: a member's own running node tells "
+            f"of its rehearsal, so give {name}'s file, or run this on {file.name}'s machine",
+            2,
+        )
+
+
 def _network(folder: Path) -> str:
+    return _node(folder).network
+
+
+def _node(folder: Path) -> "NodeSection":
     from bridge.config import ConfigFault, load
 
     try:
@@ -254,7 +270,7 @@ def _network(folder: Path) -> str:
         raise Failed(str(fault), 2) from fault
     if config.node.role != "operator":
         raise Failed(f"{folder} is an observer's: it holds no key, so there is nothing to keep safe", 2)
-    return config.node.network
+    return config.node
 
 
 def _identity(folder: Path, passphrase_fd: int | None) -> "HostIdentity":

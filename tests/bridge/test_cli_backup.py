@@ -55,6 +55,11 @@ async def test_backup_restore_and_rehearsal_by_command(tmp_path):
         alices = " ".join(to_words(alice.identity.secret()))
         _, err, _ = await command(*rehearsing, given={"--words-fd": alices}, status=1)
         assert "these words are not bob's host key" in err
+        await backed_up(alice, tmp_path / "alice.json")
+        others = ("node", "rehearse", "--dir", bob.folder, "--recovery", tmp_path / "alice.json")
+        _, err, _ = await command(*others, given={"--words-fd": alices}, status=2)
+        assert "alice wrote this recovery file" in err
+        assert "Traceback" not in err
         assert "without" not in (await command(*rehearsing, "--without-words"))[1]
         await runner.cleanup()
         (bob.folder / "admin.json").unlink()
