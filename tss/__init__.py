@@ -14,8 +14,9 @@ Files touch the world:
   `passphrase.py` where it comes from; `hardening.py` what the kernel keeps from others
 - `words.py`, `recovery.py`, `backup.py` a backup's halves and a folder made of them; `rehearsal.py`, `guests.py`
   proving it beside the running node (VAULT.md)
-- `peers.py` mutual TLS between members, `peer_bounds.py` what each may send; `certificate.py`, `pins.py`,
-  `certificates.py` which certificates count and how they change; `audit*.py` the log and its watchers
+- `peers.py` mutual TLS between members, `gate.py` who may hold a line open, `peer_bounds.py` what each may send;
+  `certificate.py`, `pins.py`, `certificates.py` which certificates count and how they change; `audit*.py` the log
+  and its watchers
 - `views.py` who spoke twice, `rounds.py` who is waited for; `trimming.py` what signer.db may forget
 - `pause.py` the operator's stop; `metrics.py`, `watch_cli.py`, `cli_ops.py` looking after a signer (RUNBOOK.md)
 - `store.py` signer.db: *no commit, no share*

@@ -23,6 +23,7 @@ _MCL_FUTURE: Final = 2
 _MCL_ONFAULT: Final = 4
 _MADV_WIPEONFORK: Final = 18
 _CAP_IPC_LOCK: Final = 14
+_OPEN_FILES: Final = 65_536
 
 LINUX: Final = sys.platform == "linux"
 
@@ -60,6 +61,7 @@ def harden() -> Hardening:
     """Set what can be set, and tell what holds. Never fails: a kernel's no shows in the answer."""
     os.umask(0o077)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    _raise_open_files()
     if LINUX:
         libc = ctypes.CDLL(None, use_errno=True)
         libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
@@ -119,6 +121,14 @@ def _private_page() -> mmap.mmap:
             except OSError:  # an older kernel: the page is then as safe as any other
                 continue
     return page
+
+
+def _raise_open_files() -> None:
+    """As many descriptors as may be had: the usual 1024 are fewer than 128 members' connections."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, _OPEN_FILES)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def _may_lock_all() -> bool:

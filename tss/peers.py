@@ -19,6 +19,7 @@ from tss.certificate import CertificateFault
 from tss.clone_watch import CloneWatch
 from tss.envelope import MAX_BODY, OVERHEAD, Envelope, Kind
 from tss.frost.codec import DecodeError
+from tss.gate import Gate, admitted, listen
 from tss.guests import Guests
 from tss.identity import TlsFiles
 from tss.peer_bounds import Bounds, Rates, Refusals, back_off
@@ -26,7 +27,6 @@ from tss.peer_http import bounded, cause, explained, open_answer, plain, pong, r
 from tss.peer_line import Line
 from tss.peer_tls import MemberPin, Unpinned
 from tss.peering import (
-    NOISE,
     CommitteeLike,
     PeerDown,
     PeerError,
@@ -82,6 +82,7 @@ class Peers:
         self._handlers: dict[str, Handler] = {_PING: pong}
         self._sequence = 0
         self._runner: web.AppRunner | None = None
+        self._gates: list[Gate] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._heard = asyncio.Event()
         self._log = structlog.get_logger("tss.peers")
@@ -105,10 +106,7 @@ class Peers:
         self._open_sessions(self._others)
         app = web.Application(client_max_size=MAX_BODY + OVERHEAD)
         app.router.add_post("/peer/v1/{topic}", self._serve)
-        quiet: dict[str, Any] = {"access_log": None, "logger": NOISE, "auto_decompress": False}
-        self._runner = web.AppRunner(app, keepalive_timeout=90, shutdown_timeout=1, **quiet)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, host, port, ssl_context=self.pins.server).start()
+        self._runner, self._gates = await listen(app, host, port, self.pins.server, self._note)
         self._tasks = [asyncio.create_task(self._keep_pinging(peer)) for peer in self._peers.values()]
 
     def dial(self, members: Iterable[int]) -> None:
@@ -360,6 +358,7 @@ class Peers:
             return self._turn_away(peer, 400, "this envelope is not from you to me")
         if envelope.topic != request.match_info["topic"] or not envelope.signed_by(peer.member.host_key):
             return self._turn_away(peer, 401, "the envelope's signature or topic does not fit")
+        admitted(self._gates, request.transport, peer.index)
         code, body = await self._answer(peer, envelope)
         if code != "ok":
             self._note(peer.index, code, body.decode("utf-8", "replace"))

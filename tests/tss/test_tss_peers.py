@@ -231,7 +231,7 @@ async def test_a_busy_port_is_an_error_of_the_start(three):
     committee, members = three
     alice = await start_peers(committee, members[0])
     try:
-        with pytest.raises(OSError, match="address already in use"):
+        with pytest.raises(OSError, match="Address already in use"):
             await start_peers(committee, members[0])
     finally:
         await alice.close()
