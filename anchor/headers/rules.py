@@ -134,6 +134,11 @@ def check(rules: Rules, header: Header, height: int, at: Ancestors) -> None:
         raise HeaderRefused(
             "timewarp", f"a period's first block is {MAX_TIMEWARP} s too early (BIP94)", height
         )
+    check_version(rules, header, height)
+
+
+def check_version(rules: Rules, header: Header, height: int) -> None:
+    """Raise HeaderRefused when a header's version is below the least one at its height."""
     if any(
         header.version < v and height >= since for v, since in zip((2, 3, 4), rules.versions, strict=True)
     ):

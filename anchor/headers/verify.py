@@ -10,7 +10,7 @@ from anchor.btc.hashing import sha256d
 from anchor.btc.header import HEADER_SIZE, Header, bits_of, target_of, work_of
 from anchor.btc.ids import BlockHash
 from anchor.btc.network import MAINNET, REGTEST, SIGNET, TESTNET3, TESTNET4, Network
-from anchor.headers.rules import MEDIAN_SPAN, HeaderRefused, check_work, rules_of
+from anchor.headers.rules import MEDIAN_SPAN, HeaderRefused, check_version, check_work, rules_of
 from anchor.headers.run import HeaderRun
 
 _NETWORKS = (MAINNET, TESTNET3, TESTNET4, SIGNET, REGTEST)
@@ -37,9 +37,9 @@ class Verified:
 class FileCheck:
     """Checks headers while they are read: `feed` pieces of any size, then `done`.
 
-    From height 0 the first must be the network's genesis; a later first header is taken on trust (its own work is
-    checked), and networks that retarget must start at the first block of a period. Refusals are HeaderRefused with
-    height and rule; after one, `count` says how many headers before it are valid.
+    From height 0 the first must be the network's genesis; a later first header is taken on trust (its own work and
+    version are checked), and networks that retarget must start at the first block of a period. Refusals are
+    HeaderRefused with height and rule; after one, `count` says how many headers before it are valid.
     """
 
     __slots__ = ("_network", "_rest", "_run", "_start")
@@ -109,18 +109,25 @@ class FileCheck:
     def _first(self, header: Header) -> Header:
         network, start = self._network, self._start
         if start == 0 and header.hash != network.genesis_hash:
-            raise HeaderRefused("genesis", f"the first header is not the genesis of {network.name}", start)
+            raise HeaderRefused(
+                "genesis",
+                f"the first header is not the genesis of {network.name}: when the file begins later, give the "
+                "height as the trusted start",
+                start,
+            )
         if start and header.hash == network.genesis_hash:
             raise HeaderRefused(
                 "start",
                 f"the first header is the genesis of {network.name}: leave the trusted start out",
                 start,
             )
-        check_work(rules_of(network), header, start)
-        if (
-            bits_of(target_of(header.bits)) != header.bits
-        ):  # later ones are compared with what the rules compute
-            raise HeaderRefused("bits", f"bits {header.bits:08x} are not written canonically", start)
+        rules = rules_of(network)
+        check_work(rules, header, start)
+        # No rule computes its bits: known are how they are written, and regtest's only ones.
+        wanted = rules.limit_bits if rules.constant_bits else bits_of(target_of(header.bits))
+        if header.bits != wanted:
+            raise HeaderRefused("bits", f"bits {header.bits:08x} are not {wanted:08x}", start)
+        check_version(rules, header, start)
         return header
 
     def _name_stranger(self, block: bytes, error: HeaderRefused) -> None:

@@ -191,6 +191,15 @@ def test_a_trusted_start_shows_its_work_in_canonical_bits(bits, rule, monkeypatc
     assert refusal(MAINNET, header.raw, 2016).rule == rule
 
 
+def test_a_trusted_start_of_another_network_is_refused_at_once(vectors):
+    mainnet = (vectors / "headers/mainnet-000000.bin").read_bytes()
+    refused = refusal(REGTEST, mainnet[SIZE:], 5)
+    assert (refused.rule, refused.height) == ("bits", 5)
+    refused = refusal(TESTNET3, mainnet[SIZE:], 2016 * 300)
+    assert (refused.rule, refused.height) == ("version", 604_800)
+    assert "give the height" in refusal(MAINNET, mainnet[SIZE:]).reason
+
+
 def test_the_seventh_of_equal_times_is_refused_in_a_run_too():
     line = LINE[:20]
     for n in range(8):
