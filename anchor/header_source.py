@@ -148,10 +148,12 @@ class HttpSource:
             async with self._session.get(f"{self.url}/v1/headers", params=query) as response:
                 if response.status != 200:
                     raise SourceError(f"{self.url} answered {response.status} to /v1/headers")
-                data = await response.content.read(_MAX_ANSWER)
-                if not response.content.at_eof():
-                    raise SourceError(f"{self.url} answered too much to /v1/headers")
-                return _json(data)
+                data = bytearray()
+                async for chunk in response.content.iter_any():  # `read(n)` gives what came so far
+                    data += chunk
+                    if len(data) > _MAX_ANSWER:
+                        raise SourceError(f"{self.url} answered too much to /v1/headers")
+                return _json(bytes(data))
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             why = str(error) or type(error).__name__
             raise SourceError(

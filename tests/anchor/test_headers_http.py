@@ -129,6 +129,16 @@ async def test_a_node_that_answers_nonsense_is_no_danger(made: Callable[[], web.
         await remote.close()
 
 
+async def test_full_pages_are_read_whole_however_they_come(tmp_path: Path) -> None:
+    branch = Branch().mine(2500)  # two pages, the first of 320 kB: more than a socket gives at once
+    async with a_node(tmp_path, branch) as (url, _):
+        remote = RemoteFeed([url], chain_of())
+        assert await remote.sync()
+        assert remote.agreed is not None
+        assert remote.agreed.hash == branch.chain[-1].hash
+        await remote.close()
+
+
 async def test_a_sources_url_may_end_in_a_slash(tmp_path: Path) -> None:
     async with a_node(tmp_path, Branch().mine(1)) as (url, _):
         source = HttpSource(url + "/")
