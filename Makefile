@@ -2,7 +2,7 @@
 PYTHON := $(firstword $(foreach p,python3 python3.11 python3.12 python3.13,$(if $(shell command -v $(p)),$(p))))
 BIN := .venv/bin
 
-.PHONY: help setup demo test unit bench-tss bench-headers soak-tss soak-reorgs differential-headers check format requirements clean
+.PHONY: help setup demo test unit bench-tss bench-headers soak-tss soak-reorgs show-evidence differential-headers check format requirements clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -28,6 +28,9 @@ bench-headers: setup ## measure headers: rules, cold start, reorg, first sync, t
 
 soak-tss: setup ## every size, absence, malice, network; kills at every durable write; hurt machines (SOAK_MINUTES, 10)
 	@$(BIN)/python -m tests.soak.tss
+
+show-evidence: setup ## one piece of evidence of every kind, from members that cheat, decided by `holdfast tss judge` (FOLDER)
+	@$(BIN)/python -m tests.tss.evidence.show $(FOLDER)
 
 fuzz-tss: setup ## damage the native engine's inputs under libFuzzer and AddressSanitizer (FUZZ_MINUTES, 10)
 	@$(BIN)/python -m tests.soak.native fuzz

@@ -7,6 +7,7 @@ from dataclasses import replace
 from aiohttp import web
 from click.testing import CliRunner
 
+from tests.tss.evidence import show
 from tests.tss.evidence.cases import true_case
 from tests.tss.evidence.running import some_evidence
 from tests.tss.shells import committee_of, make_identities, signed_committee
@@ -59,6 +60,15 @@ async def test_evidence_is_listed_taken_out_and_judged_by_commands(tmp_path):
             assert "no such request" in await run("requests", *at, "--lead", "nonsense", status=1)
         finally:
             await runner.cleanup()
+
+
+def test_the_show_has_a_piece_judged_by_the_real_command_and_a_slander_refused(tmp_path, capsys):
+    committee = show.committee_file(tmp_path)
+    assert show.show(tmp_path, Kind.BAD_R2, committee)
+    assert "proven: bob signed an R2" in capsys.readouterr().out
+    empty = tmp_path / "empty"
+    empty.write_bytes(b"")
+    assert show.judged(empty, committee)[0] == 2
 
 
 def test_the_judge_says_when_it_cannot_read_or_convict(tmp_path):
