@@ -104,8 +104,8 @@ class HeaderFeed:
     async def sync(self) -> list[ChainEvent]:
         """Follow bitcoind to its tip; return what changed, in order, the newest 10,000 events of a long read.
 
-        Raises WrongNode when more than 10 blocks would go at once (until `confirm`), HeaderRefused for an invalid
-        header, and the source's errors; what was taken before stays.
+        Raises WrongNode when bitcoind lacks more than 10 blocks that it had and has others (until `confirm`),
+        HeaderRefused for an invalid header, and the source's errors; what was taken before stays.
         """
         height, block = await self._source.tip()
         events: list[ChainEvent] = []
@@ -154,10 +154,11 @@ class HeaderFeed:
         if not take(trial, page, now):
             log.warning("header_deferred", behind=display(trial.tip.hash))
         reorg = trial.reorg(old, trial.tip)
-        self._refuse_stranger(reorg)
-        level = level_of(reorg.depth, self.k)
         came = (trial.get(header.hash) for header in split(page, len(page)))
         aside = [at for at in came if at and not trial.is_main(at.hash)]
+        # A lighter chain moves nothing, and a node on it is as much another one.
+        self._refuse_stranger(trial.reorg(old, aside[-1]) if aside and not reorg.connected else reorg)
+        level = level_of(reorg.depth, self.k)
         await self.ledger.keep(aside, reorg if reorg.depth else None, level, now)
         if reorg.connected:
             self._store.turn(trial, reorg)
@@ -186,6 +187,11 @@ class HeaderFeed:
     def agrees(self) -> bool:
         """Whether bitcoind's tip is our heaviest one: no while it holds a heavier branch to be invalid."""
         return self.node_tip is self.chain.tip
+
+    @property
+    def lacks(self) -> int:
+        """How many blocks of our heaviest chain bitcoind's active one does not have, as of the last sync."""
+        return self.chain.tip.height - self.chain.fork_point(self.node_tip, self.chain.tip).height
 
     def bundle_for(self, view: HeaderChain, limit: int = bundles.MAX_HEADERS_PER_BUNDLE) -> Bundle | None:
         """The next bundle that brings a rollup's view towards our chain; None when it is there."""

@@ -14,6 +14,7 @@ from anchor.btc.header import Header, work_of
 from anchor.btc.ids import BlockHash, display
 from anchor.btc.network import Network
 from anchor.feed import HeaderFeed
+from anchor.header_events import SWAPPED
 from anchor.header_ledger import ReorgRow
 from anchor.headers.chain import Deferred, HeaderAt, branch
 from anchor.headers.rules import HeaderRefused
@@ -133,6 +134,14 @@ class HeaderAlarms:
             data = {"depth": r.depth, "fork_height": r.fork.height, "refused": held.refused}
             alarm = HeaderAlarm("page", "wrong_node", str(held), data)
         await self._set("wrong_node", alarm)
+        lacks, alarm = self._feed.lacks, None
+        if held is None and lacks > SWAPPED:
+            text = (
+                f"our bitcoind lacks the newest {lacks} blocks of the heaviest chain that it gave us: see whether "
+                "it is catching up again, holds one of them to be invalid, or was swapped"
+            )
+            alarm = HeaderAlarm("page", "node_behind", text)
+        await self._set("node_behind", alarm)
 
     async def _look_at_clock(self, now: float) -> None:
         alarm, idle = None, now - self.moved_at

@@ -182,6 +182,33 @@ async def test_a_swapped_node_waits_for_the_operators_word(tmp_path: Path) -> No
     assert on_disk(home) == raws(node)
 
 
+async def test_a_swapped_node_with_less_work_waits_too_and_nothing_of_it_is_kept(tmp_path: Path) -> None:
+    home, node = FeedHome(tmp_path), Branch().mine(15)
+    async with home.feed(node) as feed:
+        await feed.sync()
+        before, right, files = feed.chain.tip, list(node.chain), on_disk(home)
+        node.reorg(12, 6)
+        for _ in range(2):
+            with pytest.raises(WrongNode, match="lacks 12 blocks"):
+                await feed.sync()
+        assert (feed.chain.tip, feed.chain.heads) == (before, (before,))
+        assert (await feed.ledger.forks(), on_disk(home)) == ([], files)
+        lighter = node.chain
+        node.chain = right
+        assert await feed.sync() == []
+        assert feed.held is None, "the right node is back"
+        node.chain = lighter
+        feed.confirm(lighter[-1].hash)
+        node.mine(1)
+        assert await feed.sync() == []
+        assert feed.chain.tip is before
+        assert feed.on_own_chain(node.chain[-1].hash)
+        assert feed.lacks == 12
+        node.mine(6)
+        assert isinstance((await feed.sync())[0], Reorged)
+        assert feed.lacks == 0
+
+
 async def test_a_chain_that_the_operator_refused_is_not_followed_even_after_a_restart(tmp_path: Path) -> None:
     home, node = FeedHome(tmp_path), Branch().mine(15)
     async with home.feed(node) as feed:

@@ -196,6 +196,21 @@ async def test_a_swapped_node_is_told_once_and_over_when_the_operator_has_spoken
         assert await it.round() == [("pause", "reorg"), ("info", "wrong_node")]
 
 
+async def test_a_bitcoind_that_lost_the_newest_of_our_chain_is_told_of(tmp_path: Path) -> None:
+    home, node = FeedHome(tmp_path), Branch().mine(15)
+    async with watched(home, node) as it:
+        await it.round()
+        whole, node.chain = node.chain, node.chain[:6]
+        assert await it.round() == []
+        node.chain = node.chain[:5]
+        assert await it.round() == [("page", "node_behind")]
+        assert "lacks the newest 11 blocks" in it.told[-1].text
+        node.chain = whole[:5]
+        assert await it.round() == []
+        node.chain = whole
+        assert await it.round() == [("info", "node_behind")]
+
+
 async def test_sources_that_differ_are_told_once_each_and_when_they_agree_again(tmp_path: Path) -> None:
     async with watched(FeedHome(tmp_path), Branch().mine(1)) as it:
         for text in ("it has more work", "it has more work", None, None):
