@@ -24,6 +24,7 @@ __all__ = [
     "NodeError",
     "NodeInfo",
     "Outcome",
+    "Pruned",
     "RpcError",
     "Submitted",
     "TooOld",
@@ -42,6 +43,10 @@ _SAME_TXID = ("txn-already-in-mempool", "txn-same-nonwitness-data-in-mempool")
 
 class WrongChain(NodeError):
     """bitcoind runs another network than we were told."""
+
+
+class Pruned(NodeError):
+    """bitcoind has thrown away a block that we need."""
 
 
 class TooOld(NodeError):
@@ -182,8 +187,17 @@ class Bitcoind(JsonRpc):
         return result
 
     async def raw_block(self, block: BlockHash) -> bytes:
-        """Return a whole serialised block with witnesses. RpcError when this node does not have it."""
-        return self._checked(_hex(await self.call("getblock", display(block), 0), "block"), block)
+        """Return a whole serialised block with witnesses. Pruned or RpcError when this node does not have it."""
+        try:
+            raw = await self.call("getblock", display(block), 0)
+        except RpcError as error:
+            if "pruned" not in error.message:
+                raise
+            raise Pruned(
+                f"bitcoind at {self.url} has pruned block {display(block)}, which is needed: start it with "
+                "-prune=0 -reindex, or give another bitcoind that keeps its blocks"
+            ) from error
+        return self._checked(_hex(raw, "block"), block)
 
     async def chain_tips(self) -> list[tuple[Height, BlockHash, str]]:
         """Return (height, hash, status) of every branch this node knows; status as in `getchaintips`."""

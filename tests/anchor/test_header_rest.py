@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from anchor.bitcoind import BadAnswer, Bitcoind, Unreachable
+from anchor.bitcoind import BadAnswer, Bitcoind, Pruned, Unreachable
 from anchor.bitcoind_rest import NoRest, Rest
 from anchor.btc.address import address_of
 from anchor.btc.header import Header
@@ -58,11 +58,18 @@ async def test_both_ways_bring_the_same_headers(
 async def test_a_pruned_node_brings_all_headers(new_bitcoind: Callable[..., Any], tmp_path: Path) -> None:
     node = new_bitcoind(extra=("-prune=1", "-fastprune")).start()
     async with Bitcoind(node.rpc_url, cookie=node.cookie) as client:
-        for _ in range(4):
+        for _ in range(6):
             await mined(client, 100)
-        await client.call("pruneblockchain", 100)
+        await client.call("pruneblockchain", 300)
+        assert (await client.call("getblockchaininfo"))["pruneheight"] > 50
         async with FeedHome(tmp_path / "feed").feed(client) as feed:
-            assert len(await feed.sync()) == 400
+            assert len(await feed.sync()) == 600
+            gone, there = feed.chain.at_height(50), feed.chain.at_height(590)
+            assert gone is not None
+            assert there is not None
+            with pytest.raises(Pruned, match=r"has pruned block .* -reindex, or give another bitcoind"):
+                await client.raw_block(gone.hash)
+            assert (await client.raw_block(there.hash))[:80] == there.header.raw
 
 
 @pytest.mark.regtest
