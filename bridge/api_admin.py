@@ -129,9 +129,20 @@ class AdminApi:
         return answer({"consents": sorted(digest.hex() for digest in self._node.consents)})
 
     async def confirm(self, request: web.Request) -> web.Response:
-        """The operator's word that the chain with this tip is right, however much it disconnects."""
+        """The operator's word that the chain with this tip is right, however much it disconnects.
+
+        Only on what the node asks about, so that a slip of the hand is told rather than kept.
+        """
         body = await problem.read_json(request, ConfirmTip)
-        await self._node.feed.say(read_block_hash(body.tip), "confirmed")
+        tip, feed = read_block_hash(body.tip), self._node.feed
+        asked = () if feed.held is None else feed.held.reorg.connected
+        if feed.chain.is_main(tip):
+            return answer({"confirmed": body.tip.lower()})  # it was said before
+        if tip not in {at.hash for at in asked}:
+            title = "this node does not ask about a chain with that block"
+            remedy = "the tip that it asks about, if any, stands in `holdfast node status`"
+            raise Problem(409, "not_asked", title, body.tip, retryable=True, remedy=remedy)
+        await feed.say(tip, "confirmed")
         self._node.wake()
         return answer({"confirmed": body.tip.lower()})
 

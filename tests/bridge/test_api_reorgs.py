@@ -136,17 +136,44 @@ async def test_an_operator_s_refusal_outlives_a_restart(folder: Path, bitcoind: 
         await node.close()
 
 
-async def test_what_is_followed_already_cannot_be_refused(watcher: Observer, bitcoind: Bitcoind) -> None:
-    await watcher.reach(mine(bitcoind, 2))
+async def word(watcher: Observer, verb: str, tip: str) -> tuple[int, str]:
+    """The operator's word on a chain: HTTP status, and the problem's code or what was answered."""
     from bridge.admin_client import ADMIN_FILE
 
     found = json.loads((watcher.node.folder / ADMIN_FILE).read_text())
     headers = {"Authorization": f"Bearer {found['token']}"}
-    body = {"tip": bitcoind.rpc().getblockhash(1)}
-    url = found["url"] + "/v1/headers/refuse"
-    async with watcher.session.post(url, json=body, headers=headers) as answer:
-        assert answer.status == 409
-        assert (await answer.json(content_type=None))["code"] == "followed"
+    url = f"{found['url']}/v1/headers/{verb}"
+    async with watcher.session.post(url, json={"tip": tip}, headers=headers) as answer:
+        told = await answer.json(content_type=None)
+        return answer.status, told.get("code") or told[f"{verb}ed"]
+
+
+async def test_what_is_followed_already_cannot_be_refused(watcher: Observer, bitcoind: Bitcoind) -> None:
+    await watcher.reach(mine(bitcoind, 2))
+    assert await word(watcher, "refuse", bitcoind.rpc().getblockhash(1)) == (409, "followed")
+
+
+async def test_only_a_chain_that_is_asked_about_can_be_confirmed(
+    watcher: Observer, bitcoind: Bitcoind
+) -> None:
+    await watcher.reach(top := mine(bitcoind, 12))
+    rpc, node = bitcoind.rpc("miner"), watcher.node
+    followed = rpc.getblockhash(top)
+    rpc.invalidateblock(rpc.getblockhash(top - 10))
+    assert await word(watcher, "confirm", "ab" * 32) == (409, "not_asked")
+    for _ in range(12):  # into other addresses, so that no block is one of those before
+        rpc.generatetoaddress(1, rpc.getnewaddress())
+    tip = rpc.getbestblockhash()
+    async with asyncio.timeout(60):
+        while node.feed.held is None:
+            node.wake()
+            await asyncio.sleep(0.02)
+    assert await word(watcher, "confirm", "ab" * 32) == (409, "not_asked")
+    assert await word(watcher, "confirm", followed) == (200, followed)
+    assert node.feed.held is not None, "a word on what is followed says nothing of the other chain"
+    assert await word(watcher, "confirm", tip) == (200, tip)
+    await watcher.reach(top + 1)
+    assert await word(watcher, "confirm", tip) == (200, tip), "and again: it is true now"
 
 
 async def test_a_node_stops_at_once_though_somebody_listens(folder: Path) -> None:

@@ -169,8 +169,9 @@ async def test_a_node_runs_tells_its_status_and_stops_cleanly_when_told(observer
         assert "bitcoind" in text
         assert re.search(r"started +20\d\d-\d\d-\d\d \d\d:\d\d:\d\d UTC\n", text)
         assert re.search(r"uptime +\d+ s\n", text)
-        confirmed, _ = await holdfast("node", "confirm-tip", "--dir", observer, "ab" * 32)
-        assert "ab" * 32 in confirmed
+        _, err = await holdfast("node", "confirm-tip", "--dir", observer, "ab" * 32, status=1)
+        assert "does not ask about a chain with that block" in err
+        assert "holdfast node status" in err
         refused, _ = await holdfast("node", "refuse-tip", "--dir", observer, "cd" * 32)
         assert "does not follow the chain with block " + "cd" * 32 in refused
         _, err = await holdfast("node", "confirm-tip", "--dir", observer, "nonsense", status=1)
