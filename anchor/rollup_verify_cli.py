@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 import msgspec
+from click.core import ParameterSource
 
 from anchor.btc.ids import BlockHash, display
 from anchor.rollup.genesis import Genesis
@@ -29,14 +30,25 @@ class Disagrees(Exception):
 @click.command("verify-headers")
 @click.option("--genesis", type=READABLE, required=True, help="genesis.json that you trust.")
 @click.option(
-    "--rollup", "url", callback=lambda c, p, v: v and http_url(c, p, v), help="Root of the rollup's HTTP API."
+    "--rollup",
+    "url",
+    envvar="HOLDFAST_ROLLUP",
+    callback=lambda c, p, v: v and http_url(c, p, v),
+    help="Root of the rollup's HTTP API.",
 )
 @click.option("--blocks", "file", type=READABLE, help="Instead of --rollup: a file that --save wrote.")
 @click.option("--save", type=FILE, help="With --rollup: keep the blocks in a new file.")
 @click.option("--execute", is_flag=True, help="Execute every transaction, too, and compare the state.")
 @JSON
+@click.pass_context
 def verify_headers(
-    genesis: Path, url: str | None, file: Path | None, save: Path | None, execute: bool, as_json: bool
+    ctx: click.Context,
+    genesis: Path,
+    url: str | None,
+    file: Path | None,
+    save: Path | None,
+    execute: bool,
+    as_json: bool,
 ) -> None:
     """Replay a rollup's chain from its genesis and print its Bitcoin tip, work and every reorg it saw.
 
@@ -46,6 +58,8 @@ def verify_headers(
 
     Example: holdfast rollup verify-headers --genesis genesis.json --rollup http://127.0.0.1:9000
     """
+    if file is not None and ctx.get_parameter_source("url") is ParameterSource.ENVIRONMENT:
+        url = None  # HOLDFAST_ROLLUP stands for what is not said
     if (url is None) == (file is None):
         raise click.UsageError("give either --rollup or --blocks")
     if save is not None and url is None:

@@ -68,6 +68,17 @@ async def test_a_saved_file_says_the_same_where_no_rollup_is(tmp_path: Path) -> 
     assert (filed.exit_code, json.loads(filed.output)) == (0, json.loads(live.output))
 
 
+async def test_the_rollup_may_be_named_once_for_all_commands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with a_story(tmp_path) as (_, client, genesis):
+        monkeypatch.setenv("HOLDFAST_ROLLUP", client.url)
+        live = await call("--genesis", genesis, "--save", tmp_path / "blocks", "--json")
+        assert live.exit_code == 0, live.output
+    filed = await call("--genesis", genesis, "--blocks", tmp_path / "blocks", "--json")
+    assert (filed.exit_code, json.loads(filed.output)) == (0, json.loads(live.output))
+
+
 async def test_a_file_that_was_cut_changed_or_is_of_another_rollup_is_refused(tmp_path: Path) -> None:
     async with a_story(tmp_path) as (_, client, genesis):
         assert (
