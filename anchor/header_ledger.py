@@ -59,11 +59,11 @@ class HeaderLedger:
                 row = {**_row(reorg), "level": level, "seen_at": now}
                 await db.execute(insert(self._reorgs).values(**row).on_conflict_do_nothing())
 
-    async def forks(self) -> list[bytes]:
-        """Every kept header off the main chain, lowest first, 80 bytes each."""
-        query = sa.select(self._forks.c.raw).order_by(self._forks.c.height)
+    async def forks(self, most: int) -> list[bytes]:
+        """The highest kept headers off the main chain, at most so many, lowest first, 80 bytes each."""
+        query = sa.select(self._forks.c.raw).order_by(self._forks.c.height.desc()).limit(most)
         async with self._engine.connect() as db:
-            return list((await db.execute(query)).scalars())
+            return list((await db.execute(query)).scalars())[::-1]
 
     async def reorgs(self, limit: int, before: int | None) -> list[ReorgRow]:
         """Reorgs, newest first, only those with a smaller id than `before`."""

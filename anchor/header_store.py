@@ -21,6 +21,7 @@ from anchor.headers.chain import HeaderAt, HeaderChain, Reorg
 from anchor.headers.rules import HeaderRefused
 
 NOTE_EVERY = 4032  # headers that a start may have to validate again
+FORKS = 20_000  # headers off the main chain that a start takes up, some 20 MB; older ones stay in their table
 
 log = structlog.get_logger("anchor.feed")
 
@@ -50,11 +51,14 @@ class HeaderStore:
             )
         self._read(whole)
         in_file = self._chain.tip
-        for raw in await self._ledger.forks():
+        skipped = 0
+        for raw in await self._ledger.forks(FORKS):
             try:
                 self._chain.add(Header.parse(raw))
-            except HeaderRefused as error:  # its branch's foot was cut off
-                log.info("fork_header_skipped", error=str(error))
+            except HeaderRefused:  # its branch's foot was cut off, or is too old
+                skipped += 1
+        if skipped:
+            log.info("fork_headers_skipped", count=skipped)
         self._mend(whole, in_file)
         self.note()
 

@@ -9,6 +9,7 @@ from structlog.testing import capture_logs
 
 import anchor.header_store as stores
 from anchor.btc.header import Header
+from anchor.btc.ids import BlockHash
 from anchor.btc.network import MAINNET
 from anchor.feed import Connected
 from anchor.header_file import HeaderFile
@@ -166,6 +167,25 @@ async def test_a_reorg_into_what_a_note_speaks_of_is_kept_and_read_again(
     async with home.feed(node) as feed:
         assert feed.chain.tip.hash == node.chain[-1].hash
         assert feed.chain.get(lost.hash) is not None
+        assert await feed.sync() == []
+
+
+async def test_a_start_takes_up_so_many_old_branches_and_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home, node, stale = FeedHome(tmp_path), Branch().mine(20), list[BlockHash]()
+    async with home.feed(node) as feed:
+        await feed.sync()
+        for salt in range(5):
+            stale.append(node.chain[-1].hash)
+            node.reorg(2, 4, 10 + salt)
+            await feed.sync()
+        tip = feed.chain.tip.hash
+    monkeypatch.setattr("anchor.header_store.FORKS", 5)
+    async with home.feed(node) as feed:
+        assert [feed.chain.get(block) is not None for block in stale] == [False, False, False, True, True]
+        assert (feed.chain.tip.hash, len(await feed.reorgs())) == (tip, 5)
+        assert len(await feed.ledger.forks(99)) == 10, "none is forgotten"
         assert await feed.sync() == []
 
 
