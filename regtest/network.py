@@ -200,17 +200,35 @@ class Network:
         top = self.height(maker)
         if not 0 < depth <= top:
             raise ValueError(f"The chain has {top} blocks above genesis: a reorg of {depth} is not possible.")
-        lost = tuple(rpc().getblockhash(h) for h in range(top - depth + 1, top + 1))
+        below, *lost = (rpc().getblockhash(h) for h in range(top - depth, top + 1))
+        aside = [lost[0]]
         rpc().invalidateblock(lost[0])
         try:
+            while (rival := self._turned_from(maker, below)) is not None:
+                aside.append(rival)
+                rpc().invalidateblock(rival)
             won = tuple(self.mine_empty(maker, depth + 1, instead_of=lost[0]))
         finally:
-            rpc().reconsiderblock(lost[0])
+            for block in aside:
+                rpc().reconsiderblock(block)
         self.connect(seconds=seconds)
         self.wait_same_tip(self._group_of(maker), seconds=seconds)
-        return Replaced(fork_height=top - depth, lost=lost, won=won)
+        return Replaced(fork_height=top - depth, lost=tuple(lost), won=won)
 
     # Inside
+
+    def _turned_from(self, node: int, block: str) -> str | None:
+        """The first block of the branch that a node follows instead of the one that ends in `block`, if it does.
+
+        A branch that an earlier reorg left may have as much work as what a later one leaves standing.
+        """
+        rpc = self.nodes[node].rpc
+        if rpc().getbestblockhash() == block:
+            return None
+        shared = rpc().getblockheader(block)
+        while shared["confirmations"] < 0:  # not on the chain that it follows
+            shared = rpc().getblockheader(shared["previousblockhash"])
+        return str(rpc().getblockhash(shared["height"] + 1))
 
     @staticmethod
     def _payout_of(node: int, instead_of: str = "") -> str:

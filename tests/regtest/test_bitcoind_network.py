@@ -77,6 +77,18 @@ def test_an_empty_block_can_be_replaced_in_the_second_it_was_made(three: Network
         assert three.reorg(1).lost == (block,)
 
 
+def test_a_reorg_upon_a_reorg_does_not_go_back_to_the_branch_before(three: Network) -> None:
+    three.mine(2, 4)
+    three.wait_same_tip()
+    first = three.reorg(4)
+    done = three.reorg(3)
+    assert (done.lost, done.fork_height) == (first.won[-3:], first.fork_height + 2)
+    rpc = three.nodes[0].rpc
+    assert rpc().getblockhash(done.fork_height) == first.won[1]
+    assert {node.rpc().getbestblockhash() for node in three.nodes} == {done.won[-1]}
+    assert all(tip["status"] != "invalid" for tip in rpc().getchaintips())
+
+
 def test_a_block_holds_exactly_the_transactions_that_it_is_told_to(three: Network) -> None:
     wanted, other = (three.fund(own_address(three), sats) for sats in (5_000, 6_000))
     three.wait_in_mempools(other)
