@@ -135,7 +135,7 @@ def restore(
     _check_committee(file, signed)
     if folder.exists():
         raise Failed(f"{folder} exists: a restore makes a new folder, choose another name", 2)
-    chains = _with_newer(file, newer)
+    chains = _with_newer(file, newer, signed)
     if given["offline"] and given["newest"]:
         raise click.UsageError("--newest asks the others, --offline does not: give one of them")
     ask = restoring.Ask.NOBODY if given["offline"] else restoring.Ask.WHETHER_NEWEST
@@ -194,7 +194,7 @@ def rehearse(
     _check_own(folder, file)
     signed = _committee(folder / "committee.json")
     _check_committee(file, signed)
-    chains = _with_newer(file, newer)
+    chains = _with_newer(file, newer, signed)
     if without_words:
         identity = _identity(folder, passphrase_fd)
         secret = bytearray(identity.secret())
@@ -302,13 +302,15 @@ def _file(path: Path) -> "RecoveryFile":
         raise Failed(str(fault), 2) from fault
 
 
-def _with_newer(file: "RecoveryFile", newer: Sequence[Path]) -> "tuple[RecoveryChain, ...]":
-    from tss.recovery import newest
+def _with_newer(
+    file: "RecoveryFile", newer: Sequence[Path], committee: "SignedCommittee"
+) -> "tuple[RecoveryChain, ...]":
+    from tss.recovery import newest, of_member
 
     chains = file.chains
     with _sorry():
         for path in newer:
-            chains = newest(chains, _file(path).chains)
+            chains = newest(chains, of_member(_file(path), committee.committee))
     return chains
 
 

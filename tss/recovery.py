@@ -17,7 +17,7 @@ import msgspec
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
-from tss.dkg.committee import SignedCommittee
+from tss.dkg.committee import Committee, SignedCommittee
 from tss.dkg.faults import CommitteeFault
 from tss.files import write_atomically
 from tss.frost import bip340
@@ -69,11 +69,18 @@ class RecoveryChain:
         return chain_head(self.links)
 
     def read(self) -> Chain:
-        """The chain itself; RecoveryFault when a link is damaged."""
+        """The chain itself; RecoveryFault when a link is damaged, or it is another key's than it says."""
         try:
-            return Chain.decode(self.links, self.repairs)
+            chain = Chain.decode(self.links, self.repairs)
         except DecodeError as error:
             raise RecoveryFault(f"a key's recovery data is damaged ({error}): take another copy") from error
+        roster = chain.base.transcript.roster
+        if (roster.sid, roster.purpose, roster.epoch) != (self.sid, self.purpose, self.epoch):
+            raise RecoveryFault(
+                f"what is called the {self.purpose} key of epoch {self.epoch} is the {roster.purpose} key of epoch "
+                f"{roster.epoch}: take another member's file"
+            )
+        return chain
 
     def extends(self, other: "RecoveryChain") -> bool:
         """Whether this is the other chain with more links; RecoveryFault when either is damaged."""
@@ -204,6 +211,21 @@ def chain_head(links: Sequence[bytes]) -> bytes:
     except DecodeError as error:
         raise RecoveryFault(f"a key's recovery data is damaged ({error}): take another copy") from error
     return tagged_hash("holdfast/recovery-chain/v1", *names)
+
+
+def of_member(file: RecoveryFile, committee: Committee) -> tuple[RecoveryChain, ...]:
+    """What another member's file may add: keys that this committee or the one before it made.
+
+    RecoveryFault when a stranger wrote it. A stranger could make keys with others of his kind, every signature
+    good, and have them taken for the committee's.
+    """
+    if committee.index_of(file.host_key) is None:
+        raise RecoveryFault(
+            f"{file.name} wrote this recovery file and is no member of the committee {committee.words}: take a "
+            "member's file"
+        )
+    made_by = {committee.hash, committee.previous}
+    return tuple(chain for chain in file.chains if chain.read().committee.hash in made_by)
 
 
 def newest(own: Sequence[RecoveryChain], others: Sequence[RecoveryChain]) -> tuple[RecoveryChain, ...]:

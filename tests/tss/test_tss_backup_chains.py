@@ -23,7 +23,7 @@ class Kept:
         roster = held.chain.base.transcript.roster
         self.links = (held.chain.base.encode(), *(link.encode() for link in held.chain.links))
         self.chain = recovery.RecoveryChain(
-            roster.sid, roster.purpose, 1, "active", held.public.encode(), self.links, b"", NOW
+            roster.sid, roster.purpose, roster.epoch, "active", held.public.encode(), self.links, b"", NOW
         )
 
 
@@ -51,7 +51,7 @@ async def test_refreshed_keys_are_restored_to_their_last_share_and_stored_as_bef
         (folder / "keys").mkdir(parents=True, mode=0o700)
         await backup.add_keys(folder, held.who(member), [chain])
         assert [c.links for c in await backup.chains_of(folder)] == [chain.links]
-        share = ShareVault(folder / "keys", held.who(member)).load(chain.purpose, 1)
+        share = ShareVault(folder / "keys", held.who(member)).load(chain.purpose, chain.epoch)
         assert share == key.export_secret()
 
 
@@ -108,3 +108,27 @@ async def test_a_backup_from_before_a_refresh_is_refused_and_one_from_after_it_s
         await sign_test(alice.node, b"under the refreshed shares, all three needed")
         await refreshed_by_all(seats)
         await sign_test(bob.node, b"and once more after the next refresh")
+
+
+async def test_a_stranger_brings_no_keys_whatever_his_own_committee_signed(tmp_path):
+    async with committee_of(tmp_path / "ours", 2, 2) as ours, committee_of(tmp_path / "his", 2, 2) as his:
+        for seats in (ours, his):
+            await key_everywhere(seats)
+        (tmp_path / "stolen").mkdir()
+        _, path = await backed_up(his[1], tmp_path / "stolen")
+        strange, committee = RecoveryFile.read(path), ours[0].committee.committee
+        with pytest.raises(RecoveryFault, match="no member of the committee"):
+            recovery.of_member(strange, committee)
+        _, path = await backed_up(ours[1], tmp_path)
+        member = RecoveryFile.read(path)
+        assert recovery.of_member(member, committee) == member.chains
+        assert (
+            recovery.of_member(replace(member, chains=member.chains + strange.chains), committee)
+            == member.chains
+        )
+        later = replace(committee, epoch=2, previous=committee.hash)
+        assert recovery.of_member(member, later) == member.chains
+        for lie in ({"sid": bytes(32)}, {"purpose": "treasury"}, {"epoch": 2}):
+            renamed = replace(member, chains=(replace(member.chains[0], **lie),))
+            with pytest.raises(RecoveryFault, match="is the anchor key of epoch 1"):
+                recovery.of_member(renamed, committee)
