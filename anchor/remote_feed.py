@@ -85,12 +85,14 @@ class RemoteFeed:
         return self.agreed is not before
 
     def _tell_apart(self, agreed: HeaderAt) -> None:
-        apart = [
-            node.source.url for node in self._nodes if node.at is not None and not _in_line(node.at, agreed)
-        ]
+        tips = {node.source.url: node.at for node in self._nodes if node.at is not None}
+        event, apart = "nodes_on_another_branch", [u for u, at in tips.items() if not _in_line(at, agreed)]
+        heaviest = max(tips.values(), key=lambda at: at.work)
+        if not apart and not all(_in_line(at, heaviest) for at in tips.values()):
+            event, apart = "nodes_disagree", [*tips]  # too few on any branch: it brings no headers meanwhile
         if apart != self._apart:
             self._apart = apart
-            log.warning("nodes_on_another_branch", nodes=apart, agreed=display(agreed.hash))
+            log.warning(event, nodes=apart, agreed=display(agreed.hash), height=agreed.height)
 
     def has(self, height: int, block: BlockHash) -> bool | None:
         """Tell whether a block is on the chain that the nodes agree on; None while none answers."""

@@ -8,6 +8,7 @@ import pytest
 from aiohttp import web
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from anchor.btc.ids import display
 from anchor.header_source import SourceError
@@ -82,6 +83,22 @@ async def test_two_nodes_must_agree_and_one_is_believed() -> None:
     async with a_feed(other) as feed:
         await feed.sync()
         assert tip_of(feed) == other.chain[-1].hash
+
+
+async def test_nodes_of_which_no_branch_has_most_are_named() -> None:
+    here = Branch().mine(5)
+    there = Branch(list(here.chain)).mine(1, salt=7)
+    here.mine(2)
+    with capture_logs() as told:
+        async with a_feed(here, there) as feed:
+            await feed.sync()
+            await feed.sync()
+            there.chain = list(here.chain[:-1])
+            await feed.sync()
+    assert [(line["event"], len(line["nodes"]), line["height"]) for line in told] == [
+        ("nodes_disagree", 2, 5),
+        ("nodes_on_another_branch", 0, 6),
+    ]
 
 
 async def test_nodes_that_lag_hold_back_only_what_most_lack() -> None:
