@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -132,6 +133,37 @@ async def test_an_operator_s_refusal_outlives_a_restart(folder: Path, bitcoind: 
         (check,) = [c for c in node.health() if c.name == "headers"]
         assert not check.ok
         assert next(a["kind"] for a in await node.anchors.alarms()) == "wrong_node"
+    finally:
+        await node.close()
+
+
+async def test_another_chain_with_less_work_behind_the_same_address_is_asked_about_and_not_kept(
+    folder: Path, bitcoind: Bitcoind
+) -> None:
+    node = await Node.open(folder)
+    try:
+        mine(bitcoind, 30)
+        await node._round()
+        tip, stored = node.feed.chain.tip, (folder / "headers" / "main.bin").read_bytes()
+        bitcoind.stop()
+        for part in ("blocks", "chainstate"):
+            shutil.rmtree(bitcoind.datadir / "regtest" / part)
+        bitcoind.start()
+        bitcoind.ensure_wallet("miner")
+        rpc = bitcoind.rpc("miner")
+        for _ in range(20):
+            rpc.generatetoaddress(1, rpc.getnewaddress())
+        await node._round()
+        assert node.trouble["bitcoind"].startswith(
+            "our bitcoind now lacks 30 blocks that it had (from height 1)"
+        )
+        assert "confirm-tip" in node.trouble["bitcoind"]
+        assert "wrong_node" in node.header_alarms.standing
+        (check,) = [c for c in node.health() if c.name == "headers"]
+        assert not check.ok
+        assert node.feed.chain.heads == (tip,)
+        assert (folder / "headers" / "main.bin").read_bytes() == stored
+        assert await node.feed.ledger.forks(99) == []
     finally:
         await node.close()
 
