@@ -73,6 +73,7 @@ class HeaderFeed:
         self.node_tip: HeaderAt = self.chain.tip
         self.last_sync: float | None = None
         self.held: WrongNode | None = None
+        self.deferred = False  # whether a header of bitcoind's waits for our clock
         self.ledger = HeaderLedger(engine, tables)
         self._store = HeaderStore(folder, self.chain, self.ledger)
         self._wake = Wake(zmq_url)
@@ -109,7 +110,9 @@ class HeaderFeed:
         """
         height, block = await self._source.tip()
         events: list[ChainEvent] = []
-        if self.chain.get(block) is None:
+        if self.chain.get(block) is not None:
+            self.deferred = False
+        else:
             try:
                 events = await self._read(height)
             finally:
@@ -122,13 +125,17 @@ class HeaderFeed:
         return events
 
     async def _read(self, goal: int) -> list[ChainEvent]:
-        events: list[ChainEvent] = []
+        events, deferred = list[ChainEvent](), False
         async for page in pull(self.chain, self._source, goal):
             events += await self._take(page)
             del events[:-TOLD]
             self._progress.at(self.chain.tip.height, goal)
-            if self.chain.get(BlockHash(sha256d(page[-HEADER_SIZE:]))) is None:
-                break  # deferred by the two-hour rule
+            if self.chain.get(BlockHash(sha256d(page[-HEADER_SIZE:]))) is None:  # by the two-hour rule
+                deferred = True
+                break
+        if deferred and not self.deferred:
+            log.warning("header_deferred", behind=display(self.chain.tip.hash))
+        self.deferred = deferred
         return events
 
     def confirm(self, tip: BlockHash) -> None:
@@ -151,8 +158,7 @@ class HeaderFeed:
             self.chain.become(trial)
             return [Connected(height, block) for height, block in enumerate(hashes, old.height + 1)]
         trial = self.chain.fork()
-        if not take(trial, page, now):
-            log.warning("header_deferred", behind=display(trial.tip.hash))
+        take(trial, page, now)
         reorg = trial.reorg(old, trial.tip)
         came = (trial.get(header.hash) for header in split(page, len(page)))
         aside = [at for at in came if at and not trial.is_main(at.hash)]

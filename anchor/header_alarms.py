@@ -103,6 +103,7 @@ class HeaderAlarms:
             self.counts = await self._feed.ledger.counts()
         await self._look_at_swap()
         await self._look_at_clock(now)
+        await self._look_at_future()
         if moved or self._looked_at is None or now - self._looked_at >= LOOK_AGAIN:
             self._looked_at = now
             await self._learn_rivals()
@@ -152,6 +153,16 @@ class HeaderAlarms:
             )
             alarm = HeaderAlarm("page", "stale_tip", text, {"height": self._tip.height})
         await self._set("stale_tip", alarm)
+
+    async def _look_at_future(self) -> None:
+        alarm = None
+        if self._feed.deferred:
+            text = (
+                "bitcoind follows a block that is dated more than two hours ahead of this machine's clock, which "
+                "waits until then: set the clock, or find out who made that block"
+            )
+            alarm = HeaderAlarm("page", "from_the_future", text)
+        await self._set("from_the_future", alarm)
 
     async def _look_at_rivals(self) -> None:
         chain, rivals = self._feed.chain, dict[str, HeaderAlarm]()

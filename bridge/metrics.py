@@ -71,7 +71,7 @@ def _headers(node: "Node") -> list[Family]:
         deepest.add(depth, level=level)
     standing = Family("holdfast_header_alarm", "gauge", "Alarms about headers that stand, by kind.")
     kinds = [alarm.kind for alarm in node.header_alarms.standing.values()]
-    for kind in ("wrong_node", "node_behind", "rival", "stale_tip", "sources_differ"):
+    for kind in ("wrong_node", "node_behind", "rival", "stale_tip", "from_the_future", "sources_differ"):
         standing.add(kinds.count(kind), kind=kind)
     tip = Family("holdfast_tip_seconds", "gauge", "When the tip last moved, as this node saw it.")
     listeners = Family("holdfast_stream_listeners", "gauge", "Who listens to /v1/stream.")

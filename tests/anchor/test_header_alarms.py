@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -194,6 +195,26 @@ async def test_a_swapped_node_is_told_once_and_over_when_the_operator_has_spoken
         assert "operator refused" in it.told[-1].text
         await it.feed.say(node.chain[-1].hash, "confirmed")
         assert await it.round() == [("pause", "reorg"), ("info", "wrong_node")]
+
+
+async def test_a_block_from_the_future_waits_and_is_told_of(tmp_path: Path) -> None:
+    home, node = FeedHome(tmp_path), Branch().mine(3)
+    early = mine(replace(run(node.chain[-1], 1)[0], time=int(home.now) + 7201))
+    async with watched(home, node) as it:
+        await it.round()
+        whole, node.chain = node.chain, [*node.chain, early]
+        assert await it.round() == [("page", "from_the_future")]
+        assert "set the clock" in it.told[-1].text
+        assert (await it.round(), it.feed.chain.tip.height) == ([], 3)
+        home.now += 1
+        assert await it.round() == [("info", "from_the_future")]
+        assert it.feed.chain.tip.hash == early.hash
+        assert it.feed.node_tip.hash == early.hash
+        again = mine(replace(run(early, 1)[0], time=int(home.now) + 7201))
+        node.chain = [*node.chain, again]
+        assert await it.round() == [("page", "from_the_future")]
+        node.chain = whole
+        assert await it.round() == [("info", "from_the_future")]
 
 
 async def test_a_bitcoind_that_lost_the_newest_of_our_chain_is_told_of(tmp_path: Path) -> None:
