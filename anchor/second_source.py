@@ -70,14 +70,15 @@ class Opinion:
     """What a second source says of our chain, by work.
 
     `relation`: same, behind, ahead (its chain contains our tip), apart, or silent. `differs` is a sentence when
-    somebody should look; `data` tells more of it (JSON-able). `seen`: the newest headers of its chain.
+    somebody should look; `data` tells more of it (JSON-able). `seen`: the newest headers of its chain, `height` its
+    tip's. It holds no header: those of another branch would stay with it.
     """
 
     relation: str
     differs: str | None = None
     data: dict[str, Any] = field(default_factory=dict)
     seen: tuple[BlockHash, ...] = ()
-    tip: HeaderAt | None = None
+    height: int | None = None
 
 
 class SecondSource:
@@ -135,7 +136,7 @@ def compare(chain: HeaderChain, theirs: HeaderAt, name: str) -> Opinion:
     lost, gained = ours.height - fork.height, theirs.height - fork.height
     seen = _newest(theirs, fork)
     if theirs is ours:
-        return Opinion("same", None, {}, seen, theirs)
+        return Opinion("same", None, {}, seen, theirs.height)
     relation = "behind" if not gained else "ahead" if not lost else "apart"
     data: dict[str, Any] = {
         "relation": relation,
@@ -148,17 +149,18 @@ def compare(chain: HeaderChain, theirs: HeaderAt, name: str) -> Opinion:
     }
     if relation == "behind" and lost > LAGGING:
         text = f"{name} is {lost} blocks behind our tip: see whether it is stuck, it is no witness"
-    elif gained < TRANSIENT:
-        return Opinion(relation, None, data, seen, theirs)
+    elif gained < TRANSIENT and lost <= LAGGING and (lost < TRANSIENT or theirs.work <= ours.work):
+        return Opinion(relation, None, data, seen, theirs.height)
     elif relation == "ahead":
         text = f"{name} has {gained} blocks upon our tip {ours.height}: see whether our bitcoind has peers"
     else:
+        there = "1 block" if gained == 1 else f"{gained} blocks"
         weight = "more" if theirs.work > ours.work else "less" if theirs.work < ours.work else "as much"
         text = (
-            f"{name} is on another branch since height {fork.height}, {gained} blocks there against our {lost}, "
+            f"{name} is on another branch since height {fork.height}, {there} there against our {lost}, "
             f"with {weight} work: find out which of the two the network follows"
         )
-    return Opinion(relation, text, data, seen, theirs)
+    return Opinion(relation, text, data, seen, theirs.height)
 
 
 def _newest(tip: HeaderAt, fork: HeaderAt) -> tuple[BlockHash, ...]:
