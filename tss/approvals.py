@@ -6,11 +6,10 @@ from collections import Counter
 import structlog
 
 from tss.frost.path import INTERNAL
-from tss.key_proof import TEST, message_for_test, verify_payload
+from tss.key_proof import OUTRANKED, TEST, message_for_test, outranked, verify_payload
 from tss.keyring import SIGNING, Key, Keyring
 from tss.pause import Pause
 from tss.signing.approval import ApprovalPort, Approved, Refused
-from tss.signing.slots import request_id
 from tss.store import Store
 
 _MAX_TEST = 1024
@@ -62,17 +61,9 @@ class Approvals:
             return Refused(
                 "a test names its key's purpose, a zero byte and at most 1000 bytes", retryable=False
             )
-        if text.startswith(b"verify ") and await self._other_verified(key, payload):
-            return Refused("this node has begun to verify another key of this epoch", retryable=False)
+        if text.startswith(b"verify "):
+            if payload != verify_payload(key.info.purpose, key.sid):
+                return Refused("a test that begins with `verify` verifies its own key", retryable=False)
+            if await outranked(self._keyring, self._store, key):
+                return Refused(OUTRANKED, retryable=False)
         return Approved(((message_for_test(payload), INTERNAL),))
-
-    async def _other_verified(self, key: Key, payload: bytes) -> bool:
-        """Whether this verifies another key than ours, or we took part in verifying another one."""
-        if payload != verify_payload(key.info.purpose, key.sid):
-            return True
-        for other in self._keyring.of(key.info.purpose, key.info.epoch):
-            rival = request_id(TEST, verify_payload(other.info.purpose, other.sid))
-            verdicts = await self._store.verdicts(rival) if other.sid != key.sid else []
-            if any(verdict.approved and verdict.phase == "release" for verdict in verdicts):
-                return True
-        return False

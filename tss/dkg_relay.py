@@ -92,10 +92,10 @@ class DkgRelay:
             return (await self._finish(key)).info
 
     async def _held(self, purpose: str) -> Key | None:
-        """A certified key here, or else at a peer that kept it when we did not."""
+        """A certified key here or at a peer; of several the one that serves, or that comes first."""
         epoch = self._committee.epoch
         own = best(self._keyring.of(purpose, epoch))
-        if own is not None:
+        if own is not None and own.info.state in SERVING:
             return own
         answers = await self._peers.gather(HELD, held_request(purpose, epoch), timeout=10)
         for member, answer in answers.items():

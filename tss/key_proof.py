@@ -2,6 +2,12 @@
 
 The proof is the signing package, whose commitments name all n members, with the signature. A member adopts it
 only when its own nonce row shows that it signed that very package; then the key is verified there.
+
+A relay that keeps a certificate to itself can make two certified keys for one purpose and epoch. One at most must
+be verified anywhere, and one in the end. So rivals have an order, that of their session ids: a member gives its
+share for the proof of a key unless a rival serves, or it gave its share for one that comes first; and by the same
+rule it adopts a proof. Whoever adopted a key had given no share for an earlier one, and gives none any more: so no
+earlier one has a proof of all n. `Keyring.proving` keeps check and write together.
 """
 
 from dataclasses import dataclass
@@ -16,6 +22,7 @@ from tss.frost.package import SigningPackage
 from tss.frost.path import INTERNAL
 from tss.keyring import SERVING, Key, KeyFault, Keyring
 from tss.peers import Peers, Refuse
+from tss.signing.slots import request_id
 from tss.store import Store, StoreFault
 
 HELD = "tss.key.held"
@@ -23,6 +30,12 @@ PROOF = "tss.key.proof"
 
 _LIMIT = 32 * 1024
 TEST = "test"
+OUTRANKED = (
+    "this node has begun to verify another key of this purpose and epoch, which comes first: run `holdfast tss "
+    "dkg` once more, which finishes that one"
+)
+
+_UNPROVEN = frozenset({"certified", "acked"})
 
 
 def payload_for_test(purpose: str, text: bytes) -> bytes:
@@ -112,6 +125,12 @@ class KeyTopics:
             return key
         if not proof.holds_for(key):
             raise KeyFault("the proof is no signature of all members under this key")
+        async with self._keyring.proving:
+            return await self._adopt(key, proof)
+
+    async def _adopt(self, key: Key, proof: KeyProof) -> Key:
+        if await outranked(self._keyring, self._store, key):
+            raise KeyFault(OUTRANKED)
         own = proof.package.commitments[self._index]
         row = (await self._store.nonces([own])).get(own)
         if row is None or row.package_hash != proof.package.hash:
@@ -138,6 +157,20 @@ class KeyTopics:
         except KeyFault as fault:
             raise Refuse("proof", str(fault)) from fault
         return b""
+
+
+async def outranked(keyring: Keyring, store: Store, key: Key) -> bool:
+    """Whether a rival of this key serves here, or we gave our share for the proof of one that comes first."""
+    if keyring.settled(key.info.purpose, key.info.epoch):
+        return True  # one that served has ended here, or its share is lost
+    for rival in keyring.of(key.info.purpose, key.info.epoch):
+        if rival.sid != key.sid and rival.info.state not in _UNPROVEN:
+            return True
+        if rival.sid < key.sid:
+            verdicts = await store.verdicts(request_id(TEST, verify_payload(rival.info.purpose, rival.sid)))
+            if any(verdict.approved and verdict.phase == "release" for verdict in verdicts):
+                return True
+    return False
 
 
 def best(keys: list[Key]) -> Key | None:

@@ -102,6 +102,7 @@ class Keyring:
         self._lost: dict[bytes, LostKey] = {}
         self._over: dict[bytes, KeyInfo] = {}
         self._leaving: dict[KeyShare, asyncio.TimerHandle] = {}
+        self.proving = asyncio.Lock()  # held over: may this key be proved here, and writing that we did so
         self._rotations = RotationStore(store, time.time)
         self._log = structlog.get_logger("tss.keys")
 

@@ -10,6 +10,7 @@ the answer stands one durable transaction: commitment, package hash, share and v
 import asyncio
 import time
 from collections.abc import Callable, Coroutine, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -25,6 +26,7 @@ from tss.evidence_gossip import EvidenceBook
 from tss.frost.codec import DecodeError, Reader, Writer
 from tss.frost.engine import Engine
 from tss.frost.errors import FrostError
+from tss.key_proof import TEST, verify_payload
 from tss.keyring import Key, Keyring
 from tss.nonce_store import NonceBook, Spending
 from tss.peers import Peers
@@ -156,6 +158,11 @@ class SigningMember:
         except (DecodeError, FrostError) as error:
             raise RefuseCall("malformed", str(error)) from error
         key, one = self._find(member, request.sender, request.key)
+        proves = request.purpose == TEST and request.payload == verify_payload(key.info.purpose, key.sid)
+        async with self._keyring.proving if proves else nullcontext():
+            return await self._decided(key, one, request)
+
+    async def _decided(self, key: Key, one: _Signer, request: SharesRequest) -> bytes:
         approval = await self._approvals.ask(key, request.purpose, request.payload)
         own = signer.own_commitments(one.context, request)
         # What this boot issued and nobody used has no row; the write before the release says it once more.
