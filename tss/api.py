@@ -195,7 +195,7 @@ def _told(handler: _Handler) -> _Handler:
             )
         except DkgFailed as failed:
             status = 503 if failed.retryable else 409
-            title = "no key was made"
+            title = "no key was made" if request.path.endswith("/dkg") else "it was not done"
             return problem(status, f"dkg_{failed.code}", title, failed.reason, retryable=failed.retryable)
         except SigningFailed as failed:
             status = 503 if failed.retryable else 409
