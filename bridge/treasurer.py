@@ -86,6 +86,10 @@ class TreasuryFacts:
         """The fee reserve on the tip: what the treasury holds beyond what it owes."""
         return Sats(max(0, self.treasury.tip_value - self.owed()))
 
+    def deficit(self) -> int:
+        """Sats that the treasury lacks on the tip to what it owes: after a deep reorg, until all is swept again."""
+        return max(0, self.owed() - self.treasury.tip_value)
+
 
 class TreasuryDesk:
     """The treasury of one activation record. `facts` is None while the chain is not followed yet."""
@@ -132,6 +136,7 @@ class TreasuryDesk:
             facts.rollup.view.tip.height,
             facts.reserve(),
             Sats(max(0, room)),
+            facts.deficit(),
         )
         made = plan(facts.treasury, _sweepable(facts), self._payable(facts), params, rate, situation)
         return None if made is None else (made.sequence, made.encode())
@@ -206,6 +211,7 @@ class TreasuryDesk:
             ancestors_known=facts.ancestors() is not None,
             own_min_rate=self.min_fee_rate,
             own_max_rate=highest_rate,
+            deficit=facts.deficit(),
         )
 
     async def _deposit(self, outpoint: OutPoint, facts: TreasuryFacts) -> DepositFact | None:

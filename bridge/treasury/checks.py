@@ -11,7 +11,7 @@ from anchor.btc.amounts import DUST_P2TR, Sats
 from anchor.btc.ids import OutPoint
 from anchor.rollup.activation import Params
 from bridge.deposit.address import blocks_to_reclaim, margin, output, treasury_script
-from bridge.treasury.builder import Batch, build, signed_vsize
+from bridge.treasury.builder import Batch, build, reserve_with, signed_vsize
 from bridge.treasury.certify import BatchFact, MintFacts, SettleFacts, check_mint, check_settle
 from bridge.treasury.manifest import (
     Manifest,
@@ -47,7 +47,8 @@ class NodeFacts:
     """What a signer knows by itself.
 
     `unsynced` and `paused` say why, or None. `tip_height` is own bitcoind's, `view_height` the rollup's view's.
-    `treasury` is own reader's state at own tip. `reserve` is the fee reserve on that tip, satoshis.
+    `treasury` is own reader's state at own tip. `reserve` is the fee reserve on that tip, `deficit` what the tip
+    lacks where there is none, satoshis.
     `ancestors_known`: the manifests of all batches below the tip are stored here. `own_min_rate` and
     `own_max_rate` (sat/vB) are the operator's own limits, within the activation record's.
     """
@@ -64,6 +65,7 @@ class NodeFacts:
     ancestors_known: bool
     own_min_rate: int
     own_max_rate: int
+    deficit: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +119,8 @@ class PayoutFacts:
 
 def check_sweep(manifest: SweepManifest, facts: SweepFacts) -> Batch:
     """Return the batch to sign, rebuilt here, or raise Refusal."""
-    batch = _check_batch(manifest, facts.node)
+    owed = {outpoint for outpoint, fact in facts.deposits.items() if fact.owed}
+    batch = _check_batch(manifest, facts.node, sum(d.minted for d in manifest.deposits if d.outpoint in owed))
     room: int = facts.room
     for deposit in manifest.deposits:
         fact = facts.deposits.get(deposit.outpoint)
@@ -143,8 +146,11 @@ def check_payout(manifest: PayoutManifest, facts: PayoutFacts) -> Batch:
     return batch
 
 
-def _check_batch(manifest: Manifest, node: NodeFacts) -> Batch:
-    """Check what sweeps and payouts have in common, then rebuild the transaction."""
+def _check_batch(manifest: Manifest, node: NodeFacts, regained: int = 0) -> Batch:
+    """Check what sweeps and payouts have in common, then rebuild the transaction.
+
+    `regained`: sats of deposits in it that are credited and came back from a sweep which a deep reorg took.
+    """
     check_ready(node.unsynced, node.paused)
     own = node.treasury
     if own.halted is not None:
@@ -171,11 +177,11 @@ def _check_batch(manifest: Manifest, node: NodeFacts) -> Batch:
         batch = build(manifest, node.treasury_key)
     except ManifestFault as error:
         raise never(Code.UNBUILDABLE, str(error)) from error
-    _check_fee(manifest, signed_vsize(batch.tx), node)
+    _check_fee(manifest, signed_vsize(batch.tx), node, regained)
     return batch
 
 
-def _check_fee(manifest: Manifest, vsize: int, node: NodeFacts) -> None:
+def _check_fee(manifest: Manifest, vsize: int, node: NodeFacts, regained: int) -> None:
     params = node.params
     low = max(params.min_fee_rate, node.own_min_rate)
     high = min(params.max_fee_rate, node.own_max_rate)
@@ -185,7 +191,7 @@ def _check_fee(manifest: Manifest, vsize: int, node: NodeFacts) -> None:
         raise later(Code.FEE_TOO_HIGH, f"{manifest.fee} sat for {vsize} vB is above {high} sat/vB")
     if manifest.fee > params.batch_fee_cap:
         raise never(Code.FEE_OVER_CAP, f"a batch pays at most {params.batch_fee_cap} sat, not {manifest.fee}")
-    left = node.reserve + manifest.shares - manifest.fee
+    left = reserve_with(node.reserve, node.deficit, regained) + manifest.shares - manifest.fee
     if left < DUST_P2TR:
         raise later(Code.RESERVE_EMPTY, f"the fee would leave {left} sat of reserve: top it up")
 
@@ -210,7 +216,7 @@ def _check_deposit(deposit: SweptDeposit, fact: DepositFact, node: NodeFacts) ->
         )
     left = blocks_to_reclaim(fact.height, deposit.params.delay, node.tip_height)
     needed = margin(deposit.params.delay) + params.k
-    if left <= needed:
+    if left <= needed and not fact.owed:  # what backs a credit is swept as long as it is there
         raise never(Code.DEPOSIT_TOO_LATE, f"{what} is reclaimable after {left} blocks, {needed} are too few")
     if fact.value < params.min_deposit:
         raise never(Code.DEPOSIT_TOO_SMALL, f"{what} is below the minimum of {params.min_deposit} sat")

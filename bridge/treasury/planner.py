@@ -12,7 +12,7 @@ from anchor.btc.amounts import DUST_P2TR, FeeRate, Sats
 from anchor.btc.ids import OutPoint
 from anchor.rollup.activation import Params
 from bridge.deposit.address import DepositParams, blocks_to_reclaim, margin
-from bridge.treasury.builder import MAX_VSIZE, batch_vsize
+from bridge.treasury.builder import MAX_VSIZE, batch_vsize, reserve_with
 from bridge.treasury.manifest import MAX_ITEMS, Manifest, Payout, PayoutManifest, SweepManifest, SweptDeposit
 from bridge.treasury.reader import TreasuryState
 from bridge.withdrawal.template import UnpayableScript, dust_limit
@@ -51,8 +51,8 @@ class Payable:
 class Situation:
     """What the choice depends on besides the items.
 
-    `tip_height` is own bitcoind's, `view_height` the rollup's view's; `reserve` is the fee reserve and `room` how
-    much may still be minted under the supply cap (satoshis).
+    `tip_height` is own bitcoind's, `view_height` the rollup's view's; `reserve` is the fee reserve, `deficit` what
+    lacks where there is none, and `room` how much may still be minted under the supply cap (satoshis).
     """
 
     epoch: int
@@ -60,6 +60,7 @@ class Situation:
     view_height: int
     reserve: Sats
     room: Sats
+    deficit: int = 0
 
 
 def plan(
@@ -97,18 +98,22 @@ def _sweep(
         left = blocks_to_reclaim(d.height, d.params.delay, now.tip_height)
         minted = Sats(d.value - params.deposit_fee)
         good = params.min_deposit <= d.value <= params.max_deposit and (d.owed or minted <= room)
-        if (
-            good
-            and d.params.delay == params.reclaim_delay
-            and left > margin(d.params.delay) + params.k + SLACK
-        ):
+        # What backs a credit is swept as long as it is there: its depositor would have it twice.
+        soon = d.owed or left > margin(d.params.delay) + params.k + SLACK
+        if good and soon and d.params.delay == params.reclaim_delay:
             chosen.append(SweptDeposit(d.outpoint, d.value, d.params, Sats(params.deposit_fee)))
             room = room if d.owed else Sats(room - minted)
 
     def size(items: Sequence[SweptDeposit]) -> int:
         return batch_vsize(1 + len(items), ())
 
-    fitted = _fit(chosen, size, params, fee_rate, now.reserve)
+    owed = {d.outpoint for d in deposits if d.owed}
+
+    def reserve(items: Sequence[SweptDeposit]) -> int:
+        regained = sum(d.minted for d in items if d.outpoint in owed)
+        return reserve_with(now.reserve, now.deficit, regained)
+
+    fitted = _fit(chosen, size, params, fee_rate, reserve)
     if fitted is None:
         return None
     items, fee = fitted
@@ -140,7 +145,7 @@ def _payouts(
     # As much as `_fit` may spend on the fee is kept; not the whole cap, or the last withdrawals could never go.
     budget = max(0, min(params.batch_fee_cap, now.reserve + share * len(chosen) - DUST_P2TR))
     chosen = _affordable(chosen, state.tip_value - budget - DUST_P2TR)
-    fitted = _fit(chosen, size, params, fee_rate, now.reserve)
+    fitted = _fit(chosen, size, params, fee_rate, lambda _: now.reserve)
     if fitted is None:
         return None
     items, fee = fitted
@@ -165,7 +170,7 @@ def _fit(
     size: Callable[[Sequence[Item]], int],
     params: Params,
     fee_rate: FeeRate,
-    reserve: Sats,
+    reserve: Callable[[Sequence[Item]], int],
 ) -> tuple[list[Item], Sats] | None:
     """Return as many of the items as fit one batch, with its fee; None when not even one does."""
     rate = min(max(fee_rate, params.min_fee_rate), params.max_fee_rate)
@@ -173,7 +178,7 @@ def _fit(
         taken = list(items[:count])
         vsize = size(taken)
         shares = sum(item.fee_share for item in taken)
-        budget = min(params.batch_fee_cap, reserve + shares - DUST_P2TR)
+        budget = min(params.batch_fee_cap, reserve(taken) + shares - DUST_P2TR)
         paid = min(rate, budget // vsize)
         if vsize <= MAX_VSIZE and paid >= params.min_fee_rate:
             return taken, Sats(vsize * paid)

@@ -180,6 +180,15 @@ def test_a_fee_may_not_eat_the_last_of_the_reserve():
     assert no.retryable
 
 
+def test_what_a_sweep_brings_back_after_a_reorg_pays_its_fee():
+    back = {"fact": replace(DEPOSIT, owed=True)}
+    least = ALICE.minted + SWEEP.shares - SWEEP.fee - DUST_P2TR  # the deficit that what comes back just fills
+    poor = replace(NODE, reserve=Sats(0), deficit=least)
+    check_sweep(SWEEP, sweep_facts(poor, **back))
+    refused(Code.RESERVE_EMPTY, check_sweep, SWEEP, sweep_facts(replace(poor, deficit=least + 1), **back))
+    refused(Code.RESERVE_EMPTY, check_sweep, SWEEP, sweep_facts(poor))
+
+
 def test_a_manifest_that_builds_nothing_good_is_refused():
     dusty = payout_manifest(payout("bob", 1_100))
     refused(Code.UNBUILDABLE, check_payout, dusty, payout_facts(lock=replace(LOCK, amount=Sats(1_100))))
@@ -193,6 +202,13 @@ def test_the_margin_before_the_reclaim_is_exact():
     # height 205, delay 40: reclaimable in block 245; margin 10 + k 3 blocks must be left, and one more
     check_sweep(SWEEP, sweep_facts(replace(NODE, tip_height=230)))
     refused(Code.DEPOSIT_TOO_LATE, check_sweep, SWEEP, sweep_facts(replace(NODE, tip_height=231)))
+
+
+@pytest.mark.parametrize("tip", [231, 244, 300])
+def test_what_backs_a_credit_is_swept_again_however_late_or_its_depositor_has_it_twice(tip):
+    node = replace(NODE, tip_height=tip)
+    check_sweep(SWEEP, sweep_facts(node, replace(DEPOSIT, owed=True)))
+    refused(Code.DEPOSIT_TOO_LATE, check_sweep, SWEEP, sweep_facts(node))
 
 
 def test_a_deposit_with_another_delay_is_refused():
