@@ -218,7 +218,7 @@ def _seat(committee: _Committee, host_key: bytes, path: Path) -> int:
         except CertificateFault as fault:
             raise IdentityFault(
                 f"committee.json pins another TLS certificate for {member.name} than {path}, and that one was not "
-                "announced to this committee: run `holdfast tss certificate rotate --offline` on the folder"
+                "announced to this committee: restore that file, or run `holdfast tss certificate rotate --offline`"
             ) from fault
     return index
 
