@@ -1,6 +1,7 @@
 """Fixtures for every room: published vectors, and real bitcoinds that end with their test."""
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -11,6 +12,12 @@ import pytest
 from regtest import core
 from regtest.bitcoind import Bitcoind
 from regtest.network import Network
+
+
+def pytest_configure() -> None:
+    """Have the processes of tests hear SIGINT, also where a shell started us in the background, which ignores it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
