@@ -15,7 +15,7 @@ from regtest.network import Network
 
 
 def pytest_configure() -> None:
-    """Have the processes of tests hear SIGINT, also where a shell started us in the background, which ignores it."""
+    """Have tests' processes hear SIGINT, also where a shell started us in the background, which ignores it."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
