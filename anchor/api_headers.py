@@ -79,7 +79,7 @@ class HeaderApi:
         start = problem.read_number(request, "from", 0, MAX_NUMBER)
         count = min(problem.read_number(request, "count", HEADERS_PAGE, MAX_NUMBER), HEADERS_PAGE)
         start = max(start, chain.start.height)
-        raw = b"".join(at.header.raw for at in chain.main(start, count)) if count else b""
+        raw = chain.raws(start, count)
         return answer(HeaderPage(start, raw.hex(), tip.height, display(tip.hash)))
 
     async def header(self, request: web.Request) -> web.Response:

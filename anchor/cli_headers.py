@@ -25,6 +25,7 @@ START = click.option(
     help="Height of the first header, which you then trust; it must begin a difficulty period.",
 )
 HEADER_SIZE, HEADERS_PAGE = 80, 2000
+MOST_EXPORTED = 10_000_000  # headers, two centuries: a server may link headers without end
 READ_SIZE = 4096 * HEADER_SIZE
 SIGNET_NOTE = "signet blocks carry their signers' signature (BIP325), which headers do not show: not checked"
 
@@ -56,15 +57,17 @@ def export(url: str, output: Path, as_json: bool) -> None:
     show(as_json, done, f"{count} headers from {start} to {done['height']} in {output}")
 
 
-def _fetch_headers(client: HttpClient) -> tuple[int, bytes]:
+def _fetch_headers(client: HttpClient) -> tuple[int, bytearray]:
     """Return the first height and all headers; begins again when a reorg comes between two pages."""
     from anchor.btc.hashing import sha256d
 
     for _ in range(5):
         first = client.get("/v1/headers", **{"from": 0, "count": HEADERS_PAGE})
-        start, page, data = int(first["from"]), bytes.fromhex(first["headers"]), b""
-        while page and (not data or sha256d(data[-HEADER_SIZE:]) == page[4:36]):
+        start, page, data = int(first["from"]), bytes.fromhex(first["headers"]), bytearray()
+        while page and (not data or sha256d(bytes(data[-HEADER_SIZE:])) == page[4:36]):
             data += page
+            if len(data) > MOST_EXPORTED * HEADER_SIZE:
+                raise Failed(f"{client.url} gives more headers than Bitcoin can have: ask another node")
             at = start + len(data) // HEADER_SIZE
             page = bytes.fromhex(client.get("/v1/headers", **{"from": at, "count": HEADERS_PAGE})["headers"])
         if data and not page:
@@ -156,7 +159,7 @@ def _shares(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> tu
         if not 0 < first <= last < 0.5:
             raise click.BadParameter(f"{text!r}: a share is above 0 and below 0.5; with half he always wins")
         steps = int((last - first) / STEP + 1e-9)
-        found += [round(first + n * STEP, 9) for n in range(steps + 1)]
+        found += [first, *(round(first + n * STEP, 9) for n in range(1, steps + 1))]
         if last - found[-1] > 1e-9:
             found.append(last)
     return tuple(dict.fromkeys(found)) or SHARES

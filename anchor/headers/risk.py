@@ -70,7 +70,7 @@ def depth_for(formula: Formula, attacker: float, risk: float) -> int:
     while formula(attacker, high) > risk:
         high *= 2
         if high > MAX_DEPTH:
-            raise RiskError(f"no depth below a million is enough against {attacker:g} of the hash power")
+            raise RiskError(f"no depth below a million is enough against {attacker} of the hash power")
     low = high // 2  # not enough; both formulas fall with depth
     while high - low > 1:
         middle = (low + high) // 2
@@ -93,7 +93,7 @@ def risk_for(value: int, loss: int, most: float) -> float:
 def _check(attacker: float, depth: int) -> None:
     if not 0 < attacker < 0.5:
         raise RiskError(
-            f"an attacker's share is above 0 and below 0.5, not {attacker:g}: with half he always wins"
+            f"an attacker's share is above 0 and below 0.5, not {attacker}: with half he always wins"
         )
     if depth < 0:
         raise RiskError("a depth is not negative")

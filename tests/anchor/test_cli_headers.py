@@ -6,7 +6,10 @@ from dataclasses import replace
 import pytest
 from click.testing import CliRunner
 
+from anchor import cli_headers
+from anchor.btc.hashing import sha256d
 from anchor.cli_anchor import anchor
+from anchor.cli_tools import Failed
 from tests.anchor.headers.minting import GENESIS, mine, run
 
 LINE = [GENESIS, *run(GENESIS, 40)]
@@ -113,3 +116,34 @@ def test_a_share_that_makes_no_sense_is_refused(share):
     refused = call("risk", "--value", 1, "--attacker", share, status=2)
     assert "--attacker" in refused.stderr
     assert "Traceback" not in refused.output
+
+
+def test_a_server_that_gives_headers_without_end_is_left(monkeypatch):
+    """Export checks links only, and those are free to make."""
+    given: list[bytes] = [GENESIS.raw]
+
+    class Endless:
+        url = "http://endless"
+
+        def get(self, path: str, **query: int) -> dict[str, object]:
+            at = query["from"]
+            while len(given) < at + 2000:
+                given.append(bytes(4) + sha256d(given[-1]) + bytes(44))
+            return {"from": at, "headers": b"".join(given[at : at + 2000]).hex()}
+
+    monkeypatch.setattr(cli_headers, "MOST_EXPORTED", 9000)
+    with pytest.raises(Failed, match="http://endless gives more headers than Bitcoin can have"):
+        cli_headers._fetch_headers(Endless())  # type: ignore[arg-type]
+    assert len(given) == 10_000
+
+
+def test_a_tiny_share_is_a_share():
+    found = json.loads(call("risk", "--value", 1, "--attacker", "1e-12", "--json").output)
+    assert found["depths"][0] == {
+        "attacker": 1e-12,
+        "nakamoto": 1,
+        "grunspan": 1,
+        "chance": pytest.approx(2e-12),
+    }
+    refused = call("risk", "--value", 1, "--attacker", "0.4999999", status=1)
+    assert "against 0.4999999 of the hash power" in refused.stderr
