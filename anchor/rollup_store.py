@@ -142,17 +142,18 @@ class RollupStore:
         except IntegrityError as error:
             raise AlreadyProposed(f"height {height} was proposed before") from error
 
-    async def replace(self, height: int, block_hash: bytes, block: Block) -> None:
+    async def replace(self, height: int, block_hash: bytes, block: Block, *, despite: int = 0) -> None:
         """Store the next proposal of a height, before anybody sees it; the one before it is kept as history.
 
-        Raises AlreadyVoted when a vote for that one is stored, or when it is not a proposal any more.
+        Raises AlreadyVoted when more votes for that one are stored than the caller knows of (`despite`), or when it
+        is not a proposal any more.
         """
         async with self.engine.begin() as db:
             row = await self._at(db, height)
             if row is None or row.certificate is not None:
                 raise AlreadyVoted(f"height {height} has no proposal that waits for votes")
-            mine = sa.exists().where(votes.c.height == height, votes.c.block_hash == row.hash)
-            if (await db.execute(sa.select(mine))).scalar_one():
+            mine = sa.select(sa.func.count()).where(votes.c.height == height, votes.c.block_hash == row.hash)
+            if (await db.execute(mine)).scalar_one() > despite:
                 raise AlreadyVoted(f"the proposal of height {height} got a vote, so it stays")
             await self._retire(db, row.hash, row.raw, row.height)
             change = sa.update(blocks).where(blocks.c.height == height)

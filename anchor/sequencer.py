@@ -1,7 +1,7 @@
 """Makes the rollup's blocks: one proposal at a time, the next after its certificate.
 
 It is trusted with nothing but liveness: validators execute every block themselves and vote once per height. So a
-proposal may be replaced while nobody voted for it: that rescues a height whose Bitcoin headers were a lie.
+proposal may be replaced while another can still be certified: that rescues a height whose Bitcoin headers were a lie.
 """
 
 import asyncio
@@ -23,6 +23,8 @@ from anchor.finality.votes import (
     certify,
     check_certified,
     check_vote,
+    quorum,
+    stake_of,
 )
 from anchor.headers.bundle import Bundle, BundleRefused
 from anchor.headers.chain import HeaderChain
@@ -150,14 +152,14 @@ class Sequencer:
         self._since = time.monotonic()
 
     async def reconsider(self) -> bool:
-        """Replace the proposal if it got no vote in time and the sources gave up its Bitcoin headers; tell whether.
+        """Replace a proposal without quorum in time whose Bitcoin headers the sources gave up; tell whether.
 
-        Safe at any moment, because validators vote once per height; one known vote ends it, so that the votes of a
-        height are not split. NOTES.md says when a height may be stuck all the same.
+        Safe at any moment, because validators vote once per height. One with votes gives way only while those who
+        have not voted at this height are a quorum. NOTES.md says when a height may be stuck all the same.
         """
         async with self._turn:
             old = self.proposal
-            if old is None or any(voted == self.after.tip for voted, _ in self._votes):
+            if old is None or (self._votes_for_it() and not self._others_suffice()):
                 return False
             if time.monotonic() - self._since < self._patience:
                 return False
@@ -169,6 +171,13 @@ class Sequencer:
             await self._replace(old, bundle)
         await self._tell()
         return True
+
+    def _votes_for_it(self) -> int:
+        return sum(voted == self.after.tip for voted, _ in self._votes)
+
+    def _others_suffice(self) -> bool:
+        total = self.genesis.total_stake
+        return quorum(total - stake_of(self.genesis, (voter for _, voter in self._votes)), total)
 
     def _given_up(self, old: Block) -> bool:
         assert self._feed is not None, "open first"
@@ -182,13 +191,13 @@ class Sequencer:
     async def _replace(self, old: Block, bundle: bytes) -> None:
         txs = [*old.transactions, *self.mempool.waiting()]
         block, after, _ = make_block(self.genesis, self.state, txs, bundle, int(self._clock()))
-        await self.store.replace(after.height, after.tip, block)
+        await self.store.replace(after.height, after.tip, block, despite=self._votes_for_it())
         log.warning(
             "proposal_replaced",
             height=after.height,
             was=self.after.tip.hex(),
             now=after.tip.hex(),
-            why=f"no vote in {self._patience:g} s, and the nodes gave its Bitcoin headers up",
+            why=f"no quorum in {self._patience:g} s, and the nodes gave its Bitcoin headers up",
         )
         self._serve(block, after)
         self._refill(old.transactions)

@@ -76,17 +76,37 @@ async def stuck(s: Sequencer, source: Branch, honest: Branch, *meanwhile: Rollup
     return first, s.proposal
 
 
-async def test_one_vote_and_a_proposal_is_never_replaced(tmp_path: Path) -> None:
+async def test_votes_of_a_third_and_more_keep_a_proposal_for_ever(tmp_path: Path) -> None:
     honest = Branch().mine(5)
     source = lying(honest)
     async with a_sequencer(tmp_path, source, run=False, patience=0) as (s, client):
         block = await s.propose()
-        await client.vote([vote(GEN, block, 2)])
+        await client.vote([vote(GEN, block, 2), vote(GEN, block, 0)])
         corrected(source, honest)
         assert not await s.reconsider()
     async with a_sequencer(tmp_path, source, run=False, patience=0) as (s, client):
         assert not await s.reconsider(), "nor after a restart"
         assert await client.proposal(1) == block
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+async def test_one_validator_of_four_cannot_hold_a_height_with_a_lie(tmp_path: Path, restarted: bool) -> None:
+    honest = Branch().mine(5)
+    source = lying(honest)
+    async with a_sequencer(tmp_path, source, run=False, patience=0) as (s, client):
+        first = await s.propose()
+        await client.vote([vote(GEN, first, 2)])
+        corrected(source, honest)
+        assert restarted or await s.reconsider()
+    async with a_sequencer(tmp_path, source, run=False, patience=0) as (s, client):
+        assert not restarted or await s.reconsider()
+        second = await client.proposal(1)
+        assert second is not None
+        assert second != first
+        await client.vote([vote(GEN, first, 2)])  # it tells again what it voted for
+        await client.vote([vote(GEN, second, i) for i in (0, 1, 3)])
+        [made] = await client.blocks(0)
+        assert made.block == second
 
 
 async def test_a_proposal_stays_for_a_time_and_while_its_headers_stand(tmp_path: Path) -> None:

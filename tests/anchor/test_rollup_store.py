@@ -69,7 +69,7 @@ async def test_a_first_proposal_is_made_once_for_ever(tmp_path: Path) -> None:
     await store.close()
 
 
-async def test_a_replaced_proposal_is_kept_and_one_with_a_vote_stays(tmp_path: Path) -> None:
+async def test_a_replaced_proposal_is_kept_and_one_with_more_votes_than_known_stays(tmp_path: Path) -> None:
     store = await opened(tmp_path, "sequencer")
     first, second, third = three_blocks()
     with pytest.raises(AlreadyVoted, match="no proposal"):
@@ -83,6 +83,9 @@ async def test_a_replaced_proposal_is_kept_and_one_with_a_vote_stays(tmp_path: P
     await store.add_votes([vote(GEN, third, 1)])
     with pytest.raises(AlreadyVoted, match="got a vote"):
         await store.replace(1, hash_of(second), second)
+    await store.add_votes([vote(GEN, third, 2)])
+    with pytest.raises(AlreadyVoted, match="got a vote"):
+        await store.replace(1, hash_of(second), second, despite=1)
     await store.close()
     store = await opened(tmp_path, "sequencer")
     assert (await store.proposal(), await store.retired(1)) == (third, [first, second])
