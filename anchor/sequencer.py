@@ -1,7 +1,7 @@
 """Makes the rollup's blocks: one proposal at a time, the next after its certificate.
 
 It is trusted with nothing but liveness: validators execute every block themselves and vote once per height. So a
-proposal may be replaced while another can still be certified: that rescues a height whose Bitcoin headers were a lie.
+proposal may be replaced while another can still get a quorum: it rescues a height whose Bitcoin headers were a lie.
 """
 
 import asyncio
