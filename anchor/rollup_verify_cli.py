@@ -167,13 +167,20 @@ async def _follow(replay: _Replay, client: "RollupClient", kept: BinaryIO | None
     """Replay until the rollup's newest block, then compare its own word about that block."""
     from anchor import rollup_block_file
 
+    said = 0
     for _ in range(TRIES):
         async for page in _pages(client, replay.headers):
             for certified in page:
                 replay.take(certified)
             if kept is not None:
                 rollup_block_file.append(kept, page)
+        if said > replay.headers.height:
+            raise Disagrees(
+                f"the rollup said that its newest block is {said} and serves none above {replay.headers.height}: "
+                "those up to there check; get the others elsewhere (`--blocks`)"
+            )
         status = await client.status()
+        said = status.certified_height
         if status.certified_height <= replay.headers.height:
             break
     _compare(replay, status, [msgspec.to_builtins(r) for r in await client.reorgs()])

@@ -114,7 +114,11 @@ async def test_a_rollup_that_tells_another_view_than_its_blocks_hold_is_caught(t
         assert "is another rollup" in other.output
         told, s.state.reorgs = s.state.reorgs, ()
         assert "tells other reorgs" in (await call("--genesis", genesis, "--rollup", client.url)).output
-        s.state.reorgs, s.state.view = told, bitcoin_view.begin(GEN)
+        s.state.reorgs, s.state.height = told, s.state.height + 2
+        withheld = await call("--genesis", genesis, "--rollup", client.url)
+        assert (withheld.exit_code, "serves none above 3" in withheld.output) == (1, True), withheld.output
+        s.state.height -= 2
+        s.state.view = bitcoin_view.begin(GEN)
         done = await call("--genesis", genesis, "--rollup", client.url)
         assert (done.exit_code, "believe the blocks" in done.output) == (1, True)
     gone = await call("--genesis", genesis, "--rollup", client.url)
