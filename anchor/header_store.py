@@ -34,6 +34,9 @@ class HeaderStore:
         self._file = HeaderFile(folder / "main.bin")
         start = chain.start
         named = b"%s|%d|" % (chain.rules.network.name.encode(), start.height)
+        self._wrong_from: int | None = (
+            None  # the header at which a write that failed may have left the file wrong
+        )
         self._note = ValidatedNote(folder / "main.idx", sha256(named + start.header.raw).digest())
 
     async def load(self) -> None:
@@ -105,11 +108,21 @@ class HeaderStore:
         """Write the way from the old tip to the new one; what was disconnected must be in the ledger."""
         first = reorg.fork.height + 1
         raw = trial.raws(first, len(reorg.connected))
-        self._file.replace(first - self._chain.start.height, raw)
+        self._write(first - self._chain.start.height, raw, durable=True)
 
     def append(self, height: int, raw: bytes) -> None:
         """Write headers upon the main chain, the first at `height`; durable after `settle`."""
-        self._file.replace(height - self._chain.start.height, raw, durable=False)
+        self._write(height - self._chain.start.height, raw, durable=False)
+
+    def _write(self, index: int, raw: bytes, *, durable: bool) -> None:
+        if (
+            since := self._wrong_from
+        ) is not None and since < index:  # a full disk, and the chain went elsewhere
+            raw = self._chain.raws(self._chain.start.height + since, index - since) + raw
+            index = since
+        self._wrong_from = index
+        self._file.replace(index, raw, durable=durable)
+        self._wrong_from = None
 
     def settle(self) -> None:
         """The source has been read to its end: make durable what was appended, note it when it is worth it."""

@@ -1,6 +1,8 @@
 """What is stored of a chain: packed again at start, mended after damage, and never believed beyond its bytes."""
 
+import errno
 import io
+import os
 from pathlib import Path
 
 import pytest
@@ -168,6 +170,32 @@ async def test_a_reorg_into_what_a_note_speaks_of_is_kept_and_read_again(
         assert feed.chain.tip.hash == node.chain[-1].hash
         assert feed.chain.get(lost.hash) is not None
         assert await feed.sync() == []
+
+
+async def test_a_disk_that_was_full_in_the_middle_of_a_reorg_leaves_no_hole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home, node = FeedHome(tmp_path), Branch().mine(9)
+    async with home.feed(node) as feed:
+        await feed.sync()
+        whole = node.chain
+        node.reorg(5, 7)
+
+        def full(descriptor: int, data: bytes, offset: int) -> None:
+            os.pwrite(descriptor, data[:130], offset)
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        with monkeypatch.context() as during:
+            during.setattr("anchor.header_file._write_all", full)
+            with pytest.raises(OSError, match="No space"):
+                await feed.sync()
+        assert feed.chain.tip.hash == whole[-1].hash
+        node.chain = whole
+        node.mine(1)
+        assert [type(event) for event in await feed.sync()] == [Connected]
+        assert (home.folder / "main.bin").read_bytes() == b"".join(h.raw for h in node.chain)
+    async with home.feed(node) as feed:
+        assert feed.chain.tip.hash == node.chain[-1].hash
 
 
 async def test_a_start_takes_up_so_many_old_branches_and_no_more(
