@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from anchor.cli_headers import NETWORK, START, headers, risk
+from anchor.cli_headers import NETWORK, START, headers, risk, trusted
 from anchor.cli_http import HttpClient
 from anchor.cli_reorgs import reorgs
 from anchor.cli_tools import JSON, NODE, READABLE, Failed, lines, show, table
@@ -137,13 +137,15 @@ def verify(
             show(True, {"valid": False, "reason": str(refused)}, "")
         raise Failed(f"not proven: {refused}") from refused
     facts = _facts(found) | {"operators": "checked" if genesis is not None else "not checked"}
-    text = "proven: the committee anchored this record\n" + lines(facts)
+    notes = trusted(network, start_height)
+    told = [lines(facts), *(f"note: {note}" for note in notes)]
+    text = "\n".join(["proven: the committee anchored this record", *told])
     if genesis is None:
         text += (
             "\nthe operators' signatures on the activation record were not checked: "
             "give --genesis, or be sure of where you have it from"
         )
-    show(as_json, {"valid": True, **facts}, text)
+    show(as_json, {"valid": True, **facts, "notes": notes}, text)
 
 
 @anchor.command()

@@ -114,19 +114,26 @@ def verify(file: BinaryIO, network: str, start_height: int, as_json: bool) -> No
     show(as_json, {"valid": True, **facts, "notes": notes}, text)
 
 
+def trusted(network: str, start_height: int) -> list[str]:
+    """What a file of headers leaves to trust, in sentences."""
+    notes = []
+    if start_height:
+        notes.append(
+            f"header {start_height} was taken on trust: compare its hash with a source of yours; "
+            "work counts from there"
+        )
+    if network == "signet":
+        notes.append(SIGNET_NOTE)
+    return notes
+
+
 def _verified(found: Any, network: str) -> tuple[dict[str, Any], list[str]]:
     from anchor.btc.ids import display
 
-    notes = []
+    notes = trusted(network, found.start)
     if found.start:
-        notes.append(
-            f"header {found.start} was taken on trust: compare its hash with a source of yours; "
-            "work counts from there"
-        )
         where = "not reached" if found.median_from is None else f"from height {found.median_from} on"
-        notes.append(f"median time checked {where}: eleven predecessors must be known")
-    if network == "signet":
-        notes.append(SIGNET_NOTE)
+        notes.insert(1, f"median time checked {where}: eleven predecessors must be known")
     facts = {
         "network": network,
         "count": found.count,

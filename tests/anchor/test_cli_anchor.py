@@ -7,6 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from anchor.cli_anchor import anchor
+from anchor.cli_headers import trusted
 from tests.anchor.anchored import Anchored, anchor_twice, headers_of, served
 
 
@@ -71,6 +72,15 @@ async def test_a_changed_byte_anywhere_is_refused_with_status_1(files):
         result = await run(*verifying(files), status=1)
         assert result.stderr.startswith("Error: not proven: "), at
         assert result.output.count("\n") == 1
+
+
+async def test_what_is_taken_on_trust_is_said_beside_a_proof(files):
+    assert json.loads((await run(*verifying(files), "--json")).output)["notes"] == []
+    (files / "later.bin").write_bytes((files / "h.bin").read_bytes()[80:])
+    said = await run(*verifying(files, headers="later.bin"), "--trusted-start", 1)
+    assert "note: header 1 was taken on trust: compare its hash" in said.output
+    (note,) = trusted("signet", 0)
+    assert "signature (BIP325), which headers do not show: not checked" in note
 
 
 async def test_headers_that_are_cut_changed_or_of_another_network_prove_nothing(files):
