@@ -27,7 +27,7 @@ from anchor.header_events import (
 )
 from anchor.header_ledger import HeaderLedger, ReorgRow, Word
 from anchor.header_progress import Shows, SyncProgress
-from anchor.header_source import BitcoindSource, HeaderSource, extends, pull, split, take
+from anchor.header_source import BitcoindSource, HeaderSource, SourceError, extends, pull, split, take
 from anchor.header_store import HeaderStore
 from anchor.header_tables import HeaderTables
 from anchor.headers import bundle as bundles
@@ -39,6 +39,7 @@ from anchor.wake import Wake
 __all__ = ["ChainEvent", "Connected", "Disconnected", "HeaderFeed", "Reorged", "WrongNode", "level_of"]
 
 TOLD = 10_000  # events of one round that are kept
+LIGHTER = 20_000  # headers of a branch with less work than ours that are taken from our own bitcoind
 
 log = structlog.get_logger("anchor.feed")
 
@@ -163,7 +164,14 @@ class HeaderFeed:
         came = (trial.get(header.hash) for header in split(page, len(page)))
         aside = [at for at in came if at and not trial.is_main(at.hash)]
         # A lighter chain moves nothing, and a node on it is as much another one.
-        self._refuse_stranger(trial.reorg(old, aside[-1]) if aside and not reorg.connected else reorg)
+        theirs = trial.reorg(old, aside[-1]) if aside and not reorg.connected else reorg
+        self._refuse_stranger(theirs)
+        if theirs is not reorg and len(theirs.connected) > LIGHTER:
+            raise SourceError(
+                f"our bitcoind follows a chain of less work than ours since height {theirs.fork.height}, and more "
+                f"than {LIGHTER} blocks of it are not kept: correct its URL, or, when it is right, move the folder "
+                "with main.bin away, and all is read again"
+            )
         level = level_of(reorg.depth, self.k)
         await self.ledger.keep(aside, reorg if reorg.depth else None, level, now)
         if reorg.connected:

@@ -209,6 +209,28 @@ async def test_a_swapped_node_with_less_work_waits_too_and_nothing_of_it_is_kept
         assert feed.lacks == 0
 
 
+async def test_of_a_lighter_chain_so_much_is_kept_and_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("anchor.feed.LIGHTER", 30)
+    monkeypatch.setattr("anchor.header_source.PAGE", 20)
+    home, node = FeedHome(tmp_path), Branch().mine(60)
+    async with home.feed(node, hold=False) as feed:
+        await feed.sync()
+        tip = feed.chain.tip
+        node.reorg(55, 50)
+        for _ in range(2):
+            with pytest.raises(
+                SourceError, match="since height 5, and more than 30 blocks of it are not kept"
+            ):
+                await feed.sync()
+            assert len(await feed.ledger.forks(99)) == 20
+        assert feed.chain.tip is tip
+        node.chain = node.chain[:36]
+        assert await feed.sync() == []
+        assert feed.lacks == 55
+
+
 async def test_a_chain_that_the_operator_refused_is_not_followed_even_after_a_restart(tmp_path: Path) -> None:
     home, node = FeedHome(tmp_path), Branch().mine(15)
     async with home.feed(node) as feed:
