@@ -54,7 +54,7 @@ def judge(file: Path, committee_file: Path | None, as_json: bool) -> None:
             "hash": c.hash.hex(),
             "words": c.words,
         },
-        "committee_checked": trusted is not None,
+        "committee_checked": trusted is not None and trusted.hash == c.hash,
     }
     show(as_json, value, _said(evidence, value, trusted))
     if not judgement.proven:
@@ -175,11 +175,9 @@ def _read_committee(path: Path) -> "Committee":
 
 def _said(evidence: "Evidence", value: dict[str, Any], trusted: "Committee | None") -> str:
     c = evidence.committee
-    whose = (
-        "as in the file given"
-        if trusted is not None
-        else "compare these words with a committee file you trust"
-    )
+    whose = "compare these words with a committee file you trust"
+    if trusted is not None:
+        whose = "as in the file given" if trusted.hash == c.hash else f"the file given is {trusted.words}"
     culprit = value["culprit"]
     lines = [
         f"{'proven' if value['proven'] else 'not proven'}: {value['reason']}",

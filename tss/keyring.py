@@ -180,6 +180,20 @@ class Keyring:
         """The key of a purpose and epoch that may sign: verified, active or retiring."""
         return next((key for key in self.of(purpose, epoch) if key.info.state in SIGNING), None)
 
+    def why_none(self, purpose: str) -> str:
+        """A sentence for a purpose that nothing serves, with the next move."""
+        info = self.infos().get(purpose)
+        if info is None:
+            return f"there is no {purpose} key: run `holdfast tss dkg --purpose {purpose}` first"
+        name = f"the {purpose} key of epoch {info.epoch} is only {info.state} here"
+        if info.state == "lost":
+            return f"{name}: run `holdfast tss repair --purpose {purpose}`"
+        if info.state == "removed":
+            return f"{name}: this member was left out by a refresh, ask one that holds a share"
+        if info.state in OVER:
+            return f"{name}: its epoch is over, see `holdfast tss keys`"
+        return f"{name}: run `holdfast tss dkg --purpose {purpose}` first"
+
     def infos(self) -> dict[str, KeyInfo]:
         """Per purpose the serving key, or the newest one on its way."""
         found: dict[str, KeyInfo] = {}

@@ -170,10 +170,7 @@ class RotationRelay:
     def _serving(self, purpose: str) -> Key:
         key = self._keyring.serving(purpose)
         if key is None:
-            reason = (
-                f"there is no serving {purpose} key here: run `holdfast tss dkg --purpose {purpose}` first"
-            )
-            raise DkgFailed("no-key", reason, retryable=False)
+            raise DkgFailed("no-key", self._keyring.why_none(purpose), retryable=False)
         return key
 
     def _split(self, key: Key, without: frozenset[int]) -> tuple[tuple[int, ...], tuple[int, ...]]:

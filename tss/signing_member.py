@@ -299,7 +299,9 @@ class SigningMember:
             raise RefuseCall("sender", "the message is not yours")
         key = self._keyring.by_share_set(share_set)
         if key is None:
-            raise RefuseCall("unknown-key", "we hold no such key: run the key's `holdfast tss dkg` again")
+            raise RefuseCall(
+                "unknown-key", "we hold no such key, or its shares were made new: see `holdfast tss keys`"
+            )
         if share_set not in self._signers:
             threshold = key.info.public.threshold
             context = SignerContext(key.committee, self._identity.index, share_set, threshold, self._boot_id)

@@ -185,11 +185,7 @@ class SigningRunner:
             reason = f"no {name} key of epoch {epoch} can sign here: see `holdfast tss keys`"
             raise SigningFailed("no-key", reason, retryable=False)
         if key is None:
-            info = self._keyring.infos().get(name)
-            state = f"the {name} key is only {info.state}" if info else f"there is no {name} key"
-            raise SigningFailed(
-                "no-key", f"{state}: run `holdfast tss dkg --purpose {name}` first", retryable=True
-            )
+            raise SigningFailed("no-key", self._keyring.why_none(name), retryable=True)
         return key
 
     async def _sign(self, key: Key, purpose: str, payload: bytes, *, own: bool) -> list[bytes]:

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from aiohttp import web
 from click.testing import CliRunner
+from structlog.testing import capture_logs
 
 from tests.tss.evidence import show
 from tests.tss.evidence.cases import true_case
@@ -17,6 +18,12 @@ from tss.evidence.form import Kind
 
 
 async def test_evidence_is_listed_taken_out_and_judged_by_commands(tmp_path):
+    # What the nodes of this process log meanwhile must not land in a command's output.
+    with capture_logs():
+        await listed_taken_out_and_judged(tmp_path)
+
+
+async def listed_taken_out_and_judged(tmp_path):
     async with committee_of(tmp_path, 3, 2) as seats:
         alice = seats[0]
         await alice.node._book.report([some_evidence(seats)])
@@ -28,6 +35,7 @@ async def test_evidence_is_listed_taken_out_and_judged_by_commands(tmp_path):
         url = f"http://127.0.0.1:{runner.addresses[0][1]}"
         (alice.folder / "admin.json").write_text(json.dumps({"url": url, "token": "t"}))
         committee = tmp_path / "committee.json"
+        (tmp_path / "other").mkdir()
         committee.write_text(alice.committee.to_json())
         try:
 
@@ -53,6 +61,10 @@ async def test_evidence_is_listed_taken_out_and_judged_by_commands(tmp_path):
             assert judged["proven"]
             assert judged["committee_checked"]
             assert judged["culprit"]["host_key"] == seats[1].identity.host_key.hex()
+            other = show.committee_file(tmp_path / "other")
+            judged = json.loads(await run("judge", file, "--committee", other, "--json", status=1))
+            assert not judged["committee_checked"]
+            assert "the file given is" in await run("judge", file, "--committee", other, status=1)
             assert '"boots"' in await run("nonces", *at, "--json")
             assert "no nonces were made yet" in await run("nonces", *at)
             assert "nothing waits" in await run("requests", *at)
