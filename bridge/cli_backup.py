@@ -208,7 +208,7 @@ def rehearse(
     done = {"name": file.name, "keys": sorted(signatures), "words": not without_words}
     words = "the file" if without_words else "words and file"
     under = ", ".join(sorted(signatures))
-    text = f"{words} bring {file.name} back: its restored share signed with the others under {under}"
+    text = f"{words} bring{'s' if without_words else ''} {file.name} back: its restored share signed with the others under {under}"
     show(as_json, done, text)
 
 
