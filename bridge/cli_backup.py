@@ -206,9 +206,9 @@ def rehearse(
         signatures = _run(restoring.rehearse(folder, client, secret, file, signed, chains))
         backups.note(folder, "rehearsal", backups.heads_of(chains), time.time(), words=not without_words)
     done = {"name": file.name, "keys": sorted(signatures), "words": not without_words}
-    words = "the file" if without_words else "words and file"
+    what = "the file brings" if without_words else "words and file bring"
     under = ", ".join(sorted(signatures))
-    text = f"{words} bring{'s' if without_words else ''} {file.name} back: its restored share signed with the others under {under}"
+    text = f"{what} {file.name} back: its restored share signed with the others under {under}"
     show(as_json, done, text)
 
 
