@@ -86,10 +86,6 @@ class TreasuryFacts:
         """The fee reserve on the tip: what the treasury holds beyond what it owes."""
         return Sats(max(0, self.treasury.tip_value - self.owed()))
 
-    def deficit(self) -> int:
-        """Sats that the treasury lacks on the tip to what it owes: after a deep reorg, until all is swept again."""
-        return max(0, self.owed() - self.treasury.tip_value)
-
 
 class TreasuryDesk:
     """The treasury of one activation record. `facts` is None while the chain is not followed yet."""
@@ -136,9 +132,9 @@ class TreasuryDesk:
             facts.rollup.view.tip.height,
             facts.reserve(),
             Sats(max(0, room)),
-            facts.deficit(),
         )
-        made = plan(facts.treasury, _sweepable(facts), self._payable(facts), params, rate, situation)
+        deposits = [d for d in _sweepable(facts) if not d.owed or await self._is_there(d.outpoint, facts)]
+        made = plan(facts.treasury, deposits, self._payable(facts), params, rate, situation)
         return None if made is None else (made.sequence, made.encode())
 
     def _payable(self, facts: TreasuryFacts) -> list[Payable]:
@@ -211,7 +207,6 @@ class TreasuryDesk:
             ancestors_known=facts.ancestors() is not None,
             own_min_rate=self.min_fee_rate,
             own_max_rate=highest_rate,
-            deficit=facts.deficit(),
         )
 
     async def _deposit(self, outpoint: OutPoint, facts: TreasuryFacts) -> DepositFact | None:
@@ -236,6 +231,10 @@ class TreasuryDesk:
         tip = facts.treasury.tip
         spenders = await self.bitcoind.spenders([outpoint, tip])
         return outpoint in spenders and spenders[outpoint] != spenders.get(tip)
+
+    async def _is_there(self, outpoint: OutPoint, facts: TreasuryFacts) -> bool:
+        """Whether a deposit whose reclaim may be due is unspent, as every signer will ask."""
+        return not await self._spent_by_another(outpoint, facts)
 
     async def submit(
         self,

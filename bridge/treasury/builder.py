@@ -105,14 +105,6 @@ def build(manifest: Manifest, treasury_key33: bytes) -> Batch:
     return batch
 
 
-def reserve_with(reserve: int, deficit: int, regained: int) -> int:
-    """Return the fee reserve, in sats, once a sweep brings `regained` back: what backed credits before a reorg.
-
-    On the tip there is a reserve or a deficit; what comes back fills the deficit first.
-    """
-    return reserve + max(0, regained - deficit)
-
-
 def assert_sound(batch: Batch, own_script: bytes) -> None:
     """Make sure of what moves money, once more and from the transaction alone.
 

@@ -11,7 +11,7 @@ from anchor.btc.amounts import DUST_P2TR, Sats
 from anchor.btc.ids import OutPoint
 from anchor.rollup.activation import Params
 from bridge.deposit.address import blocks_to_reclaim, margin, output, treasury_script
-from bridge.treasury.builder import Batch, build, reserve_with, signed_vsize
+from bridge.treasury.builder import Batch, build, signed_vsize
 from bridge.treasury.certify import BatchFact, MintFacts, SettleFacts, check_mint, check_settle
 from bridge.treasury.manifest import (
     Manifest,
@@ -47,8 +47,7 @@ class NodeFacts:
     """What a signer knows by itself.
 
     `unsynced` and `paused` say why, or None. `tip_height` is own bitcoind's, `view_height` the rollup's view's.
-    `treasury` is own reader's state at own tip. `reserve` is the fee reserve on that tip, `deficit` what the tip
-    lacks where there is none, satoshis.
+    `treasury` is own reader's state at own tip. `reserve` is the fee reserve on that tip, satoshis.
     `ancestors_known`: the manifests of all batches below the tip are stored here. `own_min_rate` and
     `own_max_rate` (sat/vB) are the operator's own limits, within the activation record's.
     """
@@ -65,7 +64,6 @@ class NodeFacts:
     ancestors_known: bool
     own_min_rate: int
     own_max_rate: int
-    deficit: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +189,7 @@ def _check_fee(manifest: Manifest, vsize: int, node: NodeFacts, regained: int) -
         raise later(Code.FEE_TOO_HIGH, f"{manifest.fee} sat for {vsize} vB is above {high} sat/vB")
     if manifest.fee > params.batch_fee_cap:
         raise never(Code.FEE_OVER_CAP, f"a batch pays at most {params.batch_fee_cap} sat, not {manifest.fee}")
-    left = reserve_with(node.reserve, node.deficit, regained) + manifest.shares - manifest.fee
+    left = node.reserve + regained + manifest.shares - manifest.fee  # however deep the deficit: it shrinks
     if left < DUST_P2TR:
         raise later(Code.RESERVE_EMPTY, f"the fee would leave {left} sat of reserve: top it up")
 

@@ -12,7 +12,7 @@ from anchor.btc.amounts import DUST_P2TR, FeeRate, Sats
 from anchor.btc.ids import OutPoint
 from anchor.rollup.activation import Params
 from bridge.deposit.address import DepositParams, blocks_to_reclaim, margin
-from bridge.treasury.builder import MAX_VSIZE, batch_vsize, reserve_with
+from bridge.treasury.builder import MAX_VSIZE, batch_vsize
 from bridge.treasury.manifest import MAX_ITEMS, Manifest, Payout, PayoutManifest, SweepManifest, SweptDeposit
 from bridge.treasury.reader import TreasuryState
 from bridge.withdrawal.template import UnpayableScript, dust_limit
@@ -51,8 +51,8 @@ class Payable:
 class Situation:
     """What the choice depends on besides the items.
 
-    `tip_height` is own bitcoind's, `view_height` the rollup's view's; `reserve` is the fee reserve, `deficit` what
-    lacks where there is none, and `room` how much may still be minted under the supply cap (satoshis).
+    `tip_height` is own bitcoind's, `view_height` the rollup's view's; `reserve` is the fee reserve and `room` how
+    much may still be minted under the supply cap (satoshis).
     """
 
     epoch: int
@@ -60,7 +60,6 @@ class Situation:
     view_height: int
     reserve: Sats
     room: Sats
-    deficit: int = 0
 
 
 def plan(
@@ -110,8 +109,7 @@ def _sweep(
     owed = {d.outpoint for d in deposits if d.owed}
 
     def reserve(items: Sequence[SweptDeposit]) -> int:
-        regained = sum(d.minted for d in items if d.outpoint in owed)
-        return reserve_with(now.reserve, now.deficit, regained)
+        return now.reserve + sum(d.minted for d in items if d.outpoint in owed)
 
     fitted = _fit(chosen, size, params, fee_rate, reserve)
     if fitted is None:

@@ -234,12 +234,7 @@ class Node:
             if isinstance(wst.decode(r), wst.Locked) and i not in self.paid_below()
         ]
         situation = Situation(
-            1,
-            self.chain.height,
-            self.chain.height,
-            self.reserve(),
-            Sats(PARAMS.supply_cap),
-            self.deficit(),
+            1, self.chain.height, self.chain.height, self.reserve(), Sats(PARAMS.supply_cap)
         )
         return plan(self.treasury, deposits, waiting, PARAMS, FeeRate(rate), situation)
 
@@ -285,7 +280,7 @@ class Node:
         known = all(b.manifest_hash in self.manifests for b in self.treasury.batches)
         return NodeFacts(
             None, self.rollup.paused, self.chain.height, self.chain.height, 1, TREASURY, PARAMS,
-            self.treasury, self.reserve(), known, 1, 100, self.deficit(),
+            self.treasury, self.reserve(), known, 1, 100,
         )  # fmt: skip
 
     def deposit_fact(self, outpoint: OutPoint) -> DepositFact | None:
@@ -307,11 +302,6 @@ class Node:
     def reserve(self) -> Sats:
         stored = {h: m.encode() for h, m in self.manifests.items()}
         return reserve_on_tip(self.rollup.facts(), self.treasury, stored, TREASURY)
-
-    def deficit(self) -> int:
-        stored = {h: m.encode() for h, m in self.manifests.items()}
-        at_tip = treasury_facts(self.treasury, self.treasury.tip_height or 0, stored, TREASURY, 0)
-        return totals(self.rollup.facts(), at_tip).deficit
 
     # Ledger
 

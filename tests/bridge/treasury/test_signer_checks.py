@@ -10,7 +10,7 @@ from anchor.btc.ids import BlockHash, Txid
 from anchor.rollup.statements import MintStatement, SettleStatement
 from bridge.deposit.address import output, treasury_script
 from bridge.treasury import certificates
-from bridge.treasury.builder import build
+from bridge.treasury.builder import build, signed_vsize
 from bridge.treasury.checks import (
     BatchFact,
     Code,
@@ -181,12 +181,10 @@ def test_a_fee_may_not_eat_the_last_of_the_reserve():
 
 
 def test_what_a_sweep_brings_back_after_a_reorg_pays_its_fee():
-    back = {"fact": replace(DEPOSIT, owed=True)}
-    least = ALICE.minted + SWEEP.shares - SWEEP.fee - DUST_P2TR  # the deficit that what comes back just fills
-    poor = replace(NODE, reserve=Sats(0), deficit=least)
-    check_sweep(SWEEP, sweep_facts(poor, **back))
-    refused(Code.RESERVE_EMPTY, check_sweep, SWEEP, sweep_facts(replace(poor, deficit=least + 1), **back))
-    refused(Code.RESERVE_EMPTY, check_sweep, SWEEP, sweep_facts(poor))
+    node = replace(NODE, reserve=Sats(0), own_max_rate=200)
+    at_rate_20 = replace(SWEEP, fee=Sats(20 * signed_vsize(build(SWEEP, TREASURY).tx)))
+    check_sweep(at_rate_20, sweep_facts(node, replace(DEPOSIT, owed=True)))
+    refused(Code.RESERVE_EMPTY, check_sweep, at_rate_20, sweep_facts(node))
 
 
 def test_a_manifest_that_builds_nothing_good_is_refused():
