@@ -39,6 +39,7 @@ TRANSIENT = 2  # blocks that a source may be apart or ahead without a word: news
 APART = 100_000  # headers of another branch that are held; whoever has more is not followed further
 SEEN = 100  # of the newest headers that a look reports as seen at most
 FRESH = 6  # of them at least
+NEAR = 144  # blocks below our tip at which a branch may leave ours and be seen: old ones are cheap to make up
 
 log = structlog.get_logger("anchor.second_source")
 
@@ -70,8 +71,8 @@ class Opinion:
     """What a second source says of our chain, by work.
 
     `relation`: same, behind, ahead (its chain contains our tip), apart, or silent. `differs` is a sentence when
-    somebody should look; `data` tells more of it (JSON-able). `seen`: the newest headers of its chain, `height` its
-    tip's. It holds no header: those of another branch would stay with it.
+    somebody should look; `data` tells more of it (JSON-able). `seen`: the newest headers of its chain, unless
+    it left ours long ago, `height` its tip's. It holds no header: those of another branch would stay with it.
     """
 
     relation: str
@@ -134,7 +135,7 @@ def compare(chain: HeaderChain, theirs: HeaderAt, name: str) -> Opinion:
     ours = chain.tip
     fork = chain.fork_point(ours, theirs)
     lost, gained = ours.height - fork.height, theirs.height - fork.height
-    seen = _newest(theirs, fork)
+    seen = _newest(theirs, fork) if not gained or lost <= NEAR else ()
     if theirs is ours:
         return Opinion("same", None, {}, seen, theirs.height)
     relation = "behind" if not gained else "ahead" if not lost else "apart"

@@ -85,6 +85,18 @@ def test_a_single_block_on_another_branch_counts_when_it_is_far_back_or_heavy() 
     assert "1 block there against our 2, with more work" in str(compare(chain, one, "x").differs)
 
 
+def test_branches_made_up_from_old_blocks_are_compared_and_fill_no_table() -> None:
+    trunk = run(GENESIS, 160)
+    chain = chain_of(*trunk)
+    view = chain.fork()
+    for lost, seen in ((144, 8), (145, 0)):
+        for header in run(trunk[159 - lost], 8, salt=lost):
+            view.add(header)
+        opinion = compare(chain, view.heads[-1], "x")
+        assert (opinion.data["ours"], opinion.data["theirs"], len(opinion.seen)) == (lost, 8, seen)
+        assert opinion.differs is not None
+
+
 async def test_looking_never_moves_our_chain_and_nothing_piles_up() -> None:
     node = Branch().mine(5)
     chain = chain_of(*node.chain[1:])
