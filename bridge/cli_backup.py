@@ -85,6 +85,7 @@ def backup(
     identity = _identity(folder, passphrase_fd)
     try:
         chains = _run(backups.chains_of(folder))
+        _check_whole(chains)
         file = backups.make(folder, identity, network, chains, time.time())
         file.write(out)
         if not no_words:
@@ -300,6 +301,19 @@ def _file(path: Path) -> "RecoveryFile":
         return RecoveryFile.read(path)
     except RecoveryFault as fault:
         raise Failed(str(fault), 2) from fault
+
+
+def _check_whole(chains: "Sequence[RecoveryChain]") -> None:
+    """Refuse to write what would not restore, the more so over a file that would."""
+    from tss.backup import leads_to_its_key
+    from tss.keyring import OVER
+
+    damaged = [c.purpose for c in chains if c.state not in OVER and not leads_to_its_key(c)]
+    if damaged:
+        raise Failed(
+            f"no backup was made: the recovery data of {', '.join(damaged)} in signer.db is damaged; run the node "
+            "while another is up, it fetches what is missing, then repeat this"
+        )
 
 
 def _with_newer(

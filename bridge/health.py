@@ -62,8 +62,20 @@ def _peers(peers: "Peers", needed: int) -> Check:
 def _keys(tss: "TssNode") -> Check:
     """On an active bridge every purpose has a key: where none serves, the share is lost."""
     lost = [purpose for purpose in PURPOSES if tss.public(purpose) is None]
-    text = (
-        f"the shares are lost of {', '.join(lost)}: make no new keys; stop the node, then put signer.db back "
-        "or build a folder anew with `holdfast node restore`"
-    )
-    return Check("keys", not lost, text if lost else "a share of each")
+    if lost:
+        known = [purpose for purpose, info in tss.keys().items() if info.state == "lost"]
+        first = (
+            f"run `holdfast tss repair --purpose {known[0]}` while t others are up; else " if known else ""
+        )
+        text = (
+            f"the shares are lost of {', '.join(lost)}: make no new keys; {first}stop the node, then put signer.db "
+            "back or build a folder anew with `holdfast node restore`"
+        )
+        return Check("keys", ok=False, text=text)
+    if tss.mender.damaged:
+        text = (
+            f"signer.db is damaged: the recovery data of {', '.join(tss.mender.damaged)}; they are fetched from "
+            "the others as soon as one of them is up"
+        )
+        return Check("keys", ok=False, text=text)
+    return Check("keys", ok=True, text="a share of each")

@@ -12,6 +12,7 @@ Folders think:
 Files touch the world:
 - `identity.py` a member's host key and TLS key on disk; `vault.py` the passphrase's seal and shares at rest;
   `passphrase.py` where it comes from; `hardening.py` what the kernel keeps from others
+- `stored_keys.py` keys as signer.db holds them, `mending.py` their damaged recovery data fetched from the others
 - `words.py`, `recovery.py`, `backup.py` a backup's halves and a folder made of them; `rehearsal.py`, `guests.py`
   proving it beside the running node (VAULT.md)
 - `peers.py` mutual TLS between members, `gate.py` who may hold a line open, `peer_bounds.py` what each may send;

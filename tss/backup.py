@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from tss.dkg.committee import SignedCommittee
-from tss.dkg.faults import RestoreFault
+from tss.dkg.faults import DkgFault, RestoreFault
 from tss.files import write_atomically
 from tss.frost import bip340
 from tss.frost.engine import Engine, GroupPublic
+from tss.frost.errors import FrostError
 from tss.hardening import LockedSecret
 from tss.identity import HostIdentity, IdentityFault, TlsFiles, certificate_fingerprint, install, write_tls
 from tss.keyring import OVER
@@ -66,6 +67,14 @@ async def stored_chains(store: Store) -> tuple[RecoveryChain, ...]:
         )
         chains.append(chain)
     return tuple(chains)
+
+
+def leads_to_its_key(chain: RecoveryChain) -> bool:
+    """Whether a chain is sound and ends with the group that its key has: only then it restores anything."""
+    try:
+        return chain.read().check(Engine()).encode() == chain.public
+    except (RecoveryFault, DkgFault, FrostError):
+        return False
 
 
 def _in_order(public: bytes, rows: Sequence[RotationRow]) -> list[RotationRow]:

@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from tss.dkg.committee import Committee, Member
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
-_PURPOSE = click.option("--purpose", required=True, help="Which key: treasury, anchor or mint.")
+_PURPOSE = click.option(
+    "--purpose", type=click.Choice(["treasury", "anchor", "mint"]), required=True, help="Which key."
+)
 _EPOCH = click.option("--epoch", type=click.IntRange(0), required=True, help="The key's epoch.")
 _SECONDS = 180.0
 

@@ -14,29 +14,28 @@ from typing import Final
 import structlog
 
 from tss.dkg.committee import Committee
-from tss.dkg.faults import RestoreFault
+from tss.dkg.faults import DkgFault, RestoreFault
 from tss.dkg.key_states import KeyStateFault, check_move
 from tss.dkg.participant import restore
 from tss.dkg.ports import Identity, Sealer
 from tss.dkg.transcript import RecoveryData
 from tss.files import sync_folder
+from tss.frost.codec import DecodeError
 from tss.frost.engine import Engine, GroupPublic, KeyShare
 from tss.frost.errors import FrostError
 from tss.rotation.chain import Chain
 from tss.rotation.link import Link
-from tss.rotation.rules import Proven, counts
 from tss.rotation_store import RotationRow, RotationStore
 from tss.store import KeyRow, Store
+from tss.stored_keys import KeyFault, public_of, stored_chain
 from tss.vault import ShareVault, VaultFault, wipe
+
+__all__ = ["OVER", "SERVING", "SIGNING", "Key", "KeyFault", "KeyInfo", "Keyring", "LostKey"]
 
 SERVING: Final = frozenset({"verified", "active"})
 SIGNING: Final = SERVING | {"retiring"}
 OVER: Final = frozenset({"retired", "removed"})
 _GRACE_SECONDS = 3.0  # sessions under way end with the shares that they began with
-
-
-class KeyFault(Exception):
-    """A key that cannot be taken up, or not moved to a state; the sentence names the next move."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,38 +99,63 @@ class Keyring:
         self._keys: dict[bytes, Key] = {}
         self._pending: dict[bytes, Key] = {}
         self._lost: dict[bytes, LostKey] = {}
+        self._damaged: dict[bytes, KeyInfo] = {}
         self._over: dict[bytes, KeyInfo] = {}
         self._leaving: dict[KeyShare, asyncio.TimerHandle] = {}
         self.proving = asyncio.Lock()  # held over: may this key be proved here, and writing that we did so
         self._rotations = RotationStore(store, time.time)
         self._log = structlog.get_logger("tss.keys")
 
-    async def load(self) -> None:
-        """Take up every stored key; a missing or damaged share file is restored from the recovery data."""
+    async def load(self, only: bytes | None = None) -> None:
+        """Take up all stored keys, or one; shares that are gone come from recovery data. KeyFault: unreadable."""
         for row in await self._store.keys():
-            info = KeyInfo(row.purpose, row.epoch, row.state, GroupPublic.decode(row.public))
-            if row.state in OVER:
-                self._over[row.sid] = info
+            if only not in (None, row.sid):
                 continue
-            chain = await self._stored_chain(row)
             try:
-                share = self._from_vault(row, info.public) or self._restored(chain, info.public)
-            except RestoreFault as fault:
-                self._log.error("share lost", purpose=row.purpose, epoch=row.epoch, why=str(fault))
-                lost = replace(info, state="lost")
-                self._lost[row.sid] = LostKey(row.sid, lost, chain, row.proof)
-                continue
-            key = Key(row.sid, info, share, chain.base, row.proof, chain.links, chain.repairs)
-            self._keys[row.sid] = key
-            await self._load_pending(key)
+                await self._load(row)
+            except (
+                DecodeError,
+                FrostError,
+            ) as fault:  # what lies there says nothing: `Mender` fetches it anew
+                self._log.error("key damaged", purpose=row.purpose, epoch=row.epoch, why=str(fault))
+                self._damaged[row.sid] = KeyInfo(row.purpose, row.epoch, "lost", public_of(row))
+
+    async def _load(self, row: KeyRow) -> None:
+        info = KeyInfo(row.purpose, row.epoch, row.state, public_of(row))
+        if row.state in OVER:
+            self._over[row.sid] = info
+            return
+        chain = await stored_chain(self._engine, self._rotations, row)
+        try:
+            share = self._from_vault(row, info.public) or self._restored(chain, info.public)
+        except DkgFault as fault:
+            self._log.error("share lost", purpose=row.purpose, epoch=row.epoch, why=str(fault))
+            lost = replace(info, state="lost")
+            self._lost[row.sid] = LostKey(row.sid, lost, chain, row.proof)
+            return
+        key = Key(row.sid, info, share, chain.base, row.proof, chain.links, chain.repairs)
+        self._keys[row.sid] = key
+        await self._load_pending(key)
+
+    async def mended(self, sid: bytes, chain: Chain) -> bool:
+        """The store holds whole recovery data of a key again: use them. False when the key moved on meanwhile."""
+        key = self._keys.get(sid)
+        if key is None:
+            await self.load(sid)
+            for there in (self._lost, self._damaged) if sid in self._keys else ():
+                there.pop(sid, None)
+            return sid in self._keys
+        if chain.check(self._engine) != key.info.public:
+            return False
+        self._keys[sid] = replace(key, recovery=chain.base, links=chain.links)
+        return True
 
     def close(self) -> None:
         """Wipe the shares and their nonces from memory."""
         for timer in self._leaving.values():
             timer.cancel()
-        for share in [key.share for key in (*self._keys.values(), *self._pending.values())] + list(
-            self._leaving
-        ):
+        held = [key.share for key in (*self._keys.values(), *self._pending.values())]
+        for share in (*held, *self._leaving):
             share.close()
         self._keys, self._pending, self._leaving = {}, {}, {}
 
@@ -156,7 +180,7 @@ class Keyring:
 
     def settled(self, purpose: str, epoch: int) -> bool:
         """Whether nothing is to be learned of a key: its share is lost, or it is over here."""
-        known = [*self._over.values(), *(key.info for key in self._lost.values())]
+        known = [*self._over.values(), *self._damaged.values(), *(key.info for key in self._lost.values())]
         return any((info.purpose, info.epoch) == (purpose, epoch) for info in known)
 
     def find_lost(self, sid: bytes) -> LostKey | None:
@@ -198,7 +222,10 @@ class Keyring:
         """Per purpose the serving key, or the newest one on its way."""
         found: dict[str, KeyInfo] = {}
         held = [k.info for k in self._keys.values()] + [k.info for k in self._lost.values()]
-        for info in sorted([*self._over.values(), *held], key=lambda i: (i.state in SERVING, i.epoch)):
+        for info in sorted(
+            [*self._over.values(), *self._damaged.values(), *held],
+            key=lambda i: (i.state in SERVING, i.epoch),
+        ):
             found[info.purpose] = info
         return found
 
@@ -206,7 +233,10 @@ class Keyring:
         """What may be told of all keys, those that are over and lost ones too, by purpose and epoch."""
         held = [replace(key.info, generation=len(key.links)) for key in self._keys.values()]
         lost = [replace(key.info, generation=key.chain.generation) for key in self._lost.values()]
-        return sorted([*held, *lost, *self._over.values()], key=lambda info: (info.purpose, info.epoch))
+        return sorted(
+            [*held, *lost, *self._damaged.values(), *self._over.values()],
+            key=lambda info: (info.purpose, info.epoch),
+        )
 
     async def accept(self, committee: Committee, recovery: RecoveryData, now: float) -> Key:
         """Take up a certified key: check all signatures, restore the share from the transcript once, store both.
@@ -217,7 +247,7 @@ class Keyring:
         known = self._keys.get(roster.sid)
         if known is not None:
             return known
-        if roster.sid in self._lost:
+        if roster.sid in self._lost or roster.sid in self._damaged:
             raise KeyFault(f"our share is lost: run `holdfast tss repair --purpose {roster.purpose}`")
         if roster.sid in self._over:
             raise KeyFault(f"this key is {self._over[roster.sid].state} here and is not taken up again")
@@ -346,36 +376,20 @@ class Keyring:
         self._save_share(roster.purpose, roster.epoch, share)
         return share
 
-    async def _stored_chain(self, row: KeyRow) -> Chain:
-        """The key's recovery data with the refreshes that count, followed from one share set to the next."""
-        base = RecoveryData.decode(row.recovery)
-        chain, rows = Chain(base), await self._rotations.of_key(row.sid, "proved")
-        if not rows:
-            return chain
-        chain = replace(chain, repairs=tuple(Link.decode(r.body) for r in rows if r.work == "repair"))
-        here = self._engine.dkg_public(base.transcript.r1s.packages, base.transcript.committee.threshold)
-        while (following := _following(rows, here.share_set)) is not None:
-            chain = chain.with_link(Link.decode(following.body))
-            here = GroupPublic.decode(following.public)
-        return chain
-
     async def _load_pending(self, key: Key) -> None:
         for row in await self._rotations.of_key(key.sid, "acked"):
-            link = Link.decode(row.body)
-            if row.base != key.info.public.share_set or self._identity.index not in link.roster.plan.members:
-                continue
-            chain = key.chain.with_link(link)
-            share = chain.restore(self._engine, self._sealer, self._identity)
-            self.hold(
-                replace(key, info=replace(key.info, public=share.public), share=share, links=chain.links)
-            )
+            try:
+                self._load_one_pending(key, row)
+            except (DecodeError, DkgFault, FrostError) as fault:
+                self._log.error("refresh damaged", purpose=key.info.purpose, why=str(fault))
 
-
-def _following(rows: list[RotationRow], base: bytes) -> RotationRow | None:
-    """The proved refresh of a share set that counts."""
-    found = {row.sid: row for row in rows if row.work == "refresh" and row.base == base}
-    chosen = counts(Proven(row.attempt, row.sid) for row in found.values())
-    return None if chosen is None else found[chosen.sid]
+    def _load_one_pending(self, key: Key, row: RotationRow) -> None:
+        link = Link.decode(row.body)
+        if row.base != key.info.public.share_set or self._identity.index not in link.roster.plan.members:
+            return
+        chain = key.chain.with_link(link)
+        share = chain.restore(self._engine, self._sealer, self._identity)
+        self.hold(replace(key, info=replace(key.info, public=share.public), share=share, links=chain.links))
 
 
 def _check_move(key: Key, state: str) -> None:

@@ -41,6 +41,7 @@ from tss.identity import HostIdentity
 from tss.key_proof import HELD, HeldKey, KeyProof, KeyTopics, ProofNotOurs, held_request
 from tss.key_work import KeyWork
 from tss.keyring import KeyFault, KeyInfo, Keyring
+from tss.mending import Mender
 from tss.nonce_store import BootCounts, NonceBook
 from tss.pause import Pause
 from tss.peers import PeerError, Peers
@@ -108,6 +109,7 @@ class TssNode:
         self._relay = DkgRelay(*held, store, clock, prove, *joint, self._book)
         parts = (engine, sealer, identity, self.committee, peers, keyring, store, clock)
         self.key_work = KeyWork(*parts, prove, self._book, *joint)
+        self.mender = Mender(engine, self.committee, peers, keyring, store, clock)
         own = (self._member, self._handover, self._topics, self._dkg_member, self._book)
         for part in (*own, self.rehearsals, self.key_work, self.audit, self.certificates, self._rounds):
             part.register(peers)
@@ -159,6 +161,7 @@ class TssNode:
         """Begin to ask the others for what this node missed while it was away."""
         self._book.start()
         self.key_work.start()
+        self.mender.start()
         self.audit.start()
         self.certificates.start()
         self._trimming.start()
@@ -170,6 +173,7 @@ class TssNode:
             self._catching_up.cancel()
             with suppress(asyncio.CancelledError):
                 await self._catching_up
+        await self.mender.close()
         await self._trimming.close()
         await self.certificates.close()
         await self.audit.close()

@@ -179,7 +179,7 @@ async def newer_chains(
             most = max(
                 len(ours.links) if ours else 0, len(found[head.sid].chain.links) if head.sid in found else 0
             )
-            chain = await _fetch(peers, member, head, committee) if head.links > most else None
+            chain = await fetched_chain(peers, member, head, committee) if head.links > most else None
             if chain is not None:
                 found[head.sid] = Newer(peers.name(member), chain, len(ours.links) if ours else 0)
     if not heard:
@@ -187,7 +187,7 @@ async def newer_chains(
     return list(found.values())
 
 
-async def _fetch(peers: Peers, member: int, head: Head, committee: Committee) -> RecoveryChain | None:
+async def fetched_chain(peers: Peers, member: int, head: Head, committee: Committee) -> RecoveryChain | None:
     """The chain that a member claims, None when it does not hold up."""
     links: list[bytes] = []
     try:

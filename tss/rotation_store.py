@@ -62,6 +62,20 @@ class RotationStore:
             await db.execute(sa.update(keys).where(keys.c.sid == key_sid).values(public=public))
             await self._store.audit(db, "refresh", f"{sid.hex()}: proved, counts for key {key_sid.hex()}")
 
+    async def mend(self, key_sid: bytes, recovery: bytes, links: Iterable[RotationRow]) -> None:
+        """Put sound recovery data in the place of a key's damaged ones, its refreshes with them."""
+        keys = tables.keys
+        async with self._store.transaction() as db:
+            await db.execute(sa.update(keys).where(keys.c.sid == key_sid).values(recovery=recovery))
+            for row in links:
+                values = {name: getattr(row, name) for name in RotationRow.__slots__}
+                await db.execute(
+                    insert(tables.rotations)
+                    .values(values)
+                    .on_conflict_do_update(index_elements=["sid"], set_=values)
+                )
+            await self._store.audit(db, "key", f"{key_sid.hex()}: recovery data made whole")
+
     async def get(self, sid: bytes) -> RotationRow | None:
         """One refresh or repair."""
         rows = await self._find(tables.rotations.c.sid == sid)

@@ -1,0 +1,49 @@
+"""Keys as signer.db holds them: what is public of a key, and its chain of refreshes."""
+
+from dataclasses import replace
+
+from tss.dkg.transcript import RecoveryData
+from tss.frost.codec import DecodeError
+from tss.frost.engine import Engine, GroupPublic
+from tss.frost.errors import FrostError
+from tss.rotation.chain import Chain
+from tss.rotation.link import Link
+from tss.rotation.rules import Proven, counts
+from tss.rotation_store import RotationRow, RotationStore
+from tss.store import KeyRow
+
+
+class KeyFault(Exception):
+    """A key that cannot be taken up, or not moved to a state; the sentence names the next move."""
+
+
+def public_of(row: KeyRow) -> GroupPublic:
+    """What is public of a key; KeyFault when the row is damaged."""
+    try:
+        return GroupPublic.decode(row.public)
+    except (DecodeError, FrostError) as error:
+        raise KeyFault(
+            f"signer.db is damaged (the {row.purpose} key of epoch {row.epoch}): keep a copy, then build a folder "
+            "anew with `holdfast node restore`"
+        ) from error
+
+
+async def stored_chain(engine: Engine, rotations: RotationStore, row: KeyRow) -> Chain:
+    """The key's recovery data with the refreshes that count, followed from one share set to the next."""
+    base = RecoveryData.decode(row.recovery)
+    chain, rows = Chain(base), await rotations.of_key(row.sid, "proved")
+    if not rows:
+        return chain
+    chain = replace(chain, repairs=tuple(Link.decode(r.body) for r in rows if r.work == "repair"))
+    here = engine.dkg_public(base.transcript.r1s.packages, base.transcript.committee.threshold)
+    while (following := _following(rows, here.share_set)) is not None:
+        chain = chain.with_link(Link.decode(following.body))
+        here = GroupPublic.decode(following.public)
+    return chain
+
+
+def _following(rows: list[RotationRow], base: bytes) -> RotationRow | None:
+    """The proved refresh of a share set that counts."""
+    found = {row.sid: row for row in rows if row.work == "refresh" and row.base == base}
+    chosen = counts(Proven(row.attempt, row.sid) for row in found.values())
+    return None if chosen is None else found[chosen.sid]
