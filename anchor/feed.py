@@ -167,6 +167,7 @@ class HeaderFeed:
         theirs = trial.reorg(old, aside[-1]) if aside and not reorg.connected else reorg
         self._refuse_stranger(theirs)
         if theirs is not reorg and len(theirs.connected) > LIGHTER:
+            self.node_tip = theirs.fork
             raise SourceError(
                 f"our bitcoind follows a chain of less work than ours since height {theirs.fork.height}, and more "
                 f"than {LIGHTER} blocks of it are not kept: correct its URL, or, when it is right, move the folder "
@@ -188,6 +189,7 @@ class HeaderFeed:
         word = max(new, default=(0, None))[1]
         if word == "refused" or (self._hold and reorg.depth > SWAPPED and word is None):
             self.held = WrongNode(reorg, refused=word == "refused")
+            self.node_tip = reorg.fork  # the newest that it shares with us
             raise self.held
 
     # Questions
@@ -199,8 +201,8 @@ class HeaderFeed:
 
     @property
     def agrees(self) -> bool:
-        """Whether bitcoind's tip is our heaviest one: no while it holds a heavier branch to be invalid."""
-        return self.node_tip is self.chain.tip
+        """Whether bitcoind's tip is our heaviest one: no while it is on another branch, followed or held."""
+        return self.held is None and self.node_tip is self.chain.tip
 
     @property
     def lacks(self) -> int:

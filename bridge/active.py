@@ -303,6 +303,8 @@ class Active:
         That bitcoind has nothing newer, the approval port asks at the moment of signing (`fresh`).
         """
         feed, view, follower = self.ground.feed, self.view, self.ground.follower
+        if feed.held is not None:
+            return str(feed.held)
         if view is None or view.hash != feed.chain.tip.hash or not feed.agrees:
             return "this node is still reading blocks: ask again in a moment"
         if follower.state.view.tip.work > feed.chain.tip.work:

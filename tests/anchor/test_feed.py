@@ -172,6 +172,9 @@ async def test_a_swapped_node_waits_for_the_operators_word(tmp_path: Path) -> No
             await feed.sync()
         assert feed.chain.tip is before
         assert feed.held is not None
+        assert not feed.agrees
+        assert feed.on_own_chain(before.ancestor(4).hash), "they share it"
+        assert not feed.on_own_chain(before.ancestor(5).hash)
         assert await feed.reorgs() == []
         feed.confirm(node.chain[-1].hash)
         node.mine(1)
@@ -193,10 +196,13 @@ async def test_a_swapped_node_with_less_work_waits_too_and_nothing_of_it_is_kept
                 await feed.sync()
         assert (feed.chain.tip, feed.chain.heads) == (before, (before,))
         assert (await feed.ledger.forks(99), on_disk(home)) == ([], files)
+        assert not feed.agrees
+        assert not feed.on_own_chain(before.hash)
         lighter = node.chain
         node.chain = right
         assert await feed.sync() == []
         assert feed.held is None, "the right node is back"
+        assert feed.agrees
         node.chain = lighter
         feed.confirm(lighter[-1].hash)
         node.mine(1)
@@ -225,6 +231,7 @@ async def test_of_a_lighter_chain_so_much_is_kept_and_no_more(
             ):
                 await feed.sync()
             assert len(await feed.ledger.forks(99)) == 20
+            assert not feed.on_own_chain(tip.hash)
         assert feed.chain.tip is tip
         node.chain = node.chain[:36]
         assert await feed.sync() == []
