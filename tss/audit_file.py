@@ -16,6 +16,7 @@ from tss.audit import AuditFault, AuditRow, Head, check
 
 _FORM = 1
 _MAX_LINE = 1 << 20
+_HASH = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +83,8 @@ def read_export(path: Path) -> Log:
             members = tuple((str(m["name"]), bytes.fromhex(m["host_key"])) for m in first["members"])
             committee = bytes.fromhex(first["committee"])
             whose = Whose(str(first["member"]), int(first["index"]), committee, members)
+            if not _seated(whose):
+                raise AuditFault(f"{path} is {whose.name}'s, who has no such seat: it is damaged or forged")
             rows, heads = [], []
             for line in file:
                 one = json.loads(line)
@@ -93,7 +96,7 @@ def read_export(path: Path) -> Log:
         raise AuditFault(
             f"cannot read {path} ({error.strerror}): give a file of `tss audit export`"
         ) from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise AuditFault(f"{path} is no audit export: make it with `holdfast tss audit export`") from error
     return Log(whose, tuple(rows), tuple(heads))
 
@@ -102,10 +105,16 @@ def check_all(logs: list[Log]) -> list[Checked]:
     """Check each log's chain, and hold it against every head that its member signed for another.
 
     Parts of one member's log, such as rows that were taken out and what came after, are put together first.
-    AuditFault names the log and the row. All logs must be of one committee.
+    AuditFault names the log and the row. All logs must be of one committee, and say so with the same host keys:
+    else whoever rewrote his log would name another key, under which his signed heads are nobody's.
     """
     if len({log.whose.committee for log in logs}) > 1:
         raise AuditFault("these logs are of different committees: check those of one at a time")
+    if len({log.whose.members for log in logs}) > 1:
+        raise AuditFault(
+            "these logs name different members or host keys for one committee: one of the files is forged, see by "
+            "the committee file which"
+        )
     done, whole = [], _joined(logs)
     for log in whole:
         try:
@@ -163,13 +172,26 @@ def _plain(one: AuditRow | Head) -> dict[str, Any]:
     return {name: value.hex() if isinstance(value, bytes) else value for name, value in values.items()}
 
 
+def _seated(whose: Whose) -> bool:
+    seats = [number for number, (name, _key) in enumerate(whose.members, 1) if name == whose.name]
+    return seats == [whose.index] and all(len(key) == _HASH for _name, key in whose.members)
+
+
 def _read_row(one: dict[str, Any]) -> AuditRow:
     before, digest = bytes.fromhex(one["previous"]), bytes.fromhex(one["hash"])
-    return AuditRow(
-        int(one["number"]), float(one["at"]), str(one["kind"]), str(one["detail"]), before, digest
-    )
+    row = AuditRow(int(one["number"]), float(one["at"]), str(one["kind"]), str(one["detail"]), before, digest)
+    _ = row.expected  # ValueError or OverflowError for what cannot be hashed
+    return row
 
 
 def _head(one: dict[str, Any]) -> Head:
     digest, signature = bytes.fromhex(one["hash"]), bytes.fromhex(one["signature"])
-    return Head(int(one["member"]), int(one["number"]), digest, int(one["at_ms"]), signature)
+    head = Head(int(one["member"]), int(one["number"]), digest, int(one["at_ms"]), signature)
+    fits = head.member < 1 << 16 and max(head.number, head.at_ms) < 1 << 63
+    if (
+        not fits
+        or min(head.member, head.number, head.at_ms) < 0
+        or (len(digest), len(signature)) != (_HASH, 64)
+    ):
+        raise ValueError("no head")
+    return head

@@ -160,6 +160,72 @@ async def test_the_log_is_verified_and_exported_by_commands_with_and_without_its
         assert "changed at row 2" in run("audit", "verify", "--dir", alice.folder, ok=False)
 
 
+async def test_who_rewrote_his_log_cannot_disown_the_heads_he_signed_by_naming_another_key_or_seat(tmp_path):
+    async with committee_of(tmp_path, 3, 2) as seats:
+        put_committee(seats)
+        alice, bob, _carol = seats
+        await alice.node.dkg("anchor")
+        await bob.node.audit.compare(1)
+        files = {seat.folder.name: tmp_path / f"{seat.folder.name}.audit" for seat in seats}
+        for name, seat in zip(files, seats, strict=True):
+            run("audit", "export", "--dir", seat.folder, "-o", files[name])
+        run("audit", "verify", *files.values())
+        await alice.down()
+        rewrite(alice.folder, 2, "another past")
+        forged = tmp_path / "forged.audit"
+        run("audit", "export", "--dir", alice.folder, "-o", forged)
+        assert "alice's log lost row" in run("audit", "verify", forged, files["bob"], ok=False)
+        first, *rest = forged.read_text().splitlines()
+        told = json.loads(first)
+        for change in (
+            {"members": [{"name": "alice", "host_key": "11" * 32}, *told["members"][1:]]},
+            {"members": [*told["members"], {"name": "alice", "host_key": "11" * 32}], "index": 4},
+            {"index": 3},
+            {"index": 0},
+            {"index": 9},
+            {"member": "mallory"},
+            {"members": []},
+        ):
+            forged.write_text("\n".join([json.dumps(told | change), *rest]) + "\n")
+            said = run("audit", "verify", forged, files["bob"], ok=False)
+            assert "forged" in said, said
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "[" * 200_000,
+        *(
+            json.dumps({"number": 1, "at": 1.0, "kind": "k", "detail": "d", "previous": "", "hash": ""} | one)
+            for one in ({"at": float("inf")}, {"at": float("nan")}, {"detail": "\ud800"}, {"number": "x"})
+        ),
+        *(
+            json.dumps(
+                {
+                    "head": {"member": 2, "number": 1, "hash": "00" * 32, "at_ms": 1, "signature": "00" * 64}
+                    | one
+                }
+            )
+            for one in (
+                {"member": 1 << 16},
+                {"member": -1},
+                {"number": 1 << 70},
+                {"number": -1},
+                {"at_ms": 1 << 70},
+                {"hash": "00"},
+                {"signature": "00"},
+            )
+        ),
+    ],
+)
+def test_no_line_of_an_export_ends_in_a_trace(tmp_path, line):
+    first = {"audit": 1, "member": "alice", "index": 1, "committee": "00" * 32}
+    members = [{"name": "alice", "host_key": "11" * 32}, {"name": "bob", "host_key": "22" * 32}]
+    file = tmp_path / "x.audit"
+    file.write_text(json.dumps(first | {"members": members}) + "\n" + line + "\n")
+    assert "is no audit export" in run("audit", "verify", file, ok=False)
+
+
 def test_what_is_no_log_is_refused_with_the_next_move(tmp_path):
     bad = tmp_path / "bad.audit"
     for text in ("", "{", "[]", "{}", '{"audit": 2}', '{"audit": 1, "members": 5}', "\x00"):
@@ -189,6 +255,7 @@ def test_what_is_no_log_is_refused_with_the_next_move(tmp_path):
 
 
 def write(path, committee):
-    first = {"audit": 1, "member": "a", "index": 1, "committee": committee, "members": []}
+    members = [{"name": "a", "host_key": "11" * 32}]
+    first = {"audit": 1, "member": "a", "index": 1, "committee": committee, "members": members}
     path.write_text(json.dumps(first) + "\n")
     return path
