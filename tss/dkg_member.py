@@ -9,8 +9,9 @@ data is enough, so any member may bring it at any time.
 import asyncio
 import secrets
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Container
 from dataclasses import dataclass, field, replace
+from typing import Final
 
 import structlog
 
@@ -39,7 +40,7 @@ ROUND3 = "tss.dkg.r3"
 ACCEPT = "tss.dkg.accept"
 FAIL = "tss.dkg.fail"
 
-_OPEN_ATTEMPTS = 16
+PURPOSES: Final = frozenset({"treasury", "anchor", "mint"})
 _ATTEMPT_SECONDS = 90.0
 _MAX_REASON = 1000
 
@@ -80,6 +81,9 @@ class DkgMember:
         self._engine, self._sealer, self._identity = engine, sealer, identity
         self._committee, self._keyring, self._store, self._clock = committee, keyring, store, clock
         self._book, self.views = book, Views(committee, book)
+        self.purposes: Container[str] = (
+            PURPOSES  # else one member has us store a key for every word it thinks of
+        )
         self._attempts: dict[str, _Attempt] = {}
         self._peers: Peers | None = None
         self._log = structlog.get_logger("tss.dkg")
@@ -145,6 +149,8 @@ class DkgMember:
         purpose, epoch, attempt = read_offer_request(body)
         if epoch != self._committee.epoch:
             raise Refuse("epoch", f"our committee file is for key epoch {self._committee.epoch}")
+        if purpose not in self.purposes:
+            raise Refuse("purpose", f"no key is for {purpose}: use one of {', '.join(sorted(PURPOSES))}")
         if self._keyring.of(purpose, epoch):
             raise Refuse("key-held", f"we hold a certified {purpose} key of epoch {epoch}: finish that one")
         self._make_room(purpose, relay)
@@ -163,8 +169,6 @@ class DkgMember:
             raise Refuse(
                 "busy", f"{name} is making the {purpose} key just now: wait for it, then ask for the key"
             )
-        if current is None and len(self._attempts) >= _OPEN_ATTEMPTS:
-            raise Refuse("busy", "too many keys are being made at once: try again in a minute")
         if current is not None:
             current.close()
 

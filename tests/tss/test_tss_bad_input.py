@@ -91,6 +91,8 @@ CASES: dict[str, tuple[str, Callable[[Ground], Awaitable[str]]]] = {
     "a wrong committee file, and so wrong words": ("committee", lambda g: g.of_committee(threshold=3)),
     "another chain": ("committee", lambda g: g.of_committee(chain="signet")),
     "an old epoch": ("committee", lambda g: g.of_committee(epoch=9)),
+    "a key that nothing is for": ("purpose", lambda g: g.call(OFFER, offer_request("my-own", 1, 1))),
+    "a test's key": ("purpose", lambda g: g.call(OFFER, offer_request("test", 1, 1))),
     "a key of an old epoch": ("epoch", lambda g: g.call(OFFER, offer_request("mint", 0, 1))),
     "an unknown member": ("http-400", lambda g: g.changed(sender=9)),
     "another member's envelope": ("http-400", lambda g: g.changed(sender=3)),
