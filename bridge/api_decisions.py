@@ -1,5 +1,6 @@
 """The admin HTTP of decisions: what stands still, a decision to sign, this operator's signature, handing it in."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -7,12 +8,15 @@ from aiohttp import web
 
 from anchor import problem
 from anchor.btc.codec import CodecError
+from anchor.btc.ids import OutPoint
 from anchor.problem import Problem, answer
 from anchor.rollup.decisions import SignedDecision
 from anchor.rollup.tx import Decide
 from anchor.rollup_client import RollupError, RollupRefused
 from bridge.decisions import DecisionDesk, DecisionFault, Operator
+from bridge.deposit.address import DepositParams
 from bridge.node import Node
+from bridge.store import DepositRow
 
 LEDGER_ROWS = 20  # of the reorg ledger that are shown beside a pause
 
@@ -62,6 +66,8 @@ class DecisionApi:
             found = self._desk().standing()
         except DecisionFault as fault:
             raise _refused(fault) from fault
+        if found["pause"] is not None and self._node.active is not None:
+            tell_reclaims(found["pause"]["mints"], self._node.active.book.deposits)
         return answer(found | {"touched": await self._touched()})
 
     async def _touched(self) -> list[dict[str, Any]]:
@@ -129,6 +135,20 @@ class DecisionApi:
                 remedy="start it",
             ) from error
         return answer({"txid": txid.hex()})
+
+
+def tell_reclaims(mints: list[dict[str, Any]], deposits: Sequence[DepositRow]) -> None:
+    """Add to each credited deposit from which block its depositor may take it back; None: swept, or in no block.
+
+    Value stands still, so no new sweep is signed: that is how long the operators have.
+    """
+    unspent = {
+        str(OutPoint.decode(row.outpoint)): row.height + DepositParams.decode(row.params).delay
+        for row in deposits
+        if row.height is not None and row.spent_by is None
+    }
+    for mint in mints:
+        mint["reclaim_from"] = unspent.get(mint["outpoint"])
 
 
 def _read(body: GivenDecision) -> SignedDecision:

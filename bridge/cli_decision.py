@@ -47,6 +47,7 @@ def _standing(found: dict[str, Any]) -> str:
     text += [
         f"  credited {m['amount']} sats for deposit {m['outpoint']}: "
         + ("its sweep is in a block again" if m["backed"] else "its sweep left the chain")
+        + (f"; its depositor may take it back from block {m['reclaim_from']}" if m["reclaim_from"] else "")
         for m in pause["mints"]
     ]
     text += [

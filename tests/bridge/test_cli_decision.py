@@ -14,11 +14,13 @@ from anchor.rollup_client import RollupClient
 from anchor.sequencer import Sequencer
 from bridge.api_decisions import DecisionApi
 from bridge.http import admin_app
+from bridge.store import DepositRow
 from tests.anchor.feeding import Branch, FeedHome, serving
 from tests.anchor.rollup.rollup_world import ALICE, GEN, HOSTS, K, an_activation, signed
 from tests.anchor.rollup_parts import a_sequencer
 from tests.anchor.test_sequencer import Shadow, certify
 from tests.bridge.commands import command
+from tests.bridge.keys import params_of
 
 TOKEN = "00" * 32
 
@@ -61,6 +63,12 @@ def _node(s: Sequencer, client: RollupClient, feed: Any, place: int, sign: Any) 
     async def touched(_: object) -> dict[int, list[Any]]:
         return {}
 
+    lying = [  # at height 4, unswept since the reorg
+        DepositRow(
+            o.encode(), b"", params_of("alice", 40).encode(), 1, False, 4, bytes(32), None, None, {}, 0
+        )
+        for o in s.state.minted
+    ]
     return SimpleNamespace(
         genesis=GEN,
         follower=Follower(),
@@ -70,7 +78,9 @@ def _node(s: Sequencer, client: RollupClient, feed: Any, place: int, sign: Any) 
         identity=SimpleNamespace(index=place + 1),
         tss=SimpleNamespace(host_sign=sign),
         active=SimpleNamespace(
-            totals=lambda: SimpleNamespace(deficit=0), reorgs=SimpleNamespace(touched=touched)
+            totals=lambda: SimpleNamespace(deficit=0),
+            reorgs=SimpleNamespace(touched=touched),
+            book=SimpleNamespace(deposits=lying),
         ),
     )
 
@@ -84,7 +94,7 @@ async def test_the_operators_see_make_sign_join_and_hand_in_a_decision(tmp_path:
     async with operators(tmp_path) as ((alice, bob, _), s, client, _):
         said, _ = await decision("show", alice)
         assert "credited 500000 sats for deposit" in said
-        assert "its sweep left the chain" in said
+        assert "its sweep left the chain; its depositor may take it back from block 44\n" in said
         made, one, two, both = (tmp_path / name for name in ("made", "one", "two", "both"))
         await decision("make", alice, "--reason", "all is well", "-o", made)
         said, _ = await decision("sign", alice, made, "-o", one)
