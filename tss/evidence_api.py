@@ -73,7 +73,7 @@ class EvidenceApi:
         try:
             signatures = await self._tss.take_over(bytes.fromhex(wanted))
         except (UnknownRequest, ValueError) as error:
-            remedy = "list requests with GET /v1/tss/requests"
+            remedy = "give a whole id of `holdfast tss requests`"
             return _missing("request", str(error), remedy)
         return _json({"id": wanted, "signatures": [signature.hex() for signature in signatures]})
 
