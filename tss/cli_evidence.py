@@ -105,7 +105,7 @@ def nonces(folder: Path, as_json: bool) -> None:
     found = Admin(folder).get("/v1/tss/nonces")
     rows = [
         (
-            b["purpose"] or b["share_set"][:16],
+            b["purpose"] or f"replaced {b['share_set'][:16]}",
             f"{b['boot']}{' (now)' if b['running'] else ''}",
             *(b[name] for name in ("made", "spent", "voided", "refused", "unused")),
         )

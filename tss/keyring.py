@@ -8,6 +8,7 @@ share is held beside the serving one, and signs when the others already use it.
 
 import asyncio
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -15,7 +16,7 @@ import structlog
 
 from tss.dkg.committee import Committee
 from tss.dkg.faults import DkgFault, RestoreFault
-from tss.dkg.key_states import KeyStateFault, check_move
+from tss.dkg.key_states import KeyStateFault, check_move, unserved
 from tss.dkg.participant import restore
 from tss.dkg.ports import Identity, Sealer
 from tss.dkg.transcript import RecoveryData
@@ -102,6 +103,9 @@ class Keyring:
         self._damaged: dict[bytes, KeyInfo] = {}
         self._over: dict[bytes, KeyInfo] = {}
         self._leaving: dict[KeyShare, asyncio.TimerHandle] = {}
+        self.wiped: Callable[[bytes], object] = (
+            bool  # hears of share sets whose share, and nonces, left memory
+        )
         self.proving = asyncio.Lock()  # held over: may this key be proved here, and writing that we did so
         self._rotations = RotationStore(store, time.time)
         self._log = structlog.get_logger("tss.keys")
@@ -207,16 +211,7 @@ class Keyring:
     def why_none(self, purpose: str) -> str:
         """A sentence for a purpose that nothing serves, with the next move."""
         info = self.infos().get(purpose)
-        if info is None:
-            return f"there is no {purpose} key: run `holdfast tss dkg --purpose {purpose}` first"
-        name = f"the {purpose} key of epoch {info.epoch} is only {info.state} here"
-        if info.state == "lost":
-            return f"{name}: run `holdfast tss repair --purpose {purpose}`"
-        if info.state == "removed":
-            return f"{name}: this member was left out by a refresh, ask one that holds a share"
-        if info.state in OVER:
-            return f"{name}: its epoch is over, see `holdfast tss keys`"
-        return f"{name}: run `holdfast tss dkg --purpose {purpose}` first"
+        return unserved(purpose) if info is None else unserved(purpose, info.epoch, info.state)
 
     def infos(self) -> dict[str, KeyInfo]:
         """Per purpose the serving key, or the newest one on its way."""
@@ -315,6 +310,7 @@ class Keyring:
         for other in [key, *self.pending(sid)]:
             self._pending.pop(other.info.public.share_set, None)
             other.share.close()
+            self.wiped(other.info.public.share_set)
         self._over[sid] = replace(key.info, state=state)
         path = self._vault.path(key.info.purpose, key.info.epoch)
         path.unlink(missing_ok=True)
@@ -335,6 +331,7 @@ class Keyring:
         def wipe_now() -> None:
             self._leaving.pop(share, None)
             share.close()
+            self.wiped(share.public.share_set)
 
         self._leaving[share] = asyncio.get_running_loop().call_later(_GRACE_SECONDS, wipe_now)
 

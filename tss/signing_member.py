@@ -105,6 +105,7 @@ class SigningMember:
         self._refusals: dict[int, Allowance] = {}
         self._peers: Peers | None = None
         self.nonces = nonces
+        keyring.wiped = self._wiped
         self._log = structlog.get_logger("tss.sign")
 
     def register(self, peers: Peers) -> None:
@@ -135,6 +136,12 @@ class SigningMember:
         await self._store.keep_request(seen, verdict)
         self._asked.add(verdict.request_id)
         return self._issue(key, one, member, granted.count, ask.commit.era).encode()
+
+    def _wiped(self, share_set: bytes) -> None:
+        """A share left memory with its nonces: those that nobody used are void."""
+        one = self._signers.pop(share_set, None)
+        if one is not None:
+            self.nonces.add(share_set, voided=len(one.state.issued))
 
     async def _remember_no(self, member: int, verdict: VerdictRow, seen: RequestRow | None) -> bool:
         """Keep a refusal, of each member so many a minute; with the request, when a later yes is possible."""

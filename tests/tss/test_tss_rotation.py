@@ -62,6 +62,21 @@ async def test_a_refresh_changes_every_share_and_nothing_that_anybody_sees(tmp_p
         assert valid(before.x_only, message, signature)
 
 
+async def test_nonces_of_replaced_shares_are_counted_as_voided(tmp_path):
+    async with committee_of(tmp_path, 3, 2) as seats:
+        await with_key(seats)
+        await sign_test(seats[0].node, b"some are spent, more lie in reserve")
+        before = group_of(seats[0]).share_set
+        book = seats[0].node._nonces
+        assert book.of(before).unused > 0
+        await refreshed(seats[1], seats)
+        await until(lambda: book.of(before).unused == 0)
+        counts = book.of(before)
+        assert counts.made == counts.spent + counts.voided
+        await sign_test(seats[0].node, b"under the new shares")
+        assert book.of(group_of(seats[0]).share_set).unused > 0
+
+
 async def test_requests_go_on_while_shares_are_refreshed(tmp_path):
     async with committee_of(tmp_path, 3, 2) as seats:
         await with_key(seats)

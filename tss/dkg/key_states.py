@@ -72,3 +72,16 @@ def check_move(what: str, old: str, new: str) -> None:
         return
     where = f"it can become {', '.join(sorted(reachable))}" if reachable else "it stays so"
     raise KeyStateFault(f"{what} is {old} and cannot become {new}: {where}")
+
+
+def unserved(purpose: str, epoch: int = 0, state: str = "") -> str:
+    """Why nothing serves a purpose, whose newest key is in this state (none: no key), and the next move."""
+    make = f"run `holdfast tss dkg --purpose {purpose}` first"
+    if not state:
+        return f"there is no {purpose} key: {make}"
+    moves = {
+        "lost": f"run `holdfast tss repair --purpose {purpose}`",
+        "removed": "this member was left out by a refresh, ask one that holds a share",
+        "retired": "its epoch is over, see `holdfast tss keys`",
+    }
+    return f"the {purpose} key of epoch {epoch} is only {state} here: {moves.get(state, make)}"

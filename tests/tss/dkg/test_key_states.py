@@ -4,7 +4,16 @@ from itertools import product
 
 import pytest
 
-from tss.dkg.key_states import IS_PAID_TO, MOVES, SIGNS, SIGNS_TESTS, KeyState, KeyStateFault, check_move
+from tss.dkg.key_states import (
+    IS_PAID_TO,
+    MOVES,
+    SIGNS,
+    SIGNS_TESTS,
+    KeyState,
+    KeyStateFault,
+    check_move,
+    unserved,
+)
 
 ALLOWED = {
     ("proposed", "certified"),
@@ -56,3 +65,21 @@ def test_nothing_is_signed_before_verification_nor_paid_to_before_activation():
 
 def test_what_is_over_stays_over():
     assert MOVES[KeyState.RETIRED] == MOVES[KeyState.REMOVED] == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("state", "move"),
+    [
+        ("", "tss dkg"),
+        ("acked", "tss dkg"),
+        ("lost", "tss repair"),
+        ("removed", "ask one"),
+        ("retired", "tss keys"),
+    ],
+)
+def test_why_nothing_serves_names_the_move_that_helps(state, move):
+    said = unserved("mint", 3, state)
+    assert move in said
+    assert ("tss dkg" in said) is (state in ("", "acked")), (
+        "nobody makes a new key of one that is only lost here"
+    )
