@@ -123,6 +123,9 @@ def _payment_replaced(state: st.State) -> Answer:
 def _payment_mined(context: Context, state: st.State, event: ev.PaymentMined) -> Answer:
     if isinstance(state, st.Issued | st.Seen):
         return Step(judge(context, event.coin, event.coin.height))
+    if isinstance(state, st.Deficit) and state.coin != event.coin:  # after the reorg it came in another block
+        s = state
+        return Step(st.Deficit(event.coin, s.rollup_tx, s.amount, s.sweep, s.payload, s.signature))
     return Ignored("the payment is in a block already")
 
 

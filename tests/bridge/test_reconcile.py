@@ -79,6 +79,29 @@ def test_a_minted_deposit_whose_sweep_left_the_chain_is_a_deficit_said_aloud():
     assert any(isinstance(e, Alarm) and e.page for e in effects)
 
 
+def test_a_credit_heals_once_and_for_all_though_the_payment_itself_came_in_another_block():
+    facts = DepositFacts(110, COIN, None, SWEEP, sweep_final=True, minted=MINTED)
+    credited = settled(dst.Issued(), facts)
+    lost = settled(credited, replace(facts, coin=None, sweep=None, sweep_final=False))
+    assert isinstance(lost, dst.Deficit)
+    again = replace(facts, coin=OTHER_COIN, sweep=OTHER_SWEEP, minted=told(OTHER_SWEEP))
+    healed, effects = advance_deposit(CONTEXT, lost, again)
+    assert healed == dst.Credited(OTHER_COIN, OTHER_SWEEP, *told(OTHER_SWEEP))
+    assert [type(e) for e in effects] == [RequestSignature, Alarm]
+    assert advance_deposit(CONTEXT, healed, again) == (healed, ()), "said once, not every second"
+
+
+@given(deposit_facts(), some.sampled_from([SWEEP, OTHER_SWEEP]), some.lists(deposit_facts(), max_size=3))
+def test_while_the_chains_stand_still_nothing_more_is_said_of_what_is_credited(last, now_on, between):
+    facts = DepositFacts(110, COIN, None, SWEEP, sweep_final=True, minted=MINTED)
+    state = settled(dst.Issued(), facts)
+    for each in between:
+        state, _ = advance_deposit(CONTEXT, state, replace(each, minted=MINTED))
+    last = replace(last, minted=told(now_on))
+    state = settled(state, last)
+    assert advance_deposit(CONTEXT, state, last) == (state, ())
+
+
 def test_a_credit_stays_a_deficit_until_the_rollup_knows_the_block_of_its_new_sweep():
     facts = DepositFacts(110, COIN, None, SWEEP, sweep_final=True, minted=MINTED)
     credited = settled(dst.Issued(), facts)

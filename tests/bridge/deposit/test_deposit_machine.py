@@ -158,6 +158,9 @@ def test_a_minted_deposit_whose_sweep_a_deep_reorg_took_is_a_deficit_said_aloud_
     assert after(DEFICIT, ev.SweepMined(SWEEP)) == HEALING
     assert after(HEALING, ev.SweepUnmined(SWEEP.txid)) == DEFICIT
     assert after(HEALING, ev.PaymentUnmined()) == DEFICIT
+    elsewhere = st.Coin(50_000, COIN.height + 1, b"e" * 32)
+    assert after(DEFICIT, ev.PaymentMined(elsewhere)) == st.Deficit(elsewhere, MINT, 49_000)
+    assert after(ASKING, ev.PaymentMined(elsewhere)) == st.Deficit(elsewhere, MINT, 49_000, SWEEP, PAYLOAD)
     asking = step(CONTEXT, HEALING, ev.SweepFinal(BLOCK))
     assert asking.effects == (RequestSignature("mint", PAYLOAD),)
     assert isinstance(step(CONTEXT, asking.state, ev.MintApplied(b"o" * 32, 49_000)), Ignored), "the old mint"
