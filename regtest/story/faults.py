@@ -1,15 +1,15 @@
 """Nodes that die: one outright, one in the middle of a signing session; and their return."""
 
+import json
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
 
 from regtest import ceremony
 from regtest.operators import Node
 from regtest.story import anchors
-from regtest.story.keys import is_signed, sign_test
+from regtest.story.keys import is_signed
 from regtest.story.scene import Scene
 
-TRIES = 12
+TRIES = 8
 
 
 class NoSession(Exception):
@@ -23,33 +23,53 @@ def kill(s: Scene, node: Node) -> None:
 
 
 def kill_in_session(s: Scene, victim: Node, drivers: list[Node]) -> None:
-    """Freeze a node, have others sign until a session waits for its share, kill it then: the signature comes."""
+    """Freeze a node, have others sign until a session wants its share, kill it then: the signature comes.
+
+    A driver takes no frozen node any more once it has noticed; who was not seen in time is thawed for another go.
+    """
     key = ceremony.keys_of(drivers[0])["mint"]["group_key"]
-    for driver in drivers:  # so that all hold fresh commitments of the victim, as in any busy minute
-        sign_test(driver, "mint", f"before {victim.name} freezes, by {driver.name}")
-    victim.process.freeze()
     with ThreadPoolExecutor(1) as pool:
         for count in range(TRIES):
-            driver = drivers[count % len(drivers)]
-            text = f"signed without {victim.name}, try {count}"
-            signing = pool.submit(sign_test, driver, "mint", text)
-            session = _session_while(signing, driver, victim)
-            if session is not None:
-                victim.process.kill()
-                s.tell.say(f"{victim.name} is killed while session {session[:16]}… waits for its share")
-                held = is_signed(key, "mint", text, signing.result()["signature"])
-                s.tell.check(held, f"{driver.name} and the two others signed all the same")
-                return
-            signing.result()
-    raise NoSession(f"no session waited for {victim.name} in {TRIES} tries: see the logs")
+            for driver in drivers:  # so that all hold fresh commitments of the victim, as in any busy minute
+                s.until(lambda driver=driver: _hears(driver, victim), f"{driver.name} to hear {victim.name}")  # type: ignore[misc]
+                _signed(driver, f"before {victim.name} freezes, {count}")
+            victim.process.freeze()
+            for driver in drivers:
+                text, said = f"signed without {victim.name}, {count}", driver.process.log.stat().st_size
+                signing = pool.submit(_signed, driver, text)
+                session = _session_with(s, victim, driver, said, signing)
+                if session is not None:
+                    victim.process.kill()
+                    s.tell.say(f"{victim.name} is killed while session {session}… wants its share")
+                    held = is_signed(key, "mint", text, signing.result())
+                    s.tell.check(held, f"{driver.name} and the two others signed all the same")
+                    return
+            victim.process.thaw()
+    raise NoSession(f"no session wanted {victim.name} in {TRIES} tries: see the logs")
 
 
-def _session_while(signing: "Future[Any]", driver: Node, victim: Node) -> str | None:
-    """The open session that waits for the victim, seen before the signature was complete."""
-    while not signing.done():
-        for session in driver.admin.get("/v1/tss/sessions")["sessions"]:
-            if session["state"] == "open" and victim.name in session["pending"]:
-                return str(session["id"])
+def _signed(driver: Node, text: str) -> str:
+    """A `test` signature by the admin port: a command would take so long to start that the frozen is missed."""
+    return str(driver.admin.post("/v1/tss/sign-test", {"key": "mint", "text": text})["signature"])
+
+
+def _hears(driver: Node, victim: Node) -> bool:
+    peers = driver.admin.get("/v1/tss/peers")["peers"]
+    return any(peer["name"] == victim.name and peer["up"] for peer in peers)
+
+
+def _session_with(s: Scene, victim: Node, driver: Node, said: int, signing: "Future[str]") -> str | None:
+    """The session with the victim that a driver's log tells of after `said` bytes; None when none came."""
+    member, ended = s.world.operators.index(victim) + 1, False
+    while not ended:
+        ended = signing.done()  # before the last look
+        with driver.process.log.open("rb") as log:
+            log.seek(said)
+            for line in log.read().splitlines():
+                if b'"session opens"' in line and line.endswith(b"}"):
+                    told = json.loads(line)
+                    if member in told["members"]:
+                        return str(told["session"])
     return None
 
 
