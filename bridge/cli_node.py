@@ -251,6 +251,8 @@ async def _run(folder: Path, passphrase_fd: int | None) -> None:
 def status(folder: Path, as_json: bool) -> None:
     """Say how the node on a folder is.
 
+    `status` and `paused` (value) are what the public may know; `trouble` names every check that needs a look.
+
     Example: holdfast node status --dir ~/holdfast
     """
     from bridge.admin_client import admin
@@ -258,6 +260,7 @@ def status(folder: Path, as_json: bool) -> None:
     found = admin(folder).get("/v1/node/status")
     facts = {name: value for name, value in found.items() if name not in _TABLES}
     facts |= {"started": _moment(found["started"]), "uptime": _span(found["uptime"])}
+    facts["trouble"] = ", ".join(c["name"] for c in found["checks"] if not c["ok"]) or "none"
     checks = [(c["name"], "ok" if c["ok"] else "TROUBLE", c["text"]) for c in found["checks"]]
     text = f"{lines(facts)}\n\n{table('checks', ('check', 'state', 'what'), checks)}"
     members = [

@@ -169,6 +169,9 @@ async def test_a_node_runs_tells_its_status_and_stops_cleanly_when_told(observer
         assert "bitcoind" in text
         assert re.search(r"started +20\d\d-\d\d-\d\d \d\d:\d\d:\d\d UTC\n", text)
         assert re.search(r"uptime +\d+ s\n", text)
+        troubles = [check["name"] for check in status["checks"] if not check["ok"]]
+        assert "bridge" in troubles, "it is not active"
+        assert re.search(rf"trouble +{', '.join(troubles)}\n", text)
         _, err = await holdfast("node", "confirm-tip", "--dir", observer, "ab" * 32, status=1)
         assert "does not ask about a chain with that block" in err
         assert "holdfast node status" in err
