@@ -7,7 +7,7 @@ fails leaves the serving shares as they are.
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 
@@ -35,6 +35,7 @@ from tss.signing_runner import SigningFailed
 from tss.views import Views, blame
 
 _ROUND_SECONDS = 30.0
+_LATER = (1, 2, 4, 8)  # members take numbers up to 16 above the highest they saw
 
 Prove = Callable[[Key, bytes], Awaitable[KeyProof]]
 
@@ -200,7 +201,18 @@ class RotationRelay:
         return Plan(work, self._committee.hash, key.sid, base, attempt, members, receiver)
 
     async def _certified(self, plan: Plan, before: GroupPublic) -> Link:
-        """One attempt, from plan to link; what fails is told to all."""
+        """From plan to link. Where others saw attempts that we forgot, ours begins again under a later number."""
+        for more in _LATER:
+            try:
+                return await self._attempted(plan, before)
+            except DkgFailed as failed:
+                if failed.code != rules.OldAttempt.code:
+                    raise
+                plan = replace(plan, attempt=plan.attempt + more)
+        return await self._attempted(plan, before)
+
+    async def _attempted(self, plan: Plan, before: GroupPublic) -> Link:
+        """One attempt; what fails is told to all."""
         self._log.info("key work begins", work=plan.work.name.lower(), members=plan.members)
         try:
             return await self._rounds(plan, before)

@@ -69,6 +69,22 @@ async def test_a_repair_that_cannot_be_noted_leaves_every_share_as_it_was(tmp_pa
         await sign_test(victim.node, b"after")
 
 
+async def test_who_forgot_an_attempt_that_others_saw_begins_again_under_a_later_number(tmp_path, monkeypatch):
+    async with committee_of(tmp_path, 3, 2) as seats:
+        alice = seats[0]
+        await with_key(seats)
+        relay = alice.node.key_work.relay
+        monkeypatch.setattr(relay, "_clock", lambda: 0)  # as when all happens within one second
+        with monkeypatch.context() as patch:
+            full_at(patch, RotationStore, "save", lambda one: one is alice.node.key_work.member._store, 1)
+            with pytest.raises(DkgFailed, match="alice"):
+                await alice.node.key_work.repair("anchor")
+        base = alice.node.public("anchor").share_set
+        assert await relay._store.highest_attempt(base) == 0
+        assert (await alice.node.key_work.repair("anchor")).work == "repair"
+        assert await relay._store.highest_attempt(base) == 2
+
+
 @pytest.mark.parametrize(("kind", "method", "number"), [(RotationStore, "save", 3), (ShareVault, "save", 1)])
 async def test_a_lost_share_whose_repair_could_not_be_written_is_repaired_again(
     tmp_path, monkeypatch, kind, method, number

@@ -27,6 +27,12 @@ class NoConsent(NotJoined):
     code = "consent"
 
 
+class OldAttempt(NotJoined):
+    """Its number was taken: the one who drives may have forgotten an attempt, in a crash or on a full disk."""
+
+    code = "old-attempt"
+
+
 class Behind(NotJoined):
     """The asking member works on shares that have been refreshed since."""
 
@@ -47,7 +53,7 @@ class Standing:
 
 
 def check_plan(committee: Committee, plan: Plan, standing: Standing, state: str, relay: int) -> None:
-    """Raise NotJoined, NoConsent or Behind when we should not take part in a plan that `relay` brings."""
+    """Raise NotJoined, or what it is in particular, when we should not take part in a plan that `relay` brings."""
     public = standing.public
     if plan.committee_hash != committee.hash:
         raise NotJoined("the plan is for another committee file: compare its words with the others")
@@ -58,7 +64,7 @@ def check_plan(committee: Committee, plan: Plan, standing: Standing, state: str,
             "the plan starts from other shares than ours: the one who is behind catches up by itself"
         )
     if plan.attempt <= standing.attempt:
-        raise NotJoined(f"attempt {plan.attempt} is not new: start one above {standing.attempt}")
+        raise OldAttempt(f"attempt {plan.attempt} is not new: start one above {standing.attempt}")
     strangers = [member for member in plan.members if member not in public.verifying_shares]
     if strangers:
         raise NotJoined(
