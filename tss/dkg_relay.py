@@ -269,8 +269,8 @@ class DkgRelay:
         assert all(isinstance(error, PeerDown) for error in errors.values())
         raise DkgFailed(
             "missing",
-            f"{said}: key generation needs all {self._committee.size} members; run it again when "
-            f"{self._committee.names_of(set(errors))} is back",
+            f"{said}: key generation needs all {self._committee.size} members; run it again when you can reach "
+            f"{self._committee.names_of(set(errors))}",
             tuple(errors),
         )
 

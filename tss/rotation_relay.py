@@ -361,7 +361,7 @@ class RotationRelay:
         names = self._committee.names_of(set(errors))
         raise DkgFailed(
             "missing",
-            f"{said}: all who take part are needed; run it again when {names} is back, or leave out who will not "
-            "come back",
+            f"{said}: all who take part are needed; run it again when you can reach {names}, or leave out who will "
+            "not come back",
             tuple(errors),
         )
