@@ -1,13 +1,15 @@
 """Key generation, refresh and repair at every size: over networks that misbehave, with members that cheat.
 
-All who take part are needed here. So over a network that says things again every attempt ends in a certificate;
-where somebody is cut off it fails with exactly those names, and the next attempt succeeds once all can talk.
+All who take part are needed here. So over a network that says things again an attempt ends in a certificate, or
+names members that the network let nobody hear for a whole round, and then a later one ends in a certificate; where
+somebody is cut off it fails with exactly those names, and the next attempt succeeds once all can talk.
 """
 
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from random import Random
+from typing import TypeVar
 
 from tests.soak.faults import SoakFault
 from tests.soak.roles import AGAIN
@@ -31,6 +33,8 @@ ROUND_NETS: dict[str, Callable[[int], Net]] = {
     "corrupts": lambda seed: Net(seed, corrupt=0.25, delay=0.2, again=AGAIN),
     "all at once": lambda seed: Net(seed, drop=0.15, duplicate=0.3, corrupt=0.15, delay=0.5, again=AGAIN),
 }
+_T = TypeVar("_T")
+_TRIES = 4
 _CUT_OFF = 7.0  # longer than a round's time-out of 5, shorter than two
 
 
@@ -43,6 +47,7 @@ class Making:
     works: int = 0
     culprits: int = 0
     parted: int = 0
+    unheard: int = 0
     faults: Counter[str] = field(default_factory=Counter)
 
     def of(self, n: int, t: int) -> None:
@@ -75,17 +80,31 @@ class Making:
         self.culprits += 1
 
     def _made(self, n: int, t: int, net_name: str, net: Net, attempt: int) -> None:
-        dkg = Dkg(n, t, seed=f"net {self.seed}", attempt=attempt)
-        try:
-            certificate = DkgOverNet(net, dkg).run()
-        except DkgFault as fault:
-            raise SoakFault(f"key generation {t} of {n}, {net_name}: {fault}") from fault
+        def attempted(number: int):
+            dkg = Dkg(n, t, seed=f"net {self.seed}", attempt=number)
+            return dkg, DkgOverNet(net, dkg).run()
+
+        dkg, certificate = self._heard(f"key generation {t} of {n}, {net_name}", net, attempt, attempted)
         recoveries = [participant.finalize(state, certificate) for state in dkg.third.values()]
         if len(recoveries) != n or len({r.check(ENGINE).group_key for r in recoveries[:2]}) != 1:
             raise SoakFault(f"key generation {t} of {n}, {net_name}: not one key for all")
         self.keys += 1
         self.faults += net.seen
         _close(dkg)
+
+    def _heard(self, name: str, net: Net, attempt: int, attempted: Callable[[int], _T]) -> _T:
+        """Try until no member is mute for a whole round by mere bad luck."""
+        for number in range(attempt, attempt + 5 * _TRIES, 5):
+            net.mute.clear()
+            try:
+                return attempted(number)
+            except Missing as missing:
+                if not set(missing.culprits) <= net.mute:
+                    raise SoakFault(f"{name}: names {missing.culprits}, unheard were {net.mute}") from missing
+                self.unheard += 1
+            except DkgFault as fault:
+                raise SoakFault(f"{name}: {fault}") from fault
+        raise SoakFault(f"{name}: in {_TRIES} attempts somebody was never heard")
 
     def _parted_key(self, n: int, t: int) -> None:
         net = Net(self.seed + n, corrupt=0.1, delay=0.3, again=AGAIN)
@@ -102,11 +121,11 @@ class Making:
         self._made(n, t, "parted, then whole", net, 2)
 
     def _worked(self, held: Held, kind: str, attempt: int, name: str, net: Net) -> None:
-        session = Session(held, _plan(held, kind, attempt))
-        try:
-            link = WorkOverNet(net, session).run()
-        except DkgFault as fault:
-            raise SoakFault(f"{name}: {fault}") from fault
+        def attempted(number: int):
+            session = Session(held, _plan(held, kind, number))
+            return session, WorkOverNet(net, session).run()
+
+        session, link = self._heard(name, net, attempt, attempted)
         public = link.check(ENGINE, held.committee, held.public)
         if public.group_key != held.public.group_key:
             raise SoakFault(f"{name}: another key came out")
