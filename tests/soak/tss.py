@@ -57,7 +57,7 @@ class Simulated:
         named = run.culprits + made.culprits
         say(f"seed {seed}: {named} culprits named, {run.refused} refusals as they must be")
         say(f"seed {seed}: too few could talk {run.healed + made.parted} times, and could when it had healed")
-        say(f"seed {seed}: {made.unheard} attempts at keys ended with a member unheard, by name; the next one did not")
+        say(f"seed {seed}: {made.unheard} attempts at keys named a member unheard; the next did not")
         self.signatures += run.signatures
         self.keys += made.keys + made.works
         self.culprits += named
