@@ -158,7 +158,7 @@ async def committee_of(
         for seat in seats:
             await seat.up()
         for seat in seats:
-            await seat.peers.until_heard(range(1, count + 1), 10)
+            await seat.peers.until_heard(range(1, count + 1), 40)
         yield seats
     finally:
         for seat in seats:

@@ -97,8 +97,8 @@ async def test_a_rewritten_log_shows_to_every_member_that_had_heard_of_it(tmp_pa
         await bob.down()
         rewrite(bob.folder, 2, "nothing happened")
         await bob.up()
-        await bob.peers.until_heard([1, 3], 10)
-        await alice.peers.until_heard([2], 10)
+        await bob.peers.until_heard([1, 3], 40)
+        await alice.peers.until_heard([2], 40)
         (alarm,) = await alice.node.audit.compare(2)
         assert (alarm.member, alarm.reporter) == (2, 1)
         assert alarm.expected != alarm.found

@@ -71,7 +71,7 @@ async def test_old_rows_go_to_a_file_and_all_still_holds(tmp_path):
         await alice.down()
         grow_old(alice.folder, 4)
         await alice.up()
-        await alice.peers.until_heard([2, 3], 10)
+        await alice.peers.until_heard([2, 3], 40)
         runner = await admin_of(alice)
         file = tmp_path / "old.audit"
         where = ("--dir", alice.folder)
@@ -81,7 +81,7 @@ async def test_old_rows_go_to_a_file_and_all_still_holds(tmp_path):
             assert "delete it before you try again" in refused
             file.unlink()
             for seat in (bob, carol):
-                await seat.peers.until_heard([1], 10)
+                await seat.peers.until_heard([1], 40)
                 await seat.node.audit.compare(1)
             said = await cli("audit", "take-out", *where, "-o", file)
             assert "4 rows, up to 4" in said

@@ -109,7 +109,7 @@ async def test_a_clone_of_a_running_node_is_told_to_its_operator_and_refused_unt
         await bob.up()
         await noticed(alice, bob)
         await noticed(carol, bob)
-        await bob.peers.until_heard([1, 3], 10)
+        await bob.peers.until_heard([1, 3], 40)
         await sign_test(bob.node, b"bob started anew")
         assert [seat.node.copies() for seat in (alice, bob)] == [[], []]
         assert alice.node.clones, "the alarm is history, and kept"

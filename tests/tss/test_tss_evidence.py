@@ -202,7 +202,7 @@ async def test_a_certificate_that_comes_after_all_gave_up_still_makes_the_key(tm
         alice.node._relay._finish = real
         await carol.down()
         await carol.up()
-        await carol.peers.until_heard([1, 2], 10)
+        await carol.peers.until_heard([1, 2], 40)
         answer = await bob.peers.call(3, "tss.dkg.accept", kept[0].encode())
         assert answer, "carol, restarted since, acknowledges it"
         assert carol.node._keyring.of("anchor", 1)
@@ -253,7 +253,7 @@ async def test_a_member_that_was_away_fetches_what_it_missed(tmp_path):
         assert len(await alice.node._book.report([some_evidence(seats)])) == 1
         await holding(bob, {(2, "replayed-commitment")})
         await carol.up()
-        await carol.peers.until_heard([1, 2], 10)
+        await carol.peers.until_heard([1, 2], 40)
         await carol.node._book.compare(1)
         await holding(carol, {(2, "replayed-commitment")})
         with pytest.raises(PeerRefused):

@@ -50,7 +50,7 @@ async def test_a_paused_node_signs_nothing_and_the_others_go_on(tmp_path):
         await bob.up()
         assert bob.node.pause.now.reason == "strange withdrawals", "a restart does not end it"
         await bob.node.pause.resume()
-        await alice.peers.until_heard([2], 10)
+        await alice.peers.until_heard([2], 40)
         assert len(await alice.node.sign("anchor", b"pay more")) == 2
         await bob.down()
         await bob.up()
@@ -98,7 +98,7 @@ async def test_a_look_at_the_signer_shows_members_keys_sessions_and_what_failed(
             with pytest.raises(DkgFailed):
                 await alice.node.dkg("mint")
             await carol.up()
-            await alice.peers.until_heard([3], 10)
+            await alice.peers.until_heard([3], 40)
             await alice.node.dkg("anchor")
             await alice.node.sign("anchor", b"pay")
             seen = await cli("watch", "--dir", alice.folder)

@@ -26,7 +26,7 @@ async def running(committee, members):
             stack.push_async_callback(peers.close)
             lines.append(peers)
         for peers in lines:
-            await peers.until_heard(range(1, len(members) + 1), 5)
+            await peers.until_heard(range(1, len(members) + 1), 40)
         yield lines
 
 
@@ -173,12 +173,12 @@ async def test_a_dead_member_costs_its_callers_nothing(three):
             await alice.call(2, "t", b"")
         begun = time.monotonic()
         answers = await alice.gather("t", b"z")
-        assert time.monotonic() - begun < 0.5
+        assert time.monotonic() - begun < 5, "half of a call's usual time-out"
         assert isinstance(answers[2], PeerDown)
         assert answers[3] == b"\x01z"
         again = await start_peers(committee, members[1])
         again.handle("t", echo)
-        await alice.until_heard([2], 5)
+        await alice.until_heard([2], 40)
         assert await alice.call(2, "t", b"back") == b"\x01back"
         assert alice.seen[2].boot_id == again.boot_id
         await again.close()

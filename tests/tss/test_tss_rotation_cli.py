@@ -174,7 +174,7 @@ async def test_a_new_epoch_makes_new_keys_while_the_old_ones_sign_the_move(tmp_p
         for seat in seats:
             await seat.up()
         for seat in seats:
-            await seat.peers.until_heard((1, 2, 3), 10)
+            await seat.peers.until_heard((1, 2, 3), 40)
         await seats[0].node.dkg("treasury")
         await until(lambda: all(seat.node.public("treasury") for seat in seats))
         await seats[0].node.key_work.refresh("treasury")
@@ -191,7 +191,7 @@ async def test_a_new_epoch_makes_new_keys_while_the_old_ones_sign_the_move(tmp_p
         for seat in seats:
             await seat.up()
         for seat in seats:
-            await seat.peers.until_heard((1, 2, 3), 10)
+            await seat.peers.until_heard((1, 2, 3), 40)
         alice, bob, _dave = seats
         assert alice.node.public("treasury").group_key == old.group_key, "it serves until a new one does"
         assert len(await alice.node.sign("treasury", b"business")) == 2

@@ -217,7 +217,7 @@ async def test_a_late_certificate_of_the_same_members_still_counts_after_a_resta
         for seat in seats:
             await seat.up()
         for seat in seats:
-            await seat.peers.until_heard((1, 2, 3), 10)
+            await seat.peers.until_heard((1, 2, 3), 40)
         await bob.node.key_work.keys.accept(link)
         assert bob.node._keyring.pending(key.sid)
         await bob.down()

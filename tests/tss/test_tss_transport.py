@@ -38,7 +38,7 @@ async def running(folder, count, **settings):
             lines.append(await start_peers(committee, member, **settings))
             stack.push_async_callback(lines[-1].close)
         for line in lines:
-            await line.until_heard(range(1, count + 1), 5)
+            await line.until_heard(range(1, count + 1), 40)
         yield lines, members
 
 
@@ -164,11 +164,11 @@ async def test_a_slow_member_holds_up_nobody_and_is_not_taken_for_a_dead_one(tmp
         for _ in range(20):
             assert await alice.call(3, "t", b"") == b"\x01"
         assert await alice.call(2, "quick", b"") == b"\x01"
-        both = await alice.gather("t", b"g", timeout=0.3)
+        both = await alice.gather("t", b"g", timeout=2)
         assert both[3] == b"\x01g"
         assert isinstance(both[2], PeerDown)
-        assert time.monotonic() - begun < 3
-        await alice.until_heard([2], 5)  # its pings are answered beside the calls that wait
+        assert time.monotonic() - begun < 15, "less than the calls that are held up"
+        await alice.until_heard([2], 40)  # its pings are answered beside the calls that wait
         free.set()
         assert await asyncio.gather(*held) == [b"s"] * 50
 
@@ -193,7 +193,7 @@ async def test_an_expired_certificate_gets_no_line_though_it_is_pinned(tmp_path,
         for member in (alice, bob, carol):
             lines.append(await start_peers(committee, member))
             stack.push_async_callback(lines[-1].close)
-        await lines[0].until_heard([2], 5)
+        await lines[0].until_heard([2], 40)
         async with asyncio.timeout(60):
             while "expired" not in (lines[0].seen[3].down or ""):  # noqa: ASYNC110
                 await asyncio.sleep(0.02)

@@ -194,7 +194,7 @@ async def test_a_relay_that_dies_half_way_blocks_nobody(tmp_path):
             await bob.node.dkg("anchor")
         await alice.up()
         await asyncio.gather(*(noticed(seat, alice) for seat in (bob, carol)))
-        await alice.peers.until_heard([2, 3], 10)
+        await alice.peers.until_heard([2, 3], 40)
         info = await bob.node.dkg("anchor")
         assert info.state == "verified"
 
