@@ -245,7 +245,7 @@ def test_garbage_on_a_port_gets_a_problem(running: Town) -> None:
             assert 400 <= status < 500, (name, head, body)
             check_problem(name, status, kind[1].decode(), body)
         cut = talk(port_of(url), POST + b"Content-Length: 500\r\n\r\n{", half=True)
-        # Who needs no body to refuse may have answered before it saw our side end: no token, no such path or method.
+        # Who needs no body to refuse may have answered before it saw our side end: no token, no such method.
         assert cut == b"" or re.match(rb"HTTP/1.1 4\d\d ", cut), cut
 
 
