@@ -127,3 +127,22 @@ class Reader:
         """Make sure that nothing remains."""
         if self.left:
             raise CodecError(f"{self.left} bytes follow the end")
+
+
+class Encoded:
+    """What can be read within a longer message, and so as a message of its own."""
+
+    __slots__ = ()
+
+    @classmethod
+    def read(cls, r: Reader) -> Self:
+        """Read the fields from a longer message; CodecError where they cannot be."""
+        raise NotImplementedError
+
+    @classmethod
+    def decode(cls, data: bytes) -> Self:
+        """Read what `encode` wrote and nothing else; CodecError otherwise."""
+        r = Reader(data)
+        found = cls.read(r)
+        r.end()
+        return found

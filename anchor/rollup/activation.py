@@ -12,7 +12,7 @@ from typing import Self
 import msgspec
 
 from anchor.btc.amounts import MAX_MONEY, Sats
-from anchor.btc.codec import CodecError, Reader, Writer
+from anchor.btc.codec import CodecError, Encoded, Reader, Writer
 from anchor.btc.curve import is_x_only, schnorr_verify
 from anchor.btc.hashing import tagged_hash
 from anchor.btc.ids import OUTPOINT_SIZE, OutPoint, XOnlyKey
@@ -28,7 +28,7 @@ class ActivationRefused(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Params:
+class Params(Encoded):
     """What must be equal for all operators; amounts in sats, rates in sat/vB, delays in Bitcoin blocks.
 
     `range_length` is in rollup blocks; `deposit_fee` and `withdrawal_fee` are the fee shares of one deposit and
@@ -78,14 +78,6 @@ class Params:
         """Read the fields from a longer message."""
         return cls(*(r.u64() for _ in fields(cls)))
 
-    @classmethod
-    def decode(cls, data: bytes) -> Self:
-        """Read what `encode` wrote; CodecError otherwise."""
-        r = Reader(data)
-        found = cls.read(r)
-        r.end()
-        return found
-
 
 @dataclass(frozen=True, slots=True)
 class Lane:
@@ -97,7 +89,7 @@ class Lane:
 
 
 @dataclass(frozen=True)
-class Activation:
+class Activation(Encoded):
     """What becomes active; keys are 33 bytes: the internal key P with its parity.
 
     `height` is the Bitcoin height from which a reader starts: the first block that may hold a genesis outpoint.
@@ -190,14 +182,6 @@ class Activation:
             params,
         )
 
-    @classmethod
-    def decode(cls, data: bytes) -> Self:
-        """Read what `encode` wrote; CodecError otherwise."""
-        r = Reader(data)
-        found = cls.read(r)
-        r.end()
-        return found
-
     @cached_property
     def hash(self) -> bytes:
         """The 32 bytes that every host key signs: tagged_hash("holdfast/activation/v1", encode())."""
@@ -205,7 +189,7 @@ class Activation:
 
 
 @dataclass(frozen=True)
-class SignedActivation:
+class SignedActivation(Encoded):
     """The record with one BIP340 signature (64 bytes) per host key, in committee order."""
 
     activation: Activation
@@ -236,14 +220,6 @@ class SignedActivation:
         """Read record and signatures from a longer message."""
         activation = Activation.decode(r.var(16_384))
         return cls(activation, tuple(r.fixed(64) for _ in range(r.count(MAX_HOST_KEYS))))
-
-    @classmethod
-    def decode(cls, data: bytes) -> Self:
-        """Read what `encode` wrote; CodecError otherwise."""
-        r = Reader(data)
-        found = cls.read(r)
-        r.end()
-        return found
 
     @property
     def hash(self) -> bytes:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Self
 
-from anchor.btc.codec import CodecError, Reader, Writer
+from anchor.btc.codec import CodecError, Encoded, Reader, Writer
 from anchor.btc.hashing import tagged_hash
 from anchor.btc.ids import BlockHash
 from anchor.rollup import merkle
@@ -22,7 +22,7 @@ MAX_BLOCK_BYTES = 1_500_000
 
 
 @dataclass(frozen=True)
-class BlockHeader:
+class BlockHeader(Encoded):
     """What validators attest.
 
     `time` in Unix seconds; roots of 32 bytes; `final_height` and `final_hash` (internal order) name the highest
@@ -71,14 +71,6 @@ class BlockHeader:
             r.fixed(32),
         )
 
-    @classmethod
-    def decode(cls, data: bytes) -> Self:
-        """Read what `encode` wrote; CodecError otherwise."""
-        r = Reader(data)
-        found = cls.read(r)
-        r.end()
-        return found
-
     def hash(self, genesis_hash: bytes) -> bytes:
         """The block's hash and the votes' message, 32 bytes."""
         return tagged_hash("holdfast/attest/v1", genesis_hash, self.encode())
@@ -123,7 +115,7 @@ class Block:
 
 
 @dataclass(frozen=True, slots=True)
-class Vote:
+class Vote(Encoded):
     """A BIP340 signature (64 bytes) over `block_hash` by the validator at 0-based position `validator`."""
 
     validator: int
@@ -141,17 +133,9 @@ class Vote:
         """Read the vote's fields from a longer message."""
         return cls(r.u16(), r.u64(), r.fixed(32), r.fixed(64))
 
-    @classmethod
-    def decode(cls, data: bytes) -> Self:
-        """Read what `encode` wrote; CodecError otherwise."""
-        r = Reader(data)
-        found = cls.read(r)
-        r.end()
-        return found
-
 
 @dataclass(frozen=True, slots=True)
-class Certificate:
+class Certificate(Encoded):
     """Votes for one block, by rising validator; whether they are enough, `check_certificate` says."""
 
     block_hash: bytes
@@ -173,14 +157,6 @@ class Certificate:
         if order != sorted(set(order)):
             raise CodecError("a certificate's votes are sorted by validator, one each")
         return cls(block_hash, votes)
-
-    @classmethod
-    def decode(cls, data: bytes) -> Self:
-        """Read what `encode` wrote; CodecError otherwise."""
-        r = Reader(data)
-        found = cls.read(r)
-        r.end()
-        return found
 
 
 @dataclass(frozen=True)

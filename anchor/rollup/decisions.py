@@ -10,7 +10,7 @@ from typing import Self
 
 import msgspec
 
-from anchor.btc.codec import CodecError, Reader, Writer
+from anchor.btc.codec import CodecError, Encoded, Reader, Writer
 from anchor.btc.curve import schnorr_verify
 from anchor.btc.hashing import tagged_hash
 from anchor.btc.ids import OUTPOINT_SIZE, BlockHash, OutPoint, display, from_display
@@ -82,7 +82,7 @@ class Pause:
 
 
 @dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(Encoded):
     """What the operators sign: value moves again after the pause with this name.
 
     `height` and `block` are the newest Bitcoin block that was final in the rollup's view when it was decided;
@@ -116,14 +116,6 @@ class Decision:
         rollup_id, genesis, committee, pause = r.u32(), r.fixed(32), r.fixed(32), r.fixed(32)
         return cls(rollup_id, genesis, committee, pause, r.u32(), BlockHash(r.fixed(32)), r.text(MAX_REASON))
 
-    @classmethod
-    def decode(cls, data: bytes) -> Self:
-        """Read what `encode` wrote; CodecError otherwise."""
-        r = Reader(data)
-        found = cls.read(r)
-        r.end()
-        return found
-
     @property
     def hash(self) -> bytes:
         """The 32 bytes that each host key signs: tagged_hash("holdfast/decision/v1", encode())."""
@@ -131,7 +123,7 @@ class Decision:
 
 
 @dataclass(frozen=True, slots=True)
-class SignedDecision:
+class SignedDecision(Encoded):
     """A decision with BIP340 signatures: 0-based place in the committee and 64 bytes each, places rising."""
 
     decision: Decision
@@ -153,14 +145,6 @@ class SignedDecision:
         if order != sorted(set(order)):
             raise CodecError("a decision's signatures are sorted by operator, one each")
         return cls(decision, signatures)
-
-    @classmethod
-    def decode(cls, data: bytes) -> Self:
-        """Read what `encode` wrote; CodecError otherwise."""
-        r = Reader(data)
-        found = cls.read(r)
-        r.end()
-        return found
 
     def to_json(self) -> str:
         """decision.json: sorted, indented; the block in display order, operators from 1; ends in a newline."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from anchor.btc.amounts import Height, Sats
-from anchor.btc.codec import Reader, Writer
+from anchor.btc.codec import Encoded, Reader, Writer
 from anchor.btc.hashing import tagged_hash
 from anchor.btc.ids import OUTPOINT_SIZE, BlockHash, OutPoint, Txid
 
@@ -16,7 +16,7 @@ MAX_SCRIPT = 128
 
 
 @dataclass(frozen=True, slots=True)
-class MintStatement:
+class MintStatement(Encoded):
     """The deposit `outpoint` was swept by `txid`, mined in `block_hash` at `height`: credit `amount`.
 
     `amount` + `fee` is the deposit's value in sats; `recipient` the rollup key committed to by the address;
@@ -43,14 +43,6 @@ class MintStatement:
         return out.fixed(self.manifest_hash, 32).done()
 
     @classmethod
-    def decode(cls, data: bytes) -> Self:
-        """Read what `encode` wrote; CodecError otherwise."""
-        r = Reader(data)
-        found = cls.read(r)
-        r.end()
-        return found
-
-    @classmethod
     def read(cls, r: Reader) -> Self:
         """Read the statement's fields from a longer message."""
         rollup_id, genesis_hash, epoch = r.u32(), r.fixed(32), r.u32()
@@ -68,7 +60,7 @@ class MintStatement:
 
 
 @dataclass(frozen=True, slots=True)
-class SettleStatement:
+class SettleStatement(Encoded):
     """The withdrawal with this id was paid by `txid`, mined in `block_hash` at `height`.
 
     `script` received `paid` sats; `paid` + `fee` is what was locked.
@@ -92,14 +84,6 @@ class SettleStatement:
         out.fixed(self.withdrawal, 32).var(self.script).u64(self.paid).u64(self.fee)
         out.fixed(self.txid, 32).fixed(self.block_hash, 32).u32(self.height)
         return out.fixed(self.manifest_hash, 32).done()
-
-    @classmethod
-    def decode(cls, data: bytes) -> Self:
-        """Read what `encode` wrote; CodecError otherwise."""
-        r = Reader(data)
-        found = cls.read(r)
-        r.end()
-        return found
 
     @classmethod
     def read(cls, r: Reader) -> Self:
