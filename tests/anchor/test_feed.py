@@ -356,8 +356,11 @@ async def test_it_makes_bundles_towards_its_own_chain(tmp_path: Path) -> None:
 
 
 async def test_waiting_without_zmq_ends_by_itself(tmp_path: Path) -> None:
-    async with FeedHome(tmp_path).feed(Branch()) as feed, asyncio.timeout(60):
-        await feed.wait(0.01)
+    async with FeedHome(tmp_path).feed(Branch()) as feed:
+        waiting = asyncio.create_task(feed.wait(0.01))
+        ended, _ = await asyncio.wait({waiting}, timeout=60)
+        assert ended == {waiting}
+        assert waiting.exception() is None
 
 
 def test_alarms_rise_with_the_depth() -> None:

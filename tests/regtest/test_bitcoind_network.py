@@ -101,10 +101,13 @@ def test_a_block_holds_exactly_the_transactions_that_it_is_told_to(three: Networ
 def test_empty_blocks_leave_the_mempool_alone(three: Network) -> None:
     txid = three.fund(own_address(three), 5_000)
     three.wait_in_mempools(txid)
-    three.mine_empty(0, 2)
+    empty = three.mine_empty(0, 2)
     three.wait_same_tip()
-    three.wait_in_mempools(txid)
-    three.mine(0)
+    blocks = [three.nodes[1].rpc().getblock(block)["tx"] for block in empty]
+    assert [len(txids) for txids in blocks] == [1, 1], "a coinbase each"
+    assert all(txid in node.rpc().getrawmempool() for node in three.nodes)
+    (block,) = three.mine(0)
+    assert txid in three.nodes[0].rpc().getblock(block)["tx"]
     three.wait_same_tip()
 
 

@@ -133,6 +133,7 @@ async def test_a_node_with_an_older_database_learns_the_refreshes_it_forgot(tmp_
         shutil.copy(tmp_path / "old.db", bob.folder / "signer.db")
         await bob.up()
         await until(all_on(seats, done.share_set), timeout=60)
+        assert len(bob.node._keyring.serving("anchor").links) == 1, "the refresh that its database had not"
         await noticed(alice, bob)
         await sign_test(bob.node, b"with the new share")
 
