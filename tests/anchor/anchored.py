@@ -57,7 +57,7 @@ class Anchored:
     def header_sources(self) -> HeaderSources:
         """Enough for raw headers; there is no ledger of reorgs."""
         nothing = SimpleNamespace()
-        return HeaderSources("alice", 3, self.chain, nothing, lambda: Policy(3), nothing, lambda: None, tuple)  # type: ignore[arg-type]
+        return HeaderSources("alice", 3, self.chain, nothing, lambda: Policy(3), nothing, lambda: None, tuple)
 
     def sources(self) -> Sources:
         payloads = [place.found.payload for place in self.anchors]

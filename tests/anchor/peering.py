@@ -87,7 +87,7 @@ def honest(branch: Branch, questions: list[int] | None = None) -> Talk:
                 if questions is not None:
                     questions.append(len(hashes))
                 places = {header.hash: i for i, header in enumerate(branch.chain)}
-                at = next((places[h] for h in hashes if h in places), 0)  # type: ignore[index]
+                at = next((places[h] for h in hashes if h in places), 0)
                 line.send(b"inv", bytes(5000))
                 line.send(b"headers", listed(branch.chain[at + 1 : at + 2001]))
 

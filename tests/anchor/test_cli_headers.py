@@ -133,7 +133,7 @@ def test_a_server_that_gives_headers_without_end_is_left(monkeypatch):
 
     monkeypatch.setattr(cli_headers, "MOST_EXPORTED", 9000)
     with pytest.raises(Failed, match="http://endless gives more headers than Bitcoin can have"):
-        cli_headers._fetch_headers(Endless())  # type: ignore[arg-type]
+        cli_headers._fetch_headers(Endless())
     assert len(given) == 10_000
 
 

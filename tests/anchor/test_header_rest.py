@@ -89,7 +89,7 @@ async def test_another_bitcoind_behind_the_same_address_waits_for_the_operators_
             kept = (home.folder / "main.bin").read_bytes()
             ours.url = theirs.url  # what a changed address or a proxy does to a running node
             ours._cookie, ours._header = wrong.cookie, None
-            feed._source._rest.url = theirs.url  # type: ignore[union-attr]
+            feed._source._rest.url = theirs.url
             with pytest.raises(WrongNode, match="lacks 70 blocks"):
                 await feed.sync()
             assert (home.folder / "main.bin").read_bytes() == kept

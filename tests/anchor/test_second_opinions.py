@@ -71,7 +71,7 @@ async def test_it_runs_until_it_is_stopped_whatever_one_source_does(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sources: int
 ) -> None:
     class Broken(Branch):
-        async def tip(self) -> tuple[int, bytes]:  # type: ignore[override]
+        async def tip(self) -> tuple[int, bytes]:
             raise ZeroDivisionError
 
     again = asyncio.Event()

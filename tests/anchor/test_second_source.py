@@ -22,7 +22,7 @@ async def closed() -> None:
 
 
 def asked(source: object, silence: int = 3) -> SecondSource:
-    return SecondSource(BySource("other", source, closed), clock=clock, silence=silence)  # type: ignore[arg-type]
+    return SecondSource(BySource("other", source, closed), clock=clock, silence=silence)
 
 
 # Compared by work
@@ -120,7 +120,7 @@ async def test_a_source_that_breaks_a_rule_or_shares_nothing_is_told_of() -> Non
     bad = Branch([*node.chain, mine(run(node.chain[-1], 1)[0], fail=True)])
     opinion = await asked(bad).look(chain)
     assert (opinion.relation, opinion.data["rule"]) == ("apart", "work")
-    other = mine(Header(1, bytes(32), bytes(32), GENESIS.time, GENESIS.bits, 7))  # type: ignore[arg-type]
+    other = mine(Header(1, bytes(32), bytes(32), GENESIS.time, GENESIS.bits, 7))
     stranger = await asked(Branch([other, *run(other, 4)])).look(chain)
     assert "one of the two is of another network" in str(stranger.differs)
 
@@ -129,7 +129,7 @@ async def test_silence_is_told_when_it_lasts_and_is_over_when_it_answers() -> No
     class Moody(Branch):
         down = True
 
-        async def tip(self) -> tuple[int, bytes]:  # type: ignore[override]
+        async def tip(self) -> tuple[int, bytes]:
             if self.down:
                 raise SourceError("not now")
             return await super().tip()
@@ -308,10 +308,10 @@ async def test_a_flood_of_orphans_from_a_peer_is_bounded() -> None:
 
     chain = chain_of(*run(GENESIS, 3))
     async with a_peer(talk) as source:
-        source._source.orphans._limit = 300  # type: ignore[attr-defined]
+        source._source.orphans._limit = 300
         for _ in range(2):
             assert (await source.look(chain)).relation == "silent"
-        assert len(source._source.orphans) == 300  # type: ignore[attr-defined]
+        assert len(source._source.orphans) == 300
 
 
 # Addresses

@@ -114,7 +114,7 @@ async def test_who_does_not_read_is_hung_up_on_and_holds_up_nobody(monkeypatch: 
                 await asyncio.sleep(0.01)
             for _ in range(400):  # more than sockets and transports hold
                 stream.tell("alarm", "x" * 100_000)
-            while stream.listeners:  # noqa: ASYNC110
+            while stream.listeners:  # noqa: ASYNC110 no event tells of it
                 await asyncio.sleep(0.01)
         async with listening(url) as reader:
             stream.tell("block", 7)

@@ -109,7 +109,7 @@ def most_megabytes() -> float:
 
 
 async def start(folder: Path) -> None:
-    async with tracker(folder, Nowhere()) as home:  # type: ignore[arg-type]
+    async with tracker(folder, Nowhere()) as home:
         tip = home.feed.chain.tip
         found = home.feed.chain.is_main(tip.hash)
         told = {"height": tip.height, "tip": display(tip.hash), "found": found, "megabytes": most_megabytes()}

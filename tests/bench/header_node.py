@@ -94,5 +94,5 @@ async def tips(folder: Path, node: Process, client: Bitcoind, say: Callable[[str
 
 async def follow(home: object) -> None:
     while True:
-        await home.feed.wait(30)  # type: ignore[attr-defined]
-        await home.round()  # type: ignore[attr-defined]
+        await home.feed.wait(30)
+        await home.round()

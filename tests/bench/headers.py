@@ -197,7 +197,7 @@ def one_height(raw: bytes) -> list[Row]:
     for chain in chains:
         chain.pack(chain.tip.height)  # as after a start
     more = [[*parsed(mined(c.tip.hash, c.tip.header.time, 600))] for c in chains]
-    asked = [[c.at_height(c.tip.height * i // 300).hash for i in range(300)] for c in chains]  # type: ignore[union-attr]
+    asked = [[c.at_height(c.tip.height * i // 300).hash for i in range(300)] for c in chains]
     adds: list[list[float]] = [[] for _ in sizes]
     finds: list[list[float]] = [[] for _ in sizes]
     for turn in range(20):
@@ -224,7 +224,7 @@ def parsed(raw: bytes):
 
 
 def find(chain: HeaderChain, block: bytes) -> None:
-    node = chain.get(block)  # type: ignore[arg-type]
+    node = chain.get(block)
     assert node is not None
     chain.at_height(node.height)
     chain.depth(node.hash)
@@ -249,7 +249,7 @@ def a_million_orphans() -> list[Row]:
 
 def offer_orphans(chain: HeaderChain, orphans: Orphans, start: int, end: int) -> None:
     for i in range(start, end):
-        for header in parsed(mined(i.to_bytes(32, "big"), GENESIS.time, 1)):  # type: ignore[arg-type]
+        for header in parsed(mined(i.to_bytes(32, "big"), GENESIS.time, 1)):
             orphans.offer(chain, header)
 
 

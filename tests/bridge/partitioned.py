@@ -189,7 +189,7 @@ class Partition:
         for n, node in enumerate(it.nodes):
             assert self._adds_up(n)
             assert node.active is not None
-            assert node.active.totals().deficit == 0  # type: ignore[union-attr]
+            assert node.active.totals().deficit == 0
         assert set(state.minted) == set(self.honest), "each deposit once, no stolen one"
         assert all(state.withdrawals[w].settled is not None for w in self.withdrawals)
         assert state.escrow == 0

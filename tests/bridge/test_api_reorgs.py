@@ -123,7 +123,7 @@ async def test_an_operator_s_refusal_outlives_a_restart(folder: Path, bitcoind: 
         await node._round()
         standing = node.header_alarms.standing["wrong_node"]
         assert "refuse it and correct the URL" in standing.text
-        await node.feed.say(from_display(rpc.getbestblockhash()), "refused")  # type: ignore[arg-type]
+        await node.feed.say(from_display(rpc.getbestblockhash()), "refused")
     finally:
         await node.close()
     node = await Node.open(folder)

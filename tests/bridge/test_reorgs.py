@@ -59,7 +59,7 @@ class Node:
             self._final,
             K,
             self.stream,
-            lambda: 7,  # type: ignore[arg-type]
+            lambda: 7,
         )
 
     async def restart(self) -> None:

@@ -57,11 +57,11 @@ def _bad_points(one: SimSigner) -> None:
 
 
 def _empty(one: SimSigner) -> None:
-    one.handle_shares = lambda _body: b""  # type: ignore[method-assign]
+    one.handle_shares = lambda _body: b""
 
 
 def _silent_then(one: SimSigner) -> None:
-    one.handle_shares = lambda _body: None  # type: ignore[method-assign]
+    one.handle_shares = lambda _body: None
 
 
 def _refuses(one: SimSigner) -> None:
@@ -75,7 +75,7 @@ def _restarts(one: SimSigner) -> None:
         one.restart()
         return plain(body)
 
-    one.handle_shares = shares  # type: ignore[method-assign]
+    one.handle_shares = shares
 
 
 def _few(one: SimSigner) -> None:

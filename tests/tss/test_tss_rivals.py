@@ -64,7 +64,7 @@ async def test_shares_given_for_different_keys_by_different_members_stop_neither
             alice.peers.call = only(victim)
             proving = asyncio.create_task(alice.node._relay._prove(key))
             async with asyncio.timeout(40):
-                while not await released(seats[victim - 1], key):  # noqa: ASYNC110
+                while not await released(seats[victim - 1], key):  # noqa: ASYNC110 no event tells of it
                     await asyncio.sleep(0.02)
             proving.cancel()
             await asyncio.gather(proving, return_exceptions=True)

@@ -35,7 +35,7 @@ async def waits(seat):
 
 async def until_it_waits(seat, wanted):
     async with asyncio.timeout(20):
-        while wanted not in await waits(seat):  # noqa: ASYNC110
+        while wanted not in await waits(seat):  # noqa: ASYNC110 no event tells of it
             await asyncio.sleep(0.02)
 
 

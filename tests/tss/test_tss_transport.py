@@ -112,7 +112,7 @@ async def test_who_lost_a_member_waits_as_chance_says_before_he_calls_it_again(t
     alice = await start_peers(committee, members[0], chance=lambda: 1.0)
     try:
         async with asyncio.timeout(10):
-            while alice._peers[2].failures < 5:  # noqa: ASYNC110
+            while alice._peers[2].failures < 5:  # noqa: ASYNC110 no event tells of it
                 await asyncio.sleep(0.02)
         assert alice._peers[2].retry_at - time.monotonic() <= 2.0, "half of the longest"
         with pytest.raises(PeerDown):
@@ -195,7 +195,7 @@ async def test_an_expired_certificate_gets_no_line_though_it_is_pinned(tmp_path,
             stack.push_async_callback(lines[-1].close)
         await lines[0].until_heard([2], 40)
         async with asyncio.timeout(60):
-            while "expired" not in (lines[0].seen[3].down or ""):  # noqa: ASYNC110
+            while "expired" not in (lines[0].seen[3].down or ""):  # noqa: ASYNC110 no event tells of it
                 await asyncio.sleep(0.02)
         with pytest.raises(PeerDown, match="expired"):
             await lines[0].call(3, "peer.ping", b"")
