@@ -15,7 +15,6 @@ from anchor.api_wire import (
     ReorgDetail,
     ReorgEntry,
     Reorgs,
-    RollupReorg,
     TipSeen,
     TouchedView,
 )
@@ -27,6 +26,7 @@ from anchor.headers.picture import draw
 from anchor.pages_reorgs import fork_of, page_of_all, page_of_one, respond
 from anchor.problem import Problem, answer
 from anchor.rollup.bitcoin_view import ViewReorg
+from anchor.rollup_wire import reorg_view
 
 PAGE, MAX_PAGE = 50, 500
 HEADERS_PAGE = 2000
@@ -140,7 +140,7 @@ class HeaderApi:
         rows = await self._s.ledger.reorgs(limit + 1, before or None)
         shown = rows[:limit]
         entries = await self._entries(shown)
-        rollup = [_rollup_reorg(r) for r in self._s.rollup_reorgs()]
+        rollup = [reorg_view(r) for r in self._s.rollup_reorgs()]
         return Reorgs(entries, rollup, shown[-1].id if len(rows) > limit else None)
 
     async def _entries(self, rows: Sequence[ReorgRow], most: int = MOST_TOUCHED) -> list[ReorgEntry]:
@@ -220,17 +220,4 @@ def _entry(
         touched if len(touched) <= most else sorted(touched, key=lambda item: item.settled)[:most],
         len(touched),
         sum(not item.settled for item in touched),
-    )
-
-
-def _rollup_reorg(reorg: ViewReorg) -> RollupReorg:
-    return RollupReorg(
-        reorg.rollup_height,
-        reorg.depth,
-        reorg.fork_height,
-        display(reorg.fork_hash),
-        reorg.old_height,
-        display(reorg.old_tip),
-        reorg.new_height,
-        display(reorg.new_tip),
     )

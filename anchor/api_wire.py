@@ -6,6 +6,8 @@ hex.
 
 import msgspec
 
+from anchor.rollup_wire import ReorgView
+
 
 class BlockStatus(msgspec.Struct, frozen=True):
     """Where a transaction stands; `depth` counts its own block, `final` as in DESIGN section 5."""
@@ -180,22 +182,9 @@ class ReorgDetail(msgspec.Struct, frozen=True):
     new_hidden: int
 
 
-class RollupReorg(msgspec.Struct, frozen=True):
-    """A reorg as the rollup's view saw it, in rollup block `rollup_height`."""
-
-    rollup_height: int
-    depth: int
-    fork_height: int
-    fork_hash: str
-    old_height: int
-    old_tip: str
-    new_height: int
-    new_tip: str
-
-
 class Reorgs(msgspec.Struct, frozen=True):
     """Both ledgers; the node's newest first, the rollup's oldest first; `next` is the `before` of the next page."""
 
     reorgs: list[ReorgEntry]
-    rollup: list[RollupReorg]
+    rollup: list[ReorgView]
     next: int | None
