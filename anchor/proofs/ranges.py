@@ -113,13 +113,6 @@ def continues(last: RangeRecord | None, record: RangeRecord) -> bool:
     return follows and record.state_before == last.state_after
 
 
-def cut_right(activation: Activation, record: RangeRecord) -> bool:
-    """Tell whether a record has the rollup, the length and the start that everyone's ranges have."""
-    length = activation.params.range_length
-    aligned = (record.first - FIRST_BLOCK) % length == 0
-    return record.rollup_id == activation.rollup_id and aligned and record.last - record.first + 1 == length
-
-
 def check(genesis: Genesis, record: RangeRecord, evidence: RangeEvidence) -> None:
     """Return when the evidence shows that the record's last block is final; RangeRefused says what is wrong.
 

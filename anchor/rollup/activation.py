@@ -133,11 +133,6 @@ class Activation(Encoded):
         _require(len(coins) == len(numbers) + 1, "treasury and lanes are different coins")
 
     @property
-    def treasury_x(self) -> XOnlyKey:
-        """Internal key of the treasury, x-only."""
-        return XOnlyKey(self.treasury_key[1:])
-
-    @property
     def anchor_x(self) -> XOnlyKey:
         """Internal key of the lanes, x-only."""
         return XOnlyKey(self.anchor_key[1:])

@@ -158,19 +158,6 @@ def totals(rollup: RollupFacts, treasury: TreasuryFacts) -> Totals:
     )
 
 
-def reserve_on_tip(
-    rollup: RollupFacts, state: TreasuryState, stored: Mapping[bytes, bytes], treasury_key33: bytes
-) -> Sats:
-    """Return the fee reserve on the treasury's confirmed tip: what a planner may spend and a signer allows.
-
-    `stored` are all manifests this node has, by hash. Nothing is left while the manifest of a batch is missing.
-    """
-    facts = treasury_facts(state, state.tip_height or 0, stored, treasury_key33, 0)
-    if len(facts.manifests) < len(state.batches):
-        return Sats(0)
-    return Sats(totals(rollup, facts).fee_reserve)
-
-
 def _check(rollup: RollupFacts) -> None:
     if rollup.locked.keys() & rollup.settled.keys():
         raise TotalsFault("a withdrawal is both locked and settled")

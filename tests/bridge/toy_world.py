@@ -17,7 +17,7 @@ from bridge.deposit import transitions as dtr
 from bridge.deposit.address import DepositParams, output, treasury_script
 from bridge.ledger import events as led
 from bridge.ledger.replay import Books, append
-from bridge.ledger.totals import Totals, reserve_on_tip, totals, treasury_facts
+from bridge.ledger.totals import Totals, totals, treasury_facts
 from bridge.treasury import certificates
 from bridge.treasury.builder import build
 from bridge.treasury.checks import (
@@ -301,7 +301,8 @@ class Node:
 
     def reserve(self) -> Sats:
         stored = {h: m.encode() for h, m in self.manifests.items()}
-        return reserve_on_tip(self.rollup.facts(), self.treasury, stored, TREASURY)
+        facts = treasury_facts(self.treasury, self.treasury.tip_height or 0, stored, TREASURY, 0)
+        return Sats(totals(self.rollup.facts(), facts).fee_reserve)
 
     # Ledger
 

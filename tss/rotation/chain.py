@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from tss.dkg import participant
 from tss.dkg.committee import Committee
-from tss.dkg.faults import DkgFault, RestoreFault
+from tss.dkg.faults import RestoreFault
 from tss.dkg.ports import Identity, Sealer
 from tss.dkg.transcript import RecoveryData
 from tss.frost.engine import Engine, GroupPublic, KeyShare
@@ -138,21 +138,3 @@ def repaired(
         raise RestoreFault(f"the engine refuses the repaired share: {error}") from error
     finally:
         opened.wipe()
-
-
-def refuse_older(ours: Chain, theirs: Chain, engine: Engine, holder: str) -> None:
-    """RestoreFault when a member holds a later refresh of the same key than `ours` ends with.
-
-    Theirs counts only when all its signatures hold, so nobody can refuse us a restore by inventing a refresh.
-    """
-    try:
-        theirs.check(engine)
-    except (DkgFault, FrostError):
-        return
-    if ours.names[0] != theirs.names[0] or theirs.generation <= ours.generation:
-        return
-    purpose = ours.base.transcript.roster.purpose
-    raise RestoreFault(
-        f"{holder} holds {theirs.generation} certified refreshes of the {purpose} key, this recovery data "
-        f"{ours.generation}: its share is useless together with theirs; take data made after the last refresh"
-    )

@@ -12,7 +12,7 @@ from anchor.btc.network import REGTEST
 from anchor.finality.votes import certify
 from anchor.inscription.batch import MAX_EVIDENCE
 from anchor.proofs import tree
-from anchor.proofs.ranges import RangeEvidence, RangeRefused, check, continues, cut, cut_right
+from anchor.proofs.ranges import RangeEvidence, RangeRefused, check, continues, cut
 from anchor.rollup.block import Block, BlockHeader, Certificate, CertifiedBlock, Vote
 from anchor.rollup.genesis import MAX_VALIDATORS, Genesis, Validator
 from tests.anchor.proofs.story import PARAMS, an_activation
@@ -108,17 +108,6 @@ def test_the_cut_does_not_depend_on_where_the_copy_of_the_chain_begins():
     )
     with pytest.raises(RangeRefused, match="block 5 is missing"):
         cut(CHAIN[5:], ACTIVATION, FIRST)
-
-
-def test_everyone_knows_where_ranges_start_and_how_long_they_are():
-    assert cut_right(ACTIVATION, FIRST)
-    assert cut_right(ACTIVATION, SECOND)
-    for bad in (
-        replace(SECOND, first=6, last=9),
-        replace(SECOND, last=7),
-        replace(FIRST, rollup_id=2),
-    ):
-        assert not cut_right(ACTIVATION, bad)
 
 
 def test_blocks_that_are_no_chain_are_refused():

@@ -9,7 +9,6 @@ from bridge.ledger.totals import (
     RollupFacts,
     TotalsFault,
     TreasuryFacts,
-    reserve_on_tip,
     totals,
     treasury_facts,
 )
@@ -93,12 +92,6 @@ def test_what_is_not_on_the_chain_any_more_is_the_deficit_exactly():
     bare = TreasuryFacts(Sats(50_000), (), 0, 0)
     numbers = totals(OPEN, bare)
     assert (numbers.deficit, numbers.fee_reserve, numbers.holds) == (68_000 + 30_000 - 50_000, 0, False)
-
-
-def test_the_reserve_on_the_tip_counts_every_batch_and_is_nothing_while_one_is_unknown():
-    assert reserve_on_tip(CLOSED, STATE, BOTH, TREASURY) == totals(CLOSED, at(204)).fee_reserve
-    assert reserve_on_tip(CLOSED, STATE, {SWEEP.hash: SWEEP.encode()}, TREASURY) == 0
-    assert reserve_on_tip(EMPTY, TreasuryReader.of(ACTIVATION).start(), {}, TREASURY) == 1_000_000
 
 
 def test_a_manifest_that_is_not_the_batch_s_is_refused():

@@ -95,20 +95,6 @@ def test_a_chain_out_of_order_or_of_another_key_is_refused():
         Chain(held.chain.base, other.chain.links).check(ENGINE)
 
 
-def test_recovery_data_older_than_what_a_member_holds_is_refused_with_the_reason():
-    old = Held.made(3, 2)
-    new = old.refreshed()
-    with pytest.raises(RestoreFault, match=r"bob holds 1 certified refreshes of the treasury key.*data 0"):
-        chains.refuse_older(old.chain, new.chain, ENGINE, "bob")
-    chains.refuse_older(new.chain, old.chain, ENGINE, "bob")
-    chains.refuse_older(new.chain, new.chain, ENGINE, "bob")
-    link = new.chain.links[0]
-    forged = Link(
-        link.transcript, type(link.certificate)(link.sid, link.certificate.transcript, (bytes(64),) * 3)
-    )
-    chains.refuse_older(old.chain, Chain(old.chain.base, (forged,)), ENGINE, "bob")
-
-
 def test_a_certificate_counts_only_with_the_assent_of_all_who_hold_shares_afterwards():
     held = Held.made(3, 2)
     link = held.refreshed().chain.links[0]
