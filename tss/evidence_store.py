@@ -14,6 +14,7 @@ from tss.store import Store
 # A culprit can sign new faults against itself as fast as it likes: a few of a kind prove as much as a thousand.
 MAX_OF_A_KIND = 8  # per member
 MAX_BYTES = 64 * 1024 * 1024
+MAX_BYTES_OF_ONE = 8 * 1024 * 1024  # so that no culprit takes the room for the faults of others
 
 
 class Kept(Enum):
@@ -53,9 +54,12 @@ class EvidenceStore:
                 t.c.member == evidence.culprit, t.c.kind == evidence.kind.slug
             )
             stored = sa.select(sa.func.coalesce(sa.func.sum(sa.func.length(t.c.body)), 0))
+            own = stored.where(t.c.member == evidence.culprit)
             if (await db.execute(alike)).scalar_one() >= MAX_OF_A_KIND:
                 return Kept.FULL
             if (await db.execute(stored)).scalar_one() + len(body) > MAX_BYTES:
+                return Kept.FULL
+            if (await db.execute(own)).scalar_one() + len(body) > MAX_BYTES_OF_ONE:
                 return Kept.FULL
             await db.execute(
                 sa.insert(t).values(

@@ -7,6 +7,7 @@ import pytest
 
 from tests.tss.evidence.running import some_evidence
 from tests.tss.shells import committee_of, sign_test, until
+from tss import evidence_store
 from tss.dkg.messages import R1, R1Set, R2Set
 from tss.evidence_gossip import FETCH, LIST, TELL
 from tss.node import DkgFailed
@@ -244,6 +245,20 @@ async def test_a_culprit_cannot_fill_our_disk_with_its_own_faults_nor_our_time_w
         assert codes == ["too-many"] * 10
         assert len(await alice.node.evidence()) == 8
         assert alice.node.evidence_counts.full == 22
+
+
+async def test_a_culprit_leaves_room_for_the_faults_of_others(tmp_path, monkeypatch):
+    async with committee_of(tmp_path, 3, 2) as seats:
+        alice, bob, _carol = seats
+        first, second = (some_evidence(seats, sequence=number) for number in (10, 20))
+        room = len(first.encode())
+        monkeypatch.setattr(evidence_store, "MAX_BYTES_OF_ONE", room)
+        for piece in (first, second):
+            await bob.peers.call(1, TELL, piece.encode())
+        assert [row.id for row in await alice.node.evidence()] == [first.id]
+        other = some_evidence(seats, member=3)
+        await bob.peers.call(1, TELL, other.encode())
+        assert [row.member for row in await alice.node.evidence()] == [2, 3]
 
 
 async def test_a_member_that_was_away_fetches_what_it_missed(tmp_path):
