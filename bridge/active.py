@@ -40,6 +40,7 @@ from bridge.registry import Registry
 from bridge.reorgs import Now, ReorgBook
 from bridge.store import BridgeStore
 from bridge.treasurer import TreasuryDesk, TreasuryFacts
+from bridge.treasury.keys import TreasuryKeys
 from bridge.treasury.manifest import SweepManifest
 from bridge.watch import ChainView, ChainWatch
 from bridge.whereabouts import Stages, of_lane_batch, of_treasury_batch
@@ -365,7 +366,7 @@ class Active:
             self.view.treasury,
             rollup.final_height,
             self.ground.follower.state.manifests,
-            self.activation.treasury_key,
+            TreasuryKeys.of(self.activation),
             anchors,
         )
         return totals(rollup, treasury)

@@ -22,6 +22,7 @@ from bridge.reconcile import DepositFacts, WithdrawalFacts, advance_deposit, adv
 from bridge.store import BridgeStore, DepositRow
 from bridge.treasury import manifest as manifests
 from bridge.treasury.builder import build
+from bridge.treasury.keys import TreasuryKeys
 from bridge.treasury.machine import Alarm, Effect, InBatch, Step
 from bridge.treasury.manifest import Manifest, SweepManifest
 from bridge.treasury.reader import BatchAt
@@ -235,7 +236,7 @@ def _sent(waiting: tuple[StoredPackage, ...], activation: Activation) -> dict[by
     found: dict[bytes, tuple[int, bytes]] = {}
     for package in waiting:
         manifest = manifests.decode(package.payload)
-        txid = build(manifest, activation.treasury_key).tx.txid
+        txid = build(manifest, TreasuryKeys.of(activation)).tx.txid
         if isinstance(manifest, SweepManifest):
             keys = [d.outpoint.encode() for d in manifest.deposits]
         else:

@@ -13,7 +13,7 @@ from anchor.btc.ids import OutPoint, Txid
 from anchor.rollup.activation import Activation
 from anchor.rollup.state import RollupState
 from anchor.store import StoredPackage
-from bridge.deposit.address import DepositParams, treasury_script
+from bridge.deposit.address import DepositParams
 from bridge.outgoing import Whereabouts
 from bridge.store import DepositRow
 from bridge.treasury import manifest as manifests
@@ -28,6 +28,7 @@ from bridge.treasury.checks import (
     check_payout,
     check_sweep,
 )
+from bridge.treasury.keys import TreasuryKeys
 from bridge.treasury.manifest import Manifest, ManifestFault, PayoutManifest, SweepManifest
 from bridge.treasury.planner import Payable, Situation, Sweepable, plan
 from bridge.treasury.reader import TreasuryState
@@ -106,6 +107,11 @@ class TreasuryDesk:
         self.min_fee_rate, self.max_fee_rate = min_fee_rate, max_fee_rate
         self._where = where
 
+    @property
+    def keys(self) -> TreasuryKeys:
+        """The treasury's keys of all epochs known here."""
+        return TreasuryKeys.of(self.activation)
+
     def whereabouts(self, package: StoredPackage, stages: Stages) -> Whereabouts:
         """Where a batch is on our own chain."""
         return self._where(package, stages)
@@ -133,17 +139,18 @@ class TreasuryDesk:
             facts.reserve(),
             Sats(max(0, room)),
         )
-        deposits = [d for d in _sweepable(facts) if not d.owed or await self._is_there(d.outpoint, facts)]
+        found = _sweepable(facts, self.activation.epoch)
+        deposits = [d for d in found if not d.owed or await self._is_there(d.outpoint, facts)]
         made = plan(facts.treasury, deposits, self._payable(facts), params, rate, situation)
         return None if made is None else (made.sequence, made.encode())
 
     def _payable(self, facts: TreasuryFacts) -> list[Payable]:
         """Locks that no batch pays yet, oldest first; those that no signer would pay stay out of others' way."""
-        paid, own = facts.paid(), treasury_script(self.activation.treasury_key)
+        paid, own = facts.paid(), self.keys.scripts
         due = [
             (w.height, Payable(i, w.lock.script, w.lock.amount, w.lock.max_fee, w.lock.expiry))
             for i, w in facts.rollup.withdrawals.items()
-            if w.settled is None and w.height <= facts.final and i not in paid and w.lock.script != own
+            if w.settled is None and w.height <= facts.final and i not in paid and w.lock.script not in own
         ]
         return [payable for _, payable in sorted(due, key=lambda item: (item[0], item[1].withdrawal))]
 
@@ -154,16 +161,16 @@ class TreasuryDesk:
 
     def check(self, payload: bytes, signatures: Sequence[bytes]) -> None:
         """Return when every input is signed. ValueError otherwise."""
-        assemble(build(manifests.decode(payload), self.activation.treasury_key), signatures)
+        assemble(build(manifests.decode(payload), self.keys), signatures)
 
     def stages(self, payload: bytes) -> tuple[tuple[Txid, ...], ...]:
         """One stage of one version: the batch."""
-        return ((build(manifests.decode(payload), self.activation.treasury_key).tx.txid,),)
+        return ((build(manifests.decode(payload), self.keys).tx.txid,),)
 
     async def present(self, payload: bytes, signatures: Sequence[bytes]) -> Txid | None:
         """The batch's txid when our mempool holds it."""
         manifest = manifests.decode(payload)
-        tx = assemble(build(manifest, self.activation.treasury_key), signatures)
+        tx = assemble(build(manifest, self.keys), signatures)
         spender = (await self.bitcoind.spenders([manifest.tip])).get(manifest.tip)
         return spender if spender == tx.txid else None
 
@@ -200,7 +207,7 @@ class TreasuryDesk:
             tip_height=facts.tip_height,
             view_height=facts.rollup.view.tip.height,
             epoch=self.activation.epoch,
-            treasury_key=self.activation.treasury_key,
+            keys=self.keys,
             params=self.activation.params,
             treasury=facts.treasury,
             reserve=facts.reserve(),
@@ -247,19 +254,19 @@ class TreasuryDesk:
         When another transaction in the mempool spends the tip, that one is in flight: ours waits.
         """
         manifest = manifests.decode(payload)
-        tx = assemble(build(manifest, self.activation.treasury_key), signatures)
+        tx = assemble(build(manifest, self.keys), signatures)
         other = (await self.bitcoind.spenders([manifest.tip])).get(manifest.tip)
         if other is not None:
             return Submitted(other, Outcome.IN_MEMPOOL)
         return await self.bitcoind.submit(tx)
 
 
-def _sweepable(facts: TreasuryFacts) -> list[Sweepable]:
+def _sweepable(facts: TreasuryFacts, epoch: int) -> list[Sweepable]:
     found = []
     for d in facts.deposits:
         if d.outpoint in facts.sweepable and d.height is not None and d.spent_by is None:
             outpoint, params = OutPoint.decode(d.outpoint), DepositParams.decode(d.params)
-            found.append(Sweepable(outpoint, Sats(d.value), params, d.height, facts.is_owed(outpoint)))
+            found.append(Sweepable(outpoint, Sats(d.value), params, d.height, epoch, facts.is_owed(outpoint)))
     return found
 
 

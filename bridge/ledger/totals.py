@@ -15,6 +15,7 @@ from anchor.btc.ids import OutPoint
 from anchor.rollup import bitcoin_view
 from anchor.rollup.state import RollupState
 from bridge.treasury.builder import read_batch
+from bridge.treasury.keys import TreasuryKeys
 from bridge.treasury.manifest import Manifest, ManifestFault, PayoutManifest, SweepManifest
 from bridge.treasury.reader import TreasuryState
 
@@ -106,7 +107,7 @@ def treasury_facts(
     state: TreasuryState,
     height: int,
     carried: Mapping[bytes, bytes],
-    treasury_key33: bytes,
+    keys: TreasuryKeys,
     anchors: int,
 ) -> TreasuryFacts:
     """Gather the treasury's side at Bitcoin `height` from a reader's state at or above it.
@@ -124,7 +125,7 @@ def treasury_facts(
             unexplained += batch.value - before
         else:
             try:
-                known.append(read_batch(encoded, treasury_key33, batch.txid))
+                known.append(read_batch(encoded, keys, batch.txid))
             except ManifestFault as error:
                 raise TotalsFault(f"batch {batch.sequence}: {error}") from error
         before = batch.value

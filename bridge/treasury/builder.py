@@ -4,7 +4,7 @@ Inputs: the treasury's tip, then the deposits. Outputs: the treasury, OP_RETURN,
 recipients cannot pin it (TRUC, BIP431); replaceable; no change, no coin selection.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -16,6 +16,7 @@ from anchor.btc.script import OP_RETURN, ScriptError, op_return, operations
 from anchor.btc.taproot import sighash
 from anchor.btc.tx import Tx, TxIn, TxOut
 from bridge.deposit.address import output, treasury_script
+from bridge.treasury.keys import TreasuryKeys, UnknownEpoch
 from bridge.treasury.manifest import Manifest, ManifestFault, SweepManifest, decode
 from bridge.withdrawal.template import UnpayableScript, dust_limit
 
@@ -37,13 +38,15 @@ class Batch:
     """An unsigned batch.
 
     `prevouts` are the coins spent, in input order; `paths` says how each is signed, by key path: None for the
-    treasury's own coin (key-only tweak), else the root of the deposit's script tree.
+    treasury's own coin (key-only tweak), else the root of the deposit's script tree. `epochs` names the key epoch
+    whose treasury key signs each input: the batch's own, or an earlier one for a payment to an older address.
     """
 
     manifest: Manifest
     tx: Tx
     prevouts: tuple[TxOut, ...]
     paths: tuple[bytes | None, ...]
+    epochs: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,13 +77,13 @@ class Mark:
             return None
 
 
-def build(manifest: Manifest, treasury_key33: bytes) -> Batch:
-    """Build the unsigned batch of `manifest` for the treasury's group key.
+def build(manifest: Manifest, keys: TreasuryKeys) -> Batch:
+    """Build the unsigned batch of `manifest` for the treasury's group keys.
 
-    Raises ManifestFault when it cannot be a good transaction: a treasury output that would be dust, a payout that
-    would be, a script off the whitelist, more than 10,000 vB.
+    Raises ManifestFault when it cannot be a good transaction: a key epoch that is not known here, a treasury output
+    that would be dust, a payout that would be, a script off the whitelist, more than 10,000 vB.
     """
-    own = treasury_script(treasury_key33)
+    own = treasury_script(_key(keys, manifest.epoch))
     if manifest.treasury_value < DUST_P2TR:
         raise ManifestFault(f"the treasury would keep {manifest.treasury_value} sat: pay less or later")
     mark = Mark(manifest.epoch, manifest.sequence, manifest.hash)
@@ -88,17 +91,20 @@ def build(manifest: Manifest, treasury_key33: bytes) -> Batch:
     inputs = [TxIn(manifest.tip, SEQUENCE)]
     prevouts = [TxOut(manifest.tip_value, own)]
     paths: list[bytes | None] = [None]
+    epochs = [manifest.epoch]
     if isinstance(manifest, SweepManifest):
         for deposit in manifest.deposits:
-            derived = output(deposit.params, treasury_key33)
+            derived = output(deposit.params, _key(keys, deposit.epoch))
             inputs.append(TxIn(deposit.outpoint, SEQUENCE))
             prevouts.append(TxOut(deposit.value, derived.script_pubkey))
             paths.append(derived.root)
+            epochs.append(deposit.epoch)
     else:
         for payout in manifest.payouts:
             _check_payable(payout.script, payout.paid)
             outputs.append(TxOut(payout.paid, payout.script))
-    batch = Batch(manifest, Tx(VERSION, tuple(inputs), tuple(outputs)), tuple(prevouts), tuple(paths))
+    tx = Tx(VERSION, tuple(inputs), tuple(outputs))
+    batch = Batch(manifest, tx, tuple(prevouts), tuple(paths), tuple(epochs))
     if signed_vsize(batch.tx) > MAX_VSIZE:
         raise ManifestFault(f"{signed_vsize(batch.tx)} vB are more than {MAX_VSIZE}: split the batch")
     assert_sound(batch, own)
@@ -115,7 +121,9 @@ def assert_sound(batch: Batch, own_script: bytes) -> None:
     taken = sum(out.value for out in batch.prevouts)
     given = sum(out.value for out in tx.outputs)
     assert taken == given + manifest.fee, "inputs must be outputs plus the manifest's fee"
-    assert len(tx.inputs) == len(batch.prevouts) == len(batch.paths), "one prevout and one path per input"
+    counts = {len(tx.inputs), len(batch.prevouts), len(batch.paths), len(batch.epochs)}
+    assert len(counts) == 1, "one prevout, one path and one key epoch per input"
+    assert batch.epochs[0] == manifest.epoch, "the treasury's coin is signed under the batch's own epoch"
     assert tx.inputs[0].outpoint == manifest.tip, "input 0 must be the treasury's tip"
     assert len({i.outpoint for i in tx.inputs}) == len(tx.inputs), "an input is spent twice"
     assert tx.outputs[0] == TxOut(Sats(manifest.treasury_value), own_script), "output 0 must be the treasury"
@@ -136,13 +144,13 @@ def signed_vsize(tx: Tx) -> int:
 
 
 @lru_cache(maxsize=4096)  # the totals read every batch again and again
-def read_batch(encoded: bytes, treasury_key33: bytes, txid: bytes) -> Manifest:
+def read_batch(encoded: bytes, keys: TreasuryKeys, txid: bytes) -> Manifest:
     """Return the manifest behind a batch seen on chain, after building the batch of `txid` (32 bytes) from it.
 
     Raises ManifestFault when the bytes are no manifest, or that of another transaction.
     """
     manifest = decode(encoded)
-    if build(manifest, treasury_key33).tx.txid != txid:
+    if build(manifest, keys).tx.txid != txid:
         raise ManifestFault(f"this manifest builds another transaction than {display(txid)}")
     return manifest
 
@@ -158,9 +166,31 @@ def _count_size(count: int) -> int:
     return 1 if count < 0xFD else 3
 
 
-def messages(batch: Batch) -> tuple[tuple[bytes, bytes | None], ...]:
-    """Return what must be signed, per input: (BIP341 sighash, root or None). Key path, SIGHASH_DEFAULT."""
-    return tuple((sighash(batch.tx, index, batch.prevouts), path) for index, path in enumerate(batch.paths))
+def messages(batch: Batch, epoch: int | None = None) -> tuple[tuple[bytes, bytes | None], ...]:
+    """Return what must be signed, per input: (BIP341 sighash, root or None). Key path, SIGHASH_DEFAULT.
+
+    With `epoch` only the inputs that this key epoch's treasury key signs, in input order.
+    """
+    return tuple(
+        (sighash(batch.tx, index, batch.prevouts), path)
+        for index, (path, signs) in enumerate(zip(batch.paths, batch.epochs, strict=True))
+        if epoch is None or signs == epoch
+    )
+
+
+def in_input_order(batch: Batch, signed: Mapping[int, Sequence[bytes]]) -> list[bytes]:
+    """Return the signatures that each key epoch gave for its `messages`, in the order of the batch's inputs.
+
+    Raises SignatureFault when an epoch gave too few or too many.
+    """
+    left = {epoch: list(signatures) for epoch, signatures in signed.items()}
+    for epoch in sorted(left.keys() | set(batch.epochs)):
+        have, need = len(left.get(epoch, ())), batch.epochs.count(epoch)
+        if have != need:
+            raise SignatureFault(
+                f"{have} signatures of key epoch {epoch} for {need} inputs: ask for all of them"
+            )
+    return [left[epoch].pop(0) for epoch in batch.epochs]
 
 
 def assemble(batch: Batch, signatures: Sequence[bytes]) -> Tx:
@@ -180,6 +210,13 @@ def assemble(batch: Batch, signatures: Sequence[bytes]) -> Tx:
             )
         tx = tx.with_witness(index, (signature,))
     return tx
+
+
+def _key(keys: TreasuryKeys, epoch: int) -> bytes:
+    try:
+        return keys.key(epoch)
+    except UnknownEpoch as error:
+        raise ManifestFault(str(error)) from error
 
 
 def _check_payable(script: bytes, value: int) -> None:

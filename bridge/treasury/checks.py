@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from anchor.btc.amounts import DUST_P2TR, Sats
 from anchor.btc.ids import OutPoint
 from anchor.rollup.activation import Params
-from bridge.deposit.address import blocks_to_reclaim, margin, output, treasury_script
+from bridge.deposit.address import blocks_to_reclaim, margin, output
 from bridge.treasury.builder import Batch, build, signed_vsize
 from bridge.treasury.certify import BatchFact, MintFacts, SettleFacts, check_mint, check_settle
+from bridge.treasury.keys import TreasuryKeys
 from bridge.treasury.manifest import (
     Manifest,
     ManifestFault,
@@ -57,7 +58,7 @@ class NodeFacts:
     tip_height: int
     view_height: int
     epoch: int
-    treasury_key: bytes
+    keys: TreasuryKeys
     params: Params
     treasury: TreasuryState
     reserve: Sats
@@ -172,7 +173,7 @@ def _check_batch(manifest: Manifest, node: NodeFacts, regained: int = 0) -> Batc
             Code.ANCESTOR_UNKNOWN, "a manifest below the tip is not stored here: fetch it from a peer"
         )
     try:
-        batch = build(manifest, node.treasury_key)
+        batch = build(manifest, node.keys)
     except ManifestFault as error:
         raise never(Code.UNBUILDABLE, str(error)) from error
     _check_fee(manifest, signed_vsize(batch.tx), node, regained)
@@ -206,7 +207,7 @@ def _check_deposit(deposit: SweptDeposit, fact: DepositFact, node: NodeFacts) ->
         raise never(Code.DEPOSIT_COINBASE, f"{what} is a coinbase output")
     if fact.value != deposit.value:
         raise never(Code.DEPOSIT_VALUE, f"{what} holds {fact.value} sat, not {deposit.value}")
-    if output(deposit.params, node.treasury_key).script_pubkey != fact.script:
+    if output(deposit.params, node.keys.key(deposit.epoch)).script_pubkey != fact.script:
         raise never(Code.DEPOSIT_SCRIPT, f"{what} does not pay the address of its parameters")
     if deposit.params.delay != params.reclaim_delay:
         raise never(
@@ -244,5 +245,5 @@ def _check_lock(payout: Payout, lock: LockFact, node: NodeFacts) -> None:
         raise never(
             Code.WITHDRAWAL_EXPIRED, f"{what} expired at height {lock.expiry}: it waits for its cancel"
         )
-    if payout.script == treasury_script(node.treasury_key):
+    if payout.script in node.keys.scripts:
         raise never(Code.WITHDRAWAL_TO_US, f"{what} goes to the treasury itself")

@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Self
 
 from anchor.rollup.activation import Activation
 from anchor.rollup.succession import Epochs
+from bridge.deposit.address import treasury_script
 
 
 class UnknownEpoch(ValueError):
@@ -37,6 +39,16 @@ class TreasuryKeys:
         """The newest epoch known."""
         return self.first + len(self.keys) - 1
 
+    @property
+    def scripts(self) -> frozenset[bytes]:
+        """The treasury's own scripts of all epochs known: no withdrawal goes to one."""
+        return _scripts(self)
+
     def by_epoch(self) -> Mapping[int, bytes]:
         """All of them."""
         return dict(enumerate(self.keys, self.first))
+
+
+@lru_cache(maxsize=64)
+def _scripts(keys: TreasuryKeys) -> frozenset[bytes]:
+    return frozenset(treasury_script(key) for key in keys.keys)

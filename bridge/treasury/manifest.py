@@ -26,12 +26,16 @@ class ManifestFault(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class SweptDeposit:
-    """A deposit taken into the treasury: `value` on chain, of which `fee_share` is not minted. Satoshis."""
+    """A deposit taken into the treasury: `value` on chain, of which `fee_share` is not minted. Satoshis.
+
+    `epoch` is the key epoch of the address that was paid: its key signs this input.
+    """
 
     outpoint: OutPoint
     value: Sats
     params: DepositParams
     fee_share: Sats
+    epoch: int
 
     @property
     def minted(self) -> Sats:
@@ -96,6 +100,10 @@ class SweepManifest(_Head):
             raise ManifestFault("the treasury's tip is named as a deposit")
         for d in self.deposits:
             _check_share(d.value, d.fee_share, f"deposit {d.outpoint}")
+            if not 0 <= d.epoch <= self.epoch:
+                raise ManifestFault(
+                    f"deposit {d.outpoint} is of key epoch {d.epoch}, the batch of {self.epoch}"
+                )
 
     @property
     def treasury_value(self) -> int:
@@ -111,7 +119,9 @@ class SweepManifest(_Head):
         """Return the canonical bytes: kind 1, head, then the deposits."""
         writer = self._write_head(SWEEP).count(len(self.deposits))
         for d in self.deposits:
-            writer.fixed(d.outpoint.encode()).u64(d.value).fixed(d.params.encode()).u64(d.fee_share)
+            writer.fixed(d.outpoint.encode()).u64(d.value).fixed(d.params.encode()).u64(d.fee_share).u32(
+                d.epoch
+            )
         return writer.done()
 
     @classmethod
@@ -208,8 +218,8 @@ def _decode(kind: type[M], data: bytes) -> M:
 
 def _deposit(reader: Reader) -> SweptDeposit:
     outpoint = OutPoint.decode(reader.fixed(OUTPOINT_SIZE))
-    value = Sats(reader.u64())
-    return SweptDeposit(outpoint, value, DepositParams.decode(reader.fixed(PARAMS_SIZE)), Sats(reader.u64()))
+    value, params = Sats(reader.u64()), DepositParams.decode(reader.fixed(PARAMS_SIZE))
+    return SweptDeposit(outpoint, value, params, Sats(reader.u64()), reader.u32())
 
 
 def _payout(reader: Reader) -> Payout:

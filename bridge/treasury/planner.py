@@ -26,6 +26,7 @@ Item = TypeVar("Item", SweptDeposit, Payout)
 class Sweepable:
     """A deposit to be swept: its coin, its parameters, the height of its block.
 
+    `epoch` is that of its address's key.
     `owed`: it is credited already, on a sweep that a deep reorg took, so it takes no room under the supply cap.
     """
 
@@ -33,6 +34,7 @@ class Sweepable:
     value: Sats
     params: DepositParams
     height: int
+    epoch: int
     owed: bool = False
 
 
@@ -100,7 +102,7 @@ def _sweep(
         # What backs a credit is swept as long as it is there: its depositor would have it twice.
         soon = d.owed or left > margin(d.params.delay) + params.k + SLACK
         if good and soon and d.params.delay == params.reclaim_delay:
-            chosen.append(SweptDeposit(d.outpoint, d.value, d.params, Sats(params.deposit_fee)))
+            chosen.append(SweptDeposit(d.outpoint, d.value, d.params, Sats(params.deposit_fee), d.epoch))
             room = room if d.owed else Sats(room - minted)
 
     def size(items: Sequence[SweptDeposit]) -> int:

@@ -13,6 +13,7 @@ from anchor.btc.taproot import tweak_of
 from anchor.rollup.activation import Activation, Lane, Params
 from bridge.deposit.address import DepositParams
 from bridge.treasury.builder import Batch, messages
+from bridge.treasury.keys import TreasuryKeys
 from bridge.treasury.manifest import Payout, PayoutManifest, SweepManifest, SweptDeposit
 
 AUX = bytes(32)
@@ -49,6 +50,7 @@ class WholeKey:
 EVEN = WholeKey((7).to_bytes(32, "big"))
 ODD = WholeKey((6).to_bytes(32, "big"))
 TREASURY = EVEN.key33
+KEYS = TreasuryKeys(1, (TREASURY,))
 
 K = 3
 PARAMS = Params(
@@ -98,7 +100,7 @@ def payee(name: str) -> bytes:
 
 
 def swept(name: str, value: int = 50_000, fee_share: int = PARAMS.deposit_fee) -> SweptDeposit:
-    return SweptDeposit(coin(name), Sats(value), params_of(name), Sats(fee_share))
+    return SweptDeposit(coin(name), Sats(value), params_of(name), Sats(fee_share), 1)
 
 
 def payout(name: str, amount: int = 30_000, fee_share: int = PARAMS.withdrawal_fee) -> Payout:

@@ -22,7 +22,7 @@ from bridge.treasury.checks import Refusal
 from bridge.treasury.manifest import PayoutManifest, SweepManifest
 from bridge.treasury.planner import Payable
 from bridge.withdrawal import states as wst
-from tests.bridge.keys import PARAMS, TREASURY, K, params_of, payee
+from tests.bridge.keys import KEYS, PARAMS, TREASURY, K, params_of, payee
 from tests.bridge.toy_chain import START, payment
 from tests.bridge.toy_world import another_version, audit, issue, new_world
 
@@ -266,7 +266,7 @@ class Bridge(RuleBasedStateMachine):
                 <= manifest.fee
                 <= min(PARAMS.max_fee_rate * vsize, PARAMS.batch_fee_cap)
             )
-            assert build(manifest, TREASURY).tx == tx
+            assert build(manifest, KEYS).tx == tx
 
     @invariant()
     def strangers_coins_stay_where_they_are(self):

@@ -13,6 +13,7 @@ from anchor.store import StoredPackage
 from bridge import keeper
 from bridge.treasury import manifest as manifests
 from bridge.treasury.builder import assemble, build
+from bridge.treasury.keys import TreasuryKeys
 from regtest.bitcoind import Bitcoind
 from tests.bridge.office import POLICY, Office, OfficeNode, office
 from tss.peers import PeerRefused
@@ -129,7 +130,7 @@ async def test_of_two_leaders_rival_batches_one_confirms_and_everything_is_paid_
 
 
 def keeper_tx(node: OfficeNode, payload: bytes, signatures: tuple[bytes, ...]) -> str:
-    batch = build(manifests.decode(payload), node.active.activation.treasury_key)
+    batch = build(manifests.decode(payload), TreasuryKeys.of(node.active.activation))
     return assemble(batch, signatures).serialize().hex()
 
 

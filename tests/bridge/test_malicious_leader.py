@@ -17,6 +17,7 @@ from bridge.deposit.address import treasury_script
 from bridge.treasury import certificates
 from bridge.treasury import manifest as manifests
 from bridge.treasury.builder import assemble, build, messages
+from bridge.treasury.keys import TreasuryKeys
 from bridge.treasury.manifest import PayoutManifest, SweepManifest
 from regtest.bitcoind import Bitcoind
 from tests.anchor.rollup.rollup_world import Whole
@@ -245,7 +246,7 @@ class Liar:
     async def approve(self, purpose: str, payload: bytes) -> Approved | Refused:
         if purpose == "mint":
             return Approved(((certificates.decode(payload).message, INTERNAL),))
-        batch = build(manifests.decode(payload), self.node.active.activation.treasury_key)
+        batch = build(manifests.decode(payload), TreasuryKeys.of(self.node.active.activation))
         paths = [(m, KEY_ONLY if root is None else key_with_root(root)) for m, root in messages(batch)]
         return Approved(tuple(paths))
 
@@ -276,7 +277,7 @@ async def test_a_signer_behind_by_a_block_looks_once_more_and_agrees(
         ahead, behind = it.nodes[0].active, it.nodes[1].active
         assert isinstance(await stage.port(1).approve("treasury", stage.sweep.encode()), Approved)
         signed = await it.nodes[0].seat.node.sign("treasury", stage.sweep.encode())
-        batch = assemble(build(stage.sweep, it.activation.treasury_key), signed)
+        batch = assemble(build(stage.sweep, TreasuryKeys.of(it.activation)), signed)
         it.mine(only=[batch.serialize().hex()])
         await it.nodes[0].round()
         assert behind.view.height < ahead.view.height

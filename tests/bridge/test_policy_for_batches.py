@@ -20,6 +20,7 @@ from tests.bridge.keys import (
     ACTIVATION,
     AUX,
     EVEN,
+    KEYS,
     TREASURY,
     params_of,
     payee,
@@ -64,13 +65,13 @@ def test_sweep_replacement_payouts_and_reclaim_on_a_real_bitcoind(bitcoind):
     tip, coins = funded(bitcoind)
     reader = TreasuryReader.of(replace(ACTIVATION, treasury=tip))
     items = [
-        SweptDeposit(c, Sats(50_000), p, Sats(1_000))
+        SweptDeposit(c, Sats(50_000), p, Sats(1_000), 1)
         for c, p in zip(coins[:DEPOSITS], USERS[:DEPOSITS], strict=True)
     ]
     first = sweep_manifest(*items, fee=12_000, tip=tip)
     second = replace(first, fee=Sats(30_000))
     for manifest in (first, second):  # the second version replaces the first
-        batch = build(manifest, TREASURY)
+        batch = build(manifest, KEYS)
         tx = assemble(batch, EVEN.sign(batch))
         assert 9_800 < tx.vsize <= 10_000
         bitcoind.rpc().sendrawtransaction(tx.serialize().hex())
@@ -83,7 +84,7 @@ def test_sweep_replacement_payouts_and_reclaim_on_a_real_bitcoind(bitcoind):
     scripts = [bytes.fromhex(wallet.getaddressinfo(a)["scriptPubKey"]) for a in addresses.values()]
     payouts = [Payout(sha256(s), s, Sats(6_000), Sats(800)) for s in scripts]
     head = {"tip": state.tip, "tip_value": state.tip_value, "previous": state.previous, "sequence": 2}
-    batch = build(payout_manifest(*payouts, **head), TREASURY)
+    batch = build(payout_manifest(*payouts, **head), KEYS)
     bitcoind.rpc().sendrawtransaction(assemble(batch, EVEN.sign(batch)).serialize().hex())
     mine(wallet)
     state, (found,) = reader.apply_block(state, block_at(bitcoind, 104), 104)

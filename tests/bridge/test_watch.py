@@ -28,7 +28,7 @@ from bridge.treasury.manifest import Manifest
 from bridge.watch import ChainView, ChainWatch
 from migrations.database import open_database
 from tests.anchor.inscription.core import CoreChain
-from tests.bridge.keys import ACTIVATION, EVEN, PARAMS, TREASURY, params_of, sweep_manifest, swept
+from tests.bridge.keys import ACTIVATION, EVEN, KEYS, PARAMS, TREASURY, params_of, sweep_manifest, swept
 
 USER = params_of("alice")
 DEPOSIT = output(USER, TREASURY).script_pubkey
@@ -92,7 +92,7 @@ class Story:
         manifest = sweep_manifest(
             item, tip=tip, tip_value=Sats(value), previous=self.activation.hash, **changes
         )
-        batch = build(manifest, TREASURY)
+        batch = build(manifest, KEYS)
         tx = batch.tx
         for index, signature in enumerate(EVEN.sign(batch)):
             tx = tx.with_witness(index, (signature,))

@@ -42,7 +42,7 @@ from bridge.treasury.reader import TreasuryReader, TreasuryState
 from bridge.withdrawal import events as wit
 from bridge.withdrawal import states as wst
 from bridge.withdrawal import transitions as wtr
-from tests.bridge.keys import ACTIVATION, PARAMS, TREASURY, K
+from tests.bridge.keys import ACTIVATION, KEYS, PARAMS, TREASURY, K
 from tests.bridge.toy_chain import START, ToyChain
 from tests.bridge.toy_rollup import Rollup
 from tests.bridge.toy_scan import DepositEvent, Known, Scanned, connected, disconnected
@@ -223,7 +223,7 @@ class Node:
 
     def plan(self, rate: int) -> Manifest | None:
         deposits = [
-            Sweepable(o, Sats(s.coin.value), self.deposit_params[o], s.coin.height)
+            Sweepable(o, Sats(s.coin.value), self.deposit_params[o], s.coin.height, 1)
             for o, s in ((o, dst.decode(r)) for o, r in self.deposit_rows.items())
             if isinstance(s, dst.Confirmed)
         ]
@@ -246,7 +246,9 @@ class Node:
                 fact = self.deposit_fact(outpoint)
                 if fact is not None and fact.height is not None and outpoint in self.chain.coins:
                     found.append(
-                        Sweepable(outpoint, fact.value, self.deposit_params[outpoint], fact.height, fact.owed)
+                        Sweepable(
+                            outpoint, fact.value, self.deposit_params[outpoint], fact.height, 1, fact.owed
+                        )
                     )
         return found
 
@@ -279,7 +281,7 @@ class Node:
     def facts(self) -> NodeFacts:
         known = all(b.manifest_hash in self.manifests for b in self.treasury.batches)
         return NodeFacts(
-            None, self.rollup.paused, self.chain.height, self.chain.height, 1, TREASURY, PARAMS,
+            None, self.rollup.paused, self.chain.height, self.chain.height, 1, KEYS, PARAMS,
             self.treasury, self.reserve(), known, 1, 100,
         )  # fmt: skip
 
@@ -301,7 +303,7 @@ class Node:
 
     def reserve(self) -> Sats:
         stored = {h: m.encode() for h, m in self.manifests.items()}
-        facts = treasury_facts(self.treasury, self.treasury.tip_height or 0, stored, TREASURY, 0)
+        facts = treasury_facts(self.treasury, self.treasury.tip_height or 0, stored, KEYS, 0)
         return Sats(totals(self.rollup.facts(), facts).fee_reserve)
 
     # Ledger
@@ -343,7 +345,7 @@ def audit(chain: ToyChain, rollup: Rollup) -> Totals:
     for at, block in enumerate(chain.blocks):
         state, _ = READER.apply_block(state, block, START + 1 + at)
     facts = rollup.facts()
-    return totals(facts, treasury_facts(state, facts.final_height, rollup.manifests, TREASURY, 0))
+    return totals(facts, treasury_facts(state, facts.final_height, rollup.manifests, KEYS, 0))
 
 
 def new_world() -> tuple[ToyChain, Rollup, Node]:

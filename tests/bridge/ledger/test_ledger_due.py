@@ -35,7 +35,7 @@ MANIFEST = SweepManifest(
     Sats(1_000_000),
     b"p" * 32,
     Sats(225),
-    (SweptDeposit(COIN, Sats(50_000), DepositParams(KEY, KEY, REGTEST.reclaim_delay), Sats(1_000)),),
+    (SweptDeposit(COIN, Sats(50_000), DepositParams(KEY, KEY, REGTEST.reclaim_delay), Sats(1_000), 1),),
 )
 BATCH = BatchAt(1, Txid(b"s" * 32), MANIFEST.hash, 101, Sats(1_049_775), (COIN,))
 MINT = MintStatement(

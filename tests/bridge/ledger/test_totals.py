@@ -16,7 +16,7 @@ from bridge.treasury.builder import build
 from bridge.treasury.reader import BatchAt, TreasuryReader
 from tests.bridge.keys import (
     ACTIVATION,
-    TREASURY,
+    KEYS,
     coin,
     payout,
     payout_manifest,
@@ -29,13 +29,13 @@ SWEEP = sweep_manifest(swept("alice"), swept("bob"))
 PAYOUT = replace(
     payout_manifest(payout("carol")),
     sequence=2,
-    tip=build(SWEEP, TREASURY).tx.outpoint(0),
+    tip=build(SWEEP, KEYS).tx.outpoint(0),
     tip_value=Sats(SWEEP.treasury_value),
     previous=SWEEP.hash,
 )
 CAROL = PAYOUT.payouts[0].withdrawal
 BATCHES = tuple(
-    BatchAt(m.sequence, build(m, TREASURY).tx.txid, m.hash, height, Sats(m.treasury_value), ())
+    BatchAt(m.sequence, build(m, KEYS).tx.txid, m.hash, height, Sats(m.treasury_value), ())
     for m, height in ((SWEEP, 201), (PAYOUT, 204))
 )
 STATE = replace(TreasuryReader.of(ACTIVATION).start(), batches=BATCHES, sequence=2)
@@ -47,7 +47,7 @@ CLOSED = replace(OPEN, escrow=Sats(0), locked={}, settled={CAROL: Sats(30_000)})
 
 
 def at(height, carried=BOTH):
-    return treasury_facts(STATE, height, carried, TREASURY, anchors=3)
+    return treasury_facts(STATE, height, carried, KEYS, anchors=3)
 
 
 def test_before_anything_the_genesis_coin_is_the_fee_reserve():

@@ -21,10 +21,11 @@ from bridge.treasury.builder import (
     read_batch,
     signed_vsize,
 )
+from bridge.treasury.keys import TreasuryKeys
 from bridge.treasury.manifest import ManifestFault, Payout
 from bridge.withdrawal.template import UnpayableScript, dust_limit
 from tests.anchor.btc.judge import core_accepts, oracle_sighash
-from tests.bridge.keys import EVEN, ODD, TREASURY, payee, payout, payout_manifest, sweep_manifest, swept
+from tests.bridge.keys import EVEN, KEYS, ODD, TREASURY, payee, payout, payout_manifest, sweep_manifest, swept
 
 SWEEP = sweep_manifest(swept("alice"), swept("bob", 70_000))
 PAYOUT = payout_manifest(payout("carol"), payout("dave", 8_000))
@@ -40,7 +41,7 @@ SCRIPTS = {
 @pytest.mark.parametrize("key", [EVEN, ODD], ids=["even", "odd"])
 @pytest.mark.parametrize("manifest", [SWEEP, PAYOUT], ids=["sweep", "payout"])
 def test_a_signed_batch_spends_the_tip_and_every_deposit_by_core_s_rules(key, manifest):
-    batch = build(manifest, key.key33)
+    batch = build(manifest, TreasuryKeys(1, (key.key33,)))
     tx = assemble(batch, key.sign(batch))
     assert core_accepts(tx, batch.prevouts)
     assert tx.vsize == signed_vsize(batch.tx) <= MAX_VSIZE
@@ -49,7 +50,7 @@ def test_a_signed_batch_spends_the_tip_and_every_deposit_by_core_s_rules(key, ma
 
 
 def test_a_batch_has_the_treasury_first_then_its_mark_then_the_payouts_in_manifest_order():
-    tx = build(PAYOUT, TREASURY).tx
+    tx = build(PAYOUT, KEYS).tx
     assert tx.version == 3
     assert tx.outputs[0] == TxOut(Sats(PAYOUT.treasury_value), treasury_script(TREASURY))
     assert Mark.find(tx.outputs[1].script) == Mark(1, 1, PAYOUT.hash)
@@ -60,7 +61,7 @@ def test_a_batch_has_the_treasury_first_then_its_mark_then_the_payouts_in_manife
 
 
 def test_a_sweep_spends_the_tip_first_and_each_deposit_under_its_own_root():
-    batch = build(SWEEP, TREASURY)
+    batch = build(SWEEP, KEYS)
     assert [i.outpoint for i in batch.tx.inputs] == [SWEEP.tip, *(d.outpoint for d in SWEEP.deposits)]
     roots = [output(d.params, TREASURY).root for d in SWEEP.deposits]
     assert [path for _, path in messages(batch)] == [None, *roots]
@@ -68,19 +69,19 @@ def test_a_sweep_spends_the_tip_first_and_each_deposit_under_its_own_root():
 
 
 def test_two_nodes_build_the_same_bytes_and_another_manifest_another_transaction():
-    assert build(SWEEP, TREASURY).tx.serialize() == build(SWEEP, TREASURY).tx.serialize()
-    assert build(replace(SWEEP, fee=Sats(1_001)), TREASURY).tx.txid != build(SWEEP, TREASURY).tx.txid
+    assert build(SWEEP, KEYS).tx.serialize() == build(SWEEP, KEYS).tx.serialize()
+    assert build(replace(SWEEP, fee=Sats(1_001)), KEYS).tx.txid != build(SWEEP, KEYS).tx.txid
 
 
 def test_figures_a_sweep_of_one_deposit_takes_225_vbytes_and_a_payout_210():
-    assert signed_vsize(build(sweep_manifest(swept("a")), TREASURY).tx) == 225
-    assert signed_vsize(build(payout_manifest(payout("a")), TREASURY).tx) == 210
+    assert signed_vsize(build(sweep_manifest(swept("a")), KEYS).tx) == 225
+    assert signed_vsize(build(payout_manifest(payout("a")), KEYS).tx) == 210
 
 
 @pytest.mark.parametrize("count", [1, 2, 100, 170])
 def test_the_size_is_known_before_a_sweep_is_built(count):
     manifest = sweep_manifest(*(swept(str(n)) for n in range(count)))
-    assert batch_vsize(1 + count, ()) == signed_vsize(build(manifest, TREASURY).tx)
+    assert batch_vsize(1 + count, ()) == signed_vsize(build(manifest, KEYS).tx)
 
 
 @pytest.mark.parametrize("count", [1, 2, 150, 225])
@@ -88,30 +89,30 @@ def test_the_size_is_known_before_a_payout_is_built(count):
     some = list(SCRIPTS.values())
     payouts = [replace(payout(str(n), 9_000), script=some[n % 5]) for n in range(count)]
     manifest = payout_manifest(*payouts)
-    expected = signed_vsize(build(replace(manifest, tip_value=Sats(10**8)), TREASURY).tx)
+    expected = signed_vsize(build(replace(manifest, tip_value=Sats(10**8)), KEYS).tx)
     assert batch_vsize(1, [p.script for p in manifest.payouts]) == expected
 
 
 def test_a_batch_over_ten_thousand_vbytes_is_refused():
     with pytest.raises(ManifestFault, match="split"):
-        build(sweep_manifest(*(swept(str(n)) for n in range(175))), TREASURY)
+        build(sweep_manifest(*(swept(str(n)) for n in range(175))), KEYS)
 
 
 def test_a_treasury_that_would_keep_dust_or_less_is_refused():
     rich = payout("a", 1_000_000 - 1_000 + 800 - 329)
     with pytest.raises(ManifestFault, match="keep 329"):
-        build(payout_manifest(rich), TREASURY)
+        build(payout_manifest(rich), KEYS)
     with pytest.raises(ManifestFault, match="keep -"):
-        build(payout_manifest(payout("a", 2_000_000)), TREASURY)
+        build(payout_manifest(payout("a", 2_000_000)), KEYS)
 
 
 @pytest.mark.parametrize("kind", SCRIPTS)
 def test_a_payout_pays_each_standard_script_but_never_dust(kind):
     script = SCRIPTS[kind]
     least = dust_limit(script)
-    build(payout_manifest(replace(payout("a", least + 800), script=script)), TREASURY)
+    build(payout_manifest(replace(payout("a", least + 800), script=script)), KEYS)
     with pytest.raises(ManifestFault, match="dust"):
-        build(payout_manifest(replace(payout("a", least + 799), script=script)), TREASURY)
+        build(payout_manifest(replace(payout("a", least + 799), script=script)), KEYS)
 
 
 @pytest.mark.parametrize(
@@ -128,11 +129,11 @@ def test_a_script_off_the_whitelist_is_refused(script):
     with pytest.raises(UnpayableScript, match="P2TR"):
         dust_limit(script)
     with pytest.raises(ManifestFault, match="P2TR"):
-        build(payout_manifest(replace(payout("a"), script=script)), TREASURY)
+        build(payout_manifest(replace(payout("a"), script=script)), KEYS)
 
 
 def test_a_signature_set_that_does_not_spend_is_refused_naming_the_input():
-    batch = build(SWEEP, TREASURY)
+    batch = build(SWEEP, KEYS)
     good = EVEN.sign(batch)
     with pytest.raises(SignatureFault, match="2 signatures for 3"):
         assemble(batch, good[:2])
@@ -143,12 +144,12 @@ def test_a_signature_set_that_does_not_spend_is_refused_naming_the_input():
 
 
 def test_a_manifest_is_believed_only_if_it_builds_the_transaction_on_chain():
-    txid = build(SWEEP, TREASURY).tx.txid
-    assert read_batch(SWEEP.encode(), TREASURY, txid) == SWEEP
+    txid = build(SWEEP, KEYS).tx.txid
+    assert read_batch(SWEEP.encode(), KEYS, txid) == SWEEP
     with pytest.raises(ManifestFault, match="another transaction"):
-        read_batch(replace(SWEEP, fee=Sats(1_001)).encode(), TREASURY, txid)
+        read_batch(replace(SWEEP, fee=Sats(1_001)).encode(), KEYS, txid)
     with pytest.raises(ManifestFault):
-        read_batch(b"rubbish", TREASURY, txid)
+        read_batch(b"rubbish", KEYS, txid)
 
 
 @pytest.mark.parametrize(
@@ -205,7 +206,7 @@ def _tampered(batch):
 
 @pytest.mark.parametrize("manifest", [SWEEP, PAYOUT], ids=["sweep", "payout"])
 def test_every_assertion_of_the_builder_fires(manifest):
-    batch, own = build(manifest, TREASURY), treasury_script(TREASURY)
+    batch, own = build(manifest, KEYS), treasury_script(TREASURY)
     assert_sound(batch, own)
     fired = 0
     for words, tampered in _tampered(batch):
@@ -218,7 +219,7 @@ def test_every_assertion_of_the_builder_fires(manifest):
 def test_the_assertion_on_size_fires():
     many = [Payout(n.to_bytes(32, "big"), payee("x"), Sats(2_000), Sats(0)) for n in range(240)]
     manifest = replace(payout_manifest(*many[:10]), payouts=tuple(many[:10]))
-    batch = build(manifest, TREASURY)
+    batch = build(manifest, KEYS)
     big = replace(manifest, payouts=tuple(many))
     outputs = (
         TxOut(Sats(big.treasury_value), batch.tx.outputs[0].script),

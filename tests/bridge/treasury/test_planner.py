@@ -11,7 +11,7 @@ from bridge.treasury.builder import MAX_VSIZE, build, signed_vsize
 from bridge.treasury.manifest import PayoutManifest, SweepManifest
 from bridge.treasury.planner import Payable, Situation, Sweepable, plan
 from bridge.treasury.reader import TreasuryReader
-from tests.bridge.keys import ACTIVATION, PARAMS, TREASURY, coin, params_of, payee, sha256
+from tests.bridge.keys import ACTIVATION, KEYS, PARAMS, coin, params_of, payee, sha256
 
 START = replace(TreasuryReader.of(ACTIVATION).start(), tip_value=Sats(10**9))
 NOW = Situation(epoch=1, tip_height=210, view_height=210, reserve=Sats(10**6), room=Sats(10**9))
@@ -20,7 +20,7 @@ ALICE = params_of("alice")
 
 
 def deposit(n=0, value=50_000, height=205, params=ALICE):
-    return Sweepable(coin(f"deposit {n}"), Sats(value), params, height)
+    return Sweepable(coin(f"deposit {n}"), Sats(value), params, height, 1)
 
 
 def withdrawal(n=0, amount=30_000, max_fee=800, expiry=500, script=None):
@@ -41,7 +41,7 @@ def test_a_sweep_follows_the_tip_and_pays_the_rate():
     manifest = planned([deposit(1), deposit(2)])
     assert isinstance(manifest, SweepManifest)
     assert (manifest.sequence, manifest.tip, manifest.previous) == (1, START.tip, START.previous)
-    assert manifest.fee == 5 * signed_vsize(build(manifest, TREASURY).tx)
+    assert manifest.fee == 5 * signed_vsize(build(manifest, KEYS).tx)
     assert [d.fee_share for d in manifest.deposits] == [1_000, 1_000]
 
 
@@ -92,15 +92,15 @@ def test_the_supply_cap_s_room_is_given_to_the_oldest():
 def test_a_batch_is_cut_to_ten_thousand_vbytes_oldest_first():
     deposits = [deposit(n) for n in range(300)]
     manifest = planned(deposits)
-    assert signed_vsize(build(manifest, TREASURY).tx) <= MAX_VSIZE
+    assert signed_vsize(build(manifest, KEYS).tx) <= MAX_VSIZE
     assert {d.outpoint for d in manifest.deposits} == {d.outpoint for d in deposits[: len(manifest.deposits)]}
     assert len(manifest.deposits) > 160
     payouts = planned([], [withdrawal(n) for n in range(500)])
-    assert signed_vsize(build(payouts, TREASURY).tx) <= MAX_VSIZE
+    assert signed_vsize(build(payouts, KEYS).tx) <= MAX_VSIZE
 
 
 def test_rates_are_clamped_at_both_ends():
-    vsize = signed_vsize(build(planned([deposit()]), TREASURY).tx)
+    vsize = signed_vsize(build(planned([deposit()]), KEYS).tx)
     assert planned([deposit()], rate=FeeRate(0)).fee == vsize * PARAMS.min_fee_rate
     assert planned([deposit()], rate=FeeRate(10**6)).fee == vsize * PARAMS.max_fee_rate
 
@@ -118,7 +118,7 @@ def test_what_backs_a_credit_is_swept_again_however_late_and_pays_its_own_fee():
     back = replace(deposit(value=10**6, height=100), owed=True)
     manifest = planned([back], reserve=Sats(0), room=Sats(0), rate=FeeRate(20))
     assert isinstance(manifest, SweepManifest)
-    assert manifest.fee == 20 * signed_vsize(build(manifest, TREASURY).tx)
+    assert manifest.fee == 20 * signed_vsize(build(manifest, KEYS).tx)
     assert planned([replace(back, owed=False)], rate=FeeRate(20)) is None, "too late for one without a credit"
 
 
@@ -154,7 +154,7 @@ def test_whatever_is_planned_can_be_built_within_fee_bounds_and_reserve(
     )
     if manifest is None:
         return
-    vsize = signed_vsize(build(manifest, TREASURY).tx)
+    vsize = signed_vsize(build(manifest, KEYS).tx)
     assert PARAMS.min_fee_rate * vsize <= manifest.fee <= PARAMS.max_fee_rate * vsize
     assert manifest.fee <= min(PARAMS.batch_fee_cap, reserve + manifest.shares - DUST_P2TR)
 

@@ -30,6 +30,7 @@ from bridge.treasury.checks import (
 from bridge.treasury.reader import TreasuryReader
 from tests.bridge.keys import (
     ACTIVATION,
+    KEYS,
     PARAMS,
     TREASURY,
     coin,
@@ -48,7 +49,7 @@ NODE = NodeFacts(
     tip_height=210,
     view_height=210,
     epoch=1,
-    treasury_key=TREASURY,
+    keys=KEYS,
     params=PARAMS,
     treasury=TreasuryReader.of(ACTIVATION).start(),
     reserve=Sats(900_000),
@@ -145,8 +146,8 @@ def test_every_code_has_a_case():
 
 
 def test_an_honest_batch_is_rebuilt_and_accepted():
-    assert check_sweep(SWEEP, sweep_facts()) == build(SWEEP, TREASURY)
-    assert check_payout(PAYOUT, payout_facts()) == build(PAYOUT, TREASURY)
+    assert check_sweep(SWEEP, sweep_facts()) == build(SWEEP, KEYS)
+    assert check_payout(PAYOUT, payout_facts()) == build(PAYOUT, KEYS)
 
 
 @pytest.mark.parametrize("code", NODE_CASES)
@@ -182,7 +183,7 @@ def test_a_fee_may_not_eat_the_last_of_the_reserve():
 
 def test_what_a_sweep_brings_back_after_a_reorg_pays_its_fee():
     node = replace(NODE, reserve=Sats(0), own_max_rate=200)
-    at_rate_20 = replace(SWEEP, fee=Sats(20 * signed_vsize(build(SWEEP, TREASURY).tx)))
+    at_rate_20 = replace(SWEEP, fee=Sats(20 * signed_vsize(build(SWEEP, KEYS).tx)))
     check_sweep(at_rate_20, sweep_facts(node, replace(DEPOSIT, owed=True)))
     refused(Code.RESERVE_EMPTY, check_sweep, at_rate_20, sweep_facts(node))
 
@@ -250,7 +251,7 @@ def test_a_payout_below_the_minimum_or_to_the_treasury_itself_is_refused():
     refused(Code.WITHDRAWAL_TO_US, check_payout, circle, payout_facts(lock=replace(LOCK, script=own)))
 
 
-SWEEP_TX, PAYOUT_TX = build(SWEEP, TREASURY).tx.txid, build(PAYOUT, TREASURY).tx.txid
+SWEEP_TX, PAYOUT_TX = build(SWEEP, KEYS).tx.txid, build(PAYOUT, KEYS).tx.txid
 BLOCK = BlockHash(sha256(b"block"))
 MINT = MintStatement(
     7, ACTIVATION.genesis_hash, 1, ALICE.outpoint, ALICE.params.recipient, Sats(49_000), Sats(1_000),

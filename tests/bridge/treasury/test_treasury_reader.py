@@ -12,6 +12,7 @@ from bridge.treasury.builder import Mark, build
 from bridge.treasury.reader import BatchFound, ForeignSpend, StrangersCoin, TreasuryReader
 from tests.bridge.keys import (
     ACTIVATION,
+    KEYS,
     TREASURY,
     params_of,
     payee,
@@ -52,13 +53,13 @@ def test_two_batches_are_followed_and_the_value_is_known_at_every_height():
     state, found = READER.apply_block(state, chain.mine(), 100)
     assert found == ()
     sweep = follow(state, sweep_manifest(item))
-    chain.send(build(sweep, TREASURY).tx)
+    chain.send(build(sweep, KEYS).tx)
     state, found = READER.apply_block(state, chain.mine(), 101)
-    txid = build(sweep, TREASURY).tx.txid
+    txid = build(sweep, KEYS).tx.txid
     assert found == (BatchFound(1, txid, sweep.hash, 101),)
     assert (state.tip_value, state.previous, state.tip_height) == (1_049_000, sweep.hash, 101)
     pay = follow(state, payout_manifest(payout("bob")))
-    chain.send(build(pay, TREASURY).tx)
+    chain.send(build(pay, KEYS).tx)
     state, found = READER.apply_block(state, chain.mine(), 102)
     assert [type(f) for f in found] == [BatchFound]
     assert [state.at(h)[0] for h in (99, 100, 101, 102, 500)] == [
@@ -75,7 +76,7 @@ def test_a_reorg_is_going_back_to_the_state_that_was_kept():
     chain, state = world()
     item = deposit(chain, "alice")
     kept, _ = READER.apply_block(state, chain.mine(), 100)
-    chain.send(build(follow(kept, sweep_manifest(item)), TREASURY).tx)
+    chain.send(build(follow(kept, sweep_manifest(item)), KEYS).tx)
     READER.apply_block(kept, chain.mine(), 101)
     chain.undo()
     again, found = READER.apply_block(kept, chain.mine(leave_out=frozenset(chain.mempool)), 101)
@@ -86,8 +87,8 @@ def test_a_second_reader_on_another_version_of_the_batch_sees_that_one():
     chain, state = world()
     first = follow(state, payout_manifest(payout("bob")))
     second = replace(first, fee=Sats(2_000))
-    chain.send(build(first, TREASURY).tx)
-    chain.send(build(second, TREASURY).tx)
+    chain.send(build(first, KEYS).tx)
+    chain.send(build(second, KEYS).tx)
     state, (found,) = READER.apply_block(state, chain.mine(), 100)
     assert found.manifest_hash == second.hash
 
@@ -104,7 +105,7 @@ def test_strangers_coins_are_reported_and_never_become_the_tip():
 def test_a_payout_to_the_treasury_s_own_script_is_a_stranger_s_coin_too():
     chain, state = world()
     circle = follow(state, payout_manifest(replace(payout("bob"), script=OWN)))
-    chain.send(build(circle, TREASURY).tx)
+    chain.send(build(circle, KEYS).tx)
     state, found = READER.apply_block(state, chain.mine(), 100)
     assert [type(f) for f in found] == [BatchFound, StrangersCoin]
     assert state.tip.vout == 0
@@ -122,7 +123,7 @@ def mark(**changes):
     return TxOut(Sats(0), op_return(replace(Mark(1, 1, bytes(32)), **changes).encode()))
 
 
-HONEST = build(payout_manifest(payout("bob")), TREASURY).tx
+HONEST = build(payout_manifest(payout("bob")), KEYS).tx
 
 
 @pytest.mark.parametrize(
