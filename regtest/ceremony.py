@@ -20,8 +20,11 @@ def make_keys(world: World) -> dict[str, Any]:
     with ThreadPoolExecutor(len(PURPOSES)) as pool:
         made = pool.map(partial(_make_key, world), range(len(PURPOSES)))
     keys = dict(zip(PURPOSES, made, strict=True))
+    epoch = keys[PURPOSES[0]]["epoch"]
     for node in world.operators:
-        wait_until(partial(_all_serve, node), f"{node.name} to hold three verified keys", seconds=90)
+        wait_until(
+            partial(_all_serve, node, epoch), f"{node.name} to hold three verified keys of epoch {epoch}"
+        )
     return keys
 
 
@@ -30,13 +33,14 @@ def _make_key(world: World, which: int) -> Any:
     return holdfast_json("tss", "dkg", "--dir", driver.folder, "--purpose", PURPOSES[which])
 
 
-def keys_of(node: Node) -> dict[str, Any]:
-    """What a node says of its keys, by purpose."""
-    return {key["purpose"]: key for key in node.admin.get("/v1/tss/keys")["keys"]}
+def keys_of(node: Node, epoch: int | None = None) -> dict[str, Any]:
+    """What a node says of its keys of an epoch, by purpose; of the newest of each by default."""
+    known = sorted(node.admin.get("/v1/tss/keys")["keys"], key=lambda key: int(key["epoch"]))
+    return {key["purpose"]: key for key in known if epoch in (None, key["epoch"])}
 
 
-def _all_serve(node: Node) -> bool:
-    keys = keys_of(node)
+def _all_serve(node: Node, epoch: int) -> bool:
+    keys = keys_of(node, epoch)
     return all(purpose in keys and keys[purpose]["state"] in ("verified", "active") for purpose in PURPOSES)
 
 

@@ -105,6 +105,11 @@ class Node:
         """The JSON answer to a GET on its public port."""
         return http.get(self.url + path)
 
+    def restart(self) -> None:
+        """End the process in order and start it again, without waiting; see `wait_ready`."""
+        self.process.stop()
+        self.start()
+
     def close(self) -> None:
         """Stop the process and give the ports back."""
         try:
@@ -125,6 +130,13 @@ def form_committee(nodes: Sequence[Node], threshold: int, file: Path) -> None:
         *("tss", "committee", "propose", "--name", "demo", "--threshold", threshold),
         *("--chain", "regtest", *members, "-o", proposal),
     )
+    sign_committee(nodes, proposal, file)
+    accept_committee(nodes, file)
+    proposal.unlink()
+
+
+def sign_committee(nodes: Sequence[Node], proposal: Path, file: Path) -> None:
+    """Have each of these operators sign a copy of the proposed committee file, and merge the copies into `file`."""
     copies = [file.with_suffix(f".{node.name}.json") for node in nodes]
     for copy in copies:
         copy.write_bytes(proposal.read_bytes())
@@ -135,8 +147,7 @@ def form_committee(nodes: Sequence[Node], threshold: int, file: Path) -> None:
         ]
     )
     holdfast("tss", "committee", "merge", *copies, "-o", file)
-    accept_committee(nodes, file)
-    for done in (proposal, *copies):
+    for done in copies:
         done.unlink()
 
 

@@ -5,7 +5,7 @@ Everything is real: each node, the sequencer and the validators are operating-sy
 """
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -32,18 +32,23 @@ class World:
     """One world in one folder. Not for several threads at once.
 
     `operators[i]` uses bitcoind i; the last bitcoind holds the wallets and serves validators and observer. The
-    sequencer reads headers from the last operators only, those that the story leaves on its side of a split.
+    sequencer reads headers from the last operators only, those that the story leaves on its side of a split. With
+    fewer `bitcoinds` operators share them, and a world comes up sooner.
     """
 
-    def __init__(self, folder: Path, *, operators: int = 5, threshold: int = 3) -> None:
+    def __init__(
+        self, folder: Path, *, operators: int = 5, threshold: int = 3, bitcoinds: int | None = None
+    ) -> None:
         """Describe a world; nothing runs yet."""
         self.folder, self.size, self.threshold = folder, operators, threshold
         # An operator's bitcoind that restarts has forgotten its mempool: only nodes bring it back.
-        self.network = Network(folder, operators + 1, extra=("-persistmempool=0",))
-        self.miner = operators
+        self.network = Network(folder, bitcoinds or operators + 1, extra=("-persistmempool=0",))
+        self.miner = len(self.network.nodes) - 1
         self.operators: list[Node] = []
+        self.left: list[Node] = []  # members of an earlier committee, not of the present one
         self.observer: Node | None = None
         self._rollup: Rollup | None = None
+        self.epoch = 1  # of the committee file
         self.committee_file = folder / "committee.json"
         self.activation_file = folder / "activation.json"
 
@@ -59,17 +64,25 @@ class World:
 
     def form_committee(self) -> None:
         """Make every operator's folder and the committee file that all sign."""
-        nodes = self.network.nodes
-        self._rollup = Rollup(self.folder, nodes[self.miner])
-        self.operators = [Node(self.folder, name_of(i), nodes[i], self._rollup.url) for i in range(self.size)]
+        self._rollup = Rollup(self.folder, self.network.nodes[self.miner])
+        self.operators = [self.new_operator(i) for i in range(self.size)]
         together([node.init_command() for node in self.operators])
         form_committee(self.operators, self.threshold, self.committee_file)
+
+    def new_operator(self, index: int) -> Node:
+        """Describe the operator with this number, from 0, among all there ever were; nothing is made yet."""
+        own = index % max(1, self.miner)
+        return Node(self.folder, name_of(index), self.network.nodes[own], self.rollup.url)
 
     def make_genesis(self) -> None:
         """Make the rollup's genesis and hand it to every operator."""
         self.rollup.make_genesis(self.committee_file, height=self.network.height() - 1)
         for node in self.operators:
-            shutil.copy2(self.rollup.genesis_file, node.folder / "genesis.json")
+            self.give_genesis(node)
+
+    def give_genesis(self, node: Node) -> None:
+        """Hand the rollup's genesis to a node that does not run yet."""
+        shutil.copy2(self.rollup.genesis_file, node.folder / "genesis.json")
 
     def start_nodes(self) -> None:
         """Start every operator's node."""
@@ -95,9 +108,17 @@ class World:
         self.observer = node
         holdfast(*node.init_command())
         accept_committee([node], self.committee_file)
-        shutil.copy2(self.rollup.genesis_file, node.folder / "genesis.json")
+        self.give_genesis(node)
         start_all([node])
         return node
+
+    def succeed(
+        self, operators: Sequence[Node], leavers: Sequence[Node], threshold: int, committee_file: Path
+    ) -> None:
+        """Take the next committee for the present one; see `rotation`."""
+        self.left += leavers
+        self.operators, self.size, self.threshold = list(operators), len(operators), threshold
+        self.committee_file, self.epoch = committee_file, self.epoch + 1
 
     def close(self) -> None:
         """Stop everything, in the order in which nobody misses anybody; what fails does not stop the rest."""
@@ -134,8 +155,8 @@ class World:
 
     @property
     def nodes(self) -> list[Node]:
-        """Operators and, when there is one, the observer."""
-        return self.operators + ([] if self.observer is None else [self.observer])
+        """Operators, who was one, and, when there is one, the observer."""
+        return [*self.operators, *self.left, *([] if self.observer is None else [self.observer])]
 
     @property
     def awake(self) -> list[Node]:

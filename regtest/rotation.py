@@ -1,0 +1,145 @@
+"""A committee hands a running bridge on: the file, who accepts it, restarts, keys, the word that begins the move.
+
+Everything is done by the commands that operators use; see `tss/ROTATION.md`.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from regtest import ceremony
+from regtest.command import holdfast, holdfast_json, together
+from regtest.operators import Node, sign_committee
+from regtest.waiting import wait_until
+from regtest.world import World
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Who leaves, who comes, and how many sign then.
+
+    `replace` are names whose places newcomers take, `add` how many more come, `drop` how many leave from the end of
+    the list; `threshold` None means as before.
+    """
+
+    replace: Sequence[str] = ()
+    add: int = 0
+    drop: int = 0
+    threshold: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NextCommittee:
+    """The committee of the next epoch: its file, its operators in its order, who came and who left."""
+
+    epoch: int
+    file: Path
+    threshold: int
+    operators: tuple[Node, ...]
+    newcomers: tuple[Node, ...]
+    leavers: tuple[Node, ...]
+
+
+@dataclass(slots=True)
+class Handover:
+    """What one rotation made so far, for whoever tells of it."""
+
+    committee: NextCommittee
+    keys: Mapping[str, Any] = field(default_factory=dict)
+    record: str = ""
+
+
+def form(world: World, change: Change) -> NextCommittee:
+    """Make the newcomers' folders and the next committee file, signed by all its members; nobody has it yet."""
+    old = holdfast_json("tss", "committee", "show", world.committee_file)
+    seats = list(world.operators)
+    newcomers: list[Node] = []
+    ever = len(world.operators) + len(world.left)
+    replaced: dict[str, Node] = {}
+    for name in change.replace:
+        replaced[name] = world.new_operator(ever + len(newcomers))
+        newcomers.append(replaced[name])
+    added = [world.new_operator(ever + len(newcomers) + i) for i in range(change.add)]
+    newcomers += added
+    together([node.init_command() for node in newcomers])
+    stay = len(seats) - change.drop
+    operators = [replaced.get(node.name, node) for node in seats[:stay]] + added
+    leavers = [node for node in seats if node not in operators]
+    epoch, threshold = int(old["epoch"]) + 1, change.threshold or world.threshold
+    file = world.folder / f"committee-of-{epoch}.json"
+    proposal = file.with_suffix(".proposal.json")
+    holdfast(
+        *("tss", "rotate", "propose", world.committee_file, "--threshold", threshold, "-o", proposal),
+        *(word for name, node in replaced.items() for word in ("--replace", name, node.member_file)),
+        *(word for node in added for word in ("--add", node.member_file)),
+        *(word for node in seats[stay:] for word in ("--drop", node.name)),
+    )
+    sign_committee(operators, proposal, file)
+    proposal.unlink()
+    return NextCommittee(epoch, file, threshold, tuple(operators), tuple(newcomers), tuple(leavers))
+
+
+def accept(world: World, committee: NextCommittee) -> None:
+    """Every member accepts the file; who stays restarts, who comes starts. Who leaves runs on with the old file."""
+    earlier = committee_files(world)
+    for node in committee.newcomers:
+        world.give_genesis(node)
+    given = [word for file in earlier for word in ("--earlier", file)]
+    together(
+        [
+            ("tss", "rotate", "accept", "--dir", node.folder, committee.file)
+            + (tuple(given) if node in committee.newcomers else ())
+            for node in committee.operators
+        ]
+    )
+    world.succeed(committee.operators, committee.leavers, committee.threshold, committee.file)
+    for node in committee.operators:
+        node.process.ask_to_stop()
+    for node in committee.operators:
+        node.restart()
+    for node in committee.operators:
+        node.wait_ready(seconds=60)
+    world.wait_seen()
+    hear_each_other(committee.operators)
+
+
+def committee_files(world: World) -> list[Path]:
+    """The signed committee files of all epochs so far, oldest first."""
+    kept = sorted(world.folder.glob("committee-of-*.json"), key=lambda path: int(path.stem.rsplit("-", 1)[1]))
+    first = world.folder / "committee.json"
+    return [first, *(path for path in kept if int(path.stem.rsplit("-", 1)[1]) <= world.epoch)]
+
+
+def hear_each_other(nodes: Sequence[Node]) -> None:
+    """Wait until each of these nodes has heard of every other one that it is there."""
+    names = {node.name for node in nodes}
+    for node in nodes:
+        wait_until(
+            lambda node=node: names - {node.name} <= _up(node),  # type: ignore[misc]
+            f"{node.name} to hear the others",
+        )
+
+
+def _up(node: Node) -> set[str]:
+    return {str(peer["name"]) for peer in node.admin.get("/v1/tss/peers")["peers"] if peer["up"]}
+
+
+def propose(node: Node) -> str:
+    """One operator of the new committee proposes the succession; return its record once the rollup has it."""
+    made = holdfast_json("bridge", "epoch", "propose", "--dir", node.folder)
+    return str(made["record"])
+
+
+def hand_over(world: World, change: Change) -> Handover:
+    """All of the above: at its end the rollup has the succession, and Bitcoin hears of it by the next blocks."""
+    handover = Handover(form(world, change))
+    accept(world, handover.committee)
+    handover.keys = ceremony.make_keys(world)
+    handover.record = propose(world.operators[-1])
+    return handover
+
+
+def epochs_of(node: Node) -> dict[int, Any]:
+    """What a node tells of the key epochs, by number."""
+    return {int(row["epoch"]): row for row in node.get("/v1/epochs")["epochs"]}
