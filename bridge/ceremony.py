@@ -24,7 +24,6 @@ from tss.peers import PeerError, Peers, Refuse
 
 PROPOSE, PUBLISH = "bridge.activation", "bridge.activated"
 PURPOSES = ("treasury", "anchor", "mint")
-FIRST_EPOCH = 1  # of the keys; a record that begins a bridge names no other
 
 
 class CeremonyFault(Exception):
@@ -62,6 +61,11 @@ class Ceremony:
 
     def keys(self) -> tuple[bytes, bytes, bytes]:
         """Treasury, anchor and mint key (33 bytes each), once all are verified. CeremonyFault otherwise."""
+        if self.tss.committee.hash != self.genesis.committee_hash:
+            raise CeremonyFault(
+                f"genesis.json names an earlier committee than this node's, of epoch {self.tss.committee.epoch}: a "
+                "bridge begins with the committee of its genesis; make a new genesis, or put the earlier file back"
+            )
         found = []
         for purpose in PURPOSES:
             public = self.tss.public(purpose)
@@ -126,7 +130,7 @@ class Ceremony:
             genesis_hash=self.genesis.hash,
             committee_hash=self.genesis.committee_hash,
             network=self.genesis.network,
-            epoch=FIRST_EPOCH,
+            epoch=self.tss.committee.epoch,
             treasury_key=keys[0],
             anchor_key=keys[1],
             mint_key=keys[2],
@@ -154,9 +158,10 @@ class Ceremony:
         same = (record.rollup_id, record.genesis_hash, record.committee_hash, record.network)
         if same != (g.rollup_id, g.hash, g.committee_hash, g.network):
             raise CeremonyFault("the record is for another rollup, committee or network than genesis.json")
-        if record.epoch != FIRST_EPOCH:
+        if record.epoch != self.tss.committee.epoch:
             raise CeremonyFault(
-                f"the record is for key epoch {record.epoch}: a bridge begins with {FIRST_EPOCH}"
+                f"the record is for key epoch {record.epoch}: a bridge begins with that of its genesis's committee "
+                f"file, {self.tss.committee.epoch}"
             )
         if (record.treasury_key, record.anchor_key, record.mint_key) != self.keys():
             raise CeremonyFault("the record names other group keys than this node holds shares of")

@@ -54,6 +54,7 @@ class Node:
         """Make the parts; `open` starts them."""
         self.folder, self.config, self.network = folder, papers.config, papers.network
         self.committee, self.genesis, self.identity = papers.committee, papers.genesis, papers.identity
+        self.committees = papers.committees
         self.clock, self.started = clock, clock()
         self.log = structlog.get_logger("bridge.node").bind(node=self.config.node.name)
         self.bitcoind = bitcoind_of(self.config)

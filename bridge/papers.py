@@ -16,10 +16,11 @@ from anchor.rollup.genesis import Genesis
 from bridge import config as configs
 from bridge.config import Config, ConfigFault
 from tss import identity as identities
-from tss.dkg.committee import SignedCommittee
+from tss.dkg.committee import Committee, SignedCommittee
 from tss.dkg.faults import CommitteeFault
 from tss.identity import HostIdentity, IdentityFault
 from tss.peer_tls import client_context
+from tss.rotation.succession import check_successor
 
 # Node.db is a cache of what Bitcoin, the rollup and the other members say; signer.db is not.
 REMEDIES = {
@@ -34,12 +35,16 @@ class StartFault(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Papers:
-    """What the folder says before anything is opened."""
+    """What the folder says before anything is opened.
+
+    `committees` are those of every key epoch, from genesis.json's to the present one, `committee`.
+    """
 
     config: Config
     network: Network
     committee: SignedCommittee
     genesis: Genesis
+    committees: tuple[SignedCommittee, ...]
     identity: HostIdentity | None
 
 
@@ -53,7 +58,8 @@ def read_papers(folder: Path, passphrase: Callable[[], bytearray] | None = None)
     except ConfigFault as fault:
         raise StartFault(str(fault)) from fault
     committee = _committee(folder, config)
-    genesis = _genesis(folder, committee)
+    genesis = _genesis(folder)
+    committees = committee_chain(folder, committee, genesis)
     if genesis.network != config.node.network:
         raise StartFault(
             f"genesis.json is for {genesis.network}, config.toml says {config.node.network}: correct one of them"
@@ -61,7 +67,7 @@ def read_papers(folder: Path, passphrase: Callable[[], bytearray] | None = None)
     identity = None
     if config.node.role == "operator":
         identity = _identity(folder, committee, config, passphrase)
-    return Papers(config, network_by_name(config.node.network), committee, genesis, identity)
+    return Papers(config, network_by_name(config.node.network), committee, genesis, committees, identity)
 
 
 @contextlib.contextmanager
@@ -127,10 +133,10 @@ def _committee(folder: Path, config: Config) -> SignedCommittee:
     return signed
 
 
-def _genesis(folder: Path, committee: SignedCommittee) -> Genesis:
+def _genesis(folder: Path) -> Genesis:
     path = folder / "genesis.json"
     try:
-        genesis = Genesis.from_json(path.read_text(encoding="utf-8"))
+        return Genesis.from_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError as e:
         raise StartFault(
             f"There is no {path}: copy the rollup's genesis there (`holdfast rollup genesis make` makes one)."
@@ -139,18 +145,57 @@ def _genesis(folder: Path, committee: SignedCommittee) -> Genesis:
         raise StartFault(
             f"{path} cannot be used: {fault}; put the original there, from another operator or his /v1/genesis"
         ) from fault
-    if genesis.committee_hash != committee.committee.hash:
-        raise StartFault(
-            "genesis.json names another committee file than committee.json: compare the words of "
-            "`holdfast tss committee show` with the other operators"
-        )
-    c = committee.committee
-    if (genesis.host_keys, genesis.threshold) != (tuple(m.host_key for m in c.members), c.threshold):
+
+
+def committee_chain(
+    folder: Path, committee: SignedCommittee, genesis: Genesis
+) -> tuple[SignedCommittee, ...]:
+    """The committee files from the one that genesis.json names to this one, each signed by all of its members.
+
+    Earlier ones lie beside committee.json as committee-EPOCH.json. StartFault names the file that is missing, or
+    the one that is of another chain.
+    """
+    chain = [committee]
+    while chain[0].committee.hash != genesis.committee_hash:
+        chain.insert(0, _before(folder, chain[0].committee))
+    first = chain[0].committee
+    if (genesis.host_keys, genesis.threshold) != (tuple(m.host_key for m in first.members), first.threshold):
         raise StartFault(
             "genesis.json names other operators, or another threshold, than the committee file whose hash it "
             "carries: it was made wrongly; do not run this rollup, make its genesis anew"
         )
-    return genesis
+    return tuple(chain)
+
+
+def _before(folder: Path, later: Committee) -> SignedCommittee:
+    """The committee file that `later` succeeds."""
+    if not later.previous:
+        raise StartFault(
+            "genesis.json names another committee file than committee.json: compare the words of "
+            "`holdfast tss committee show` with the other operators"
+        )
+    path = folder / f"committee-{later.epoch - 1}.json"
+    take = f"take the committee file of epoch {later.epoch - 1} from another operator, and put it there"
+    try:
+        earlier = SignedCommittee.from_json(path.read_text(encoding="utf-8"))
+        earlier.verify()
+    except FileNotFoundError as e:
+        raise StartFault(
+            f"There is no {path}, and genesis.json names an earlier committee than that of epoch {later.epoch}: "
+            f"{take}"
+        ) from e
+    except (CommitteeFault, ValueError) as fault:
+        raise StartFault(f"{path} cannot be used: {fault}; {take}") from fault
+    if earlier.committee.hash != later.previous:
+        raise StartFault(f"{path} is not the committee file that epoch {later.epoch} succeeds: {take}")
+    try:
+        check_successor(earlier.committee, later)
+    except CommitteeFault as fault:
+        raise StartFault(
+            f"the committee file of epoch {later.epoch} cannot follow {path} ({fault}): do not run it; propose the "
+            "next committee anew"
+        ) from fault
+    return earlier
 
 
 def bitcoind_of(config: Config) -> Bitcoind:

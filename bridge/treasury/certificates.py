@@ -1,12 +1,17 @@
-"""The payload of a signing request under the `mint` key: which statement, said without doubt.
+"""The payload of a signing request under the `mint` key: which statement, or the next committee's succession.
 
-One kind byte before the statement's own encoding, because the signer must know what it is asked to believe.
+One kind byte before its own encoding, because the signer must know what it is asked to believe.
 """
 
-from anchor.rollup.statements import MintStatement, SettleStatement
+from dataclasses import replace
 
-MINT, SETTLE = 1, 2
+from anchor.rollup.statements import MintStatement, SettleStatement
+from anchor.rollup.succession import SignedSuccession
+
+MINT, SETTLE, SUCCESSION = 1, 2, 3
 MAX_PAYLOAD = 1024
+MAX_SUCCESSION = 32_768  # 128 operators fit
+_UNSIGNED = bytes(64)
 
 Statement = MintStatement | SettleStatement
 
@@ -34,3 +39,26 @@ def decode(payload: bytes) -> Statement:
     except ValueError as error:
         raise CertificateFault(f"not a statement: {error}") from error
     raise CertificateFault(f"no statement has kind {payload[0]}")
+
+
+def is_succession(payload: bytes) -> bool:
+    """Whether a payload asks for the signature under a succession."""
+    return payload[:1] == bytes([SUCCESSION])
+
+
+def encode_succession(signed: SignedSuccession) -> bytes:
+    """Return the payload: kind u8 (3), then the record with its operators' signatures and 64 zeros."""
+    return bytes([SUCCESSION]) + replace(signed, mint_signature=_UNSIGNED).encode()
+
+
+def decode_succession(payload: bytes) -> SignedSuccession:
+    """Read what `encode_succession` wrote; no signature is checked. CertificateFault for anything else."""
+    if not is_succession(payload) or len(payload) > MAX_SUCCESSION:
+        raise CertificateFault("that is no succession to sign")
+    try:
+        signed = SignedSuccession.decode(payload[1:])
+    except ValueError as error:
+        raise CertificateFault(f"not a succession: {error}") from error
+    if signed.mint_signature != _UNSIGNED:
+        raise CertificateFault("a succession that is to be signed has no signature of the mint key yet")
+    return signed
