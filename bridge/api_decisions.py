@@ -57,7 +57,7 @@ class DecisionApi:
                 409, "not_active", "the bridge is not active yet", remedy="there is nothing to decide"
             )
         if node.tss is not None and node.identity is not None:
-            operator = Operator(node.identity.index - 1, node.tss.host_sign)
+            operator = Operator(node.identity.host_key, node.tss.host_sign)
         return DecisionDesk(node.follower, node.feed, node.active.totals, operator)
 
     async def standing(self, _: web.Request) -> web.Response:
@@ -104,11 +104,11 @@ class DecisionApi:
         """Several copies of one decision as one, all signatures checked."""
         from anchor.rollup.decisions import DecisionRefused, combine
 
-        body = await problem.read_json(request, list[GivenDecision])
-        if not 0 < len(body) <= len(self._node.genesis.host_keys):
+        body, committee = await problem.read_json(request, list[GivenDecision]), self._desk().committee
+        if not 0 < len(body) <= len(committee.host_keys):
             raise Problem(400, "bad_count", "send one copy per operator", remedy="send fewer")
         try:
-            return _file(combine([_read(each) for each in body], self._node.genesis))
+            return _file(combine([_read(each) for each in body], committee))
         except DecisionRefused as refused:
             raise _refused(DecisionFault(refused.code, refused.reason)) from refused
 

@@ -14,7 +14,7 @@ from anchor.follower import Follower
 from anchor.header_alarms import HeaderAlarm
 from anchor.headers.finality import final
 from anchor.rollup.bitcoin_view import final_of
-from anchor.rollup.decisions import Decision, DecisionRefused, Pause, SignedDecision, check_subject
+from anchor.rollup.decisions import Committee, Decision, DecisionRefused, Pause, SignedDecision, check_subject
 from anchor.rollup.state import RollupState
 from bridge.ledger.totals import Totals, TotalsFault
 
@@ -29,9 +29,9 @@ class DecisionFault(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Operator:
-    """Who signs: his 0-based place in the committee and his host key."""
+    """Who signs: his host key, x-only, and how it signs 32 bytes."""
 
-    place: int
+    key: bytes
     sign: Callable[[bytes], bytes]
 
 
@@ -48,6 +48,11 @@ class DecisionDesk:
         self.follower, self.feed, self.totals, self.operator = follower, feed, totals, operator
         self.genesis = follower.genesis
 
+    @property
+    def committee(self) -> Committee:
+        """Whose decisions count now, by the rollup."""
+        return self.follower.state.committee(self.genesis)
+
     def standing(self) -> dict[str, Any]:
         """What stands still and what the reorg touched on the rollup; `deficit` by this node's own audit, sats."""
         state = self.follower.state
@@ -61,8 +66,8 @@ class DecisionDesk:
         pause = self._pause()
         g = self.genesis
         height, block = final_of(self.follower.state.view, g.k)
-        name = pause.id(g.hash)
-        return SignedDecision(Decision(g.rollup_id, g.hash, g.committee_hash, name, height, block, reason))
+        name, committee = pause.id(g.hash), self.committee.committee_hash
+        return SignedDecision(Decision(g.rollup_id, g.hash, committee, name, height, block, reason))
 
     def sign(self, signed: SignedDecision, *, despite_deficit: int = 0) -> SignedDecision:
         """Return it with this operator's signature, after this node's own look. DecisionFault says why not.
@@ -71,10 +76,15 @@ class DecisionDesk:
         """
         if self.operator is None:
             raise DecisionFault("observer", "an observer signs nothing: ask an operator's node")
-        decision = signed.decision
+        decision, committee = signed.decision, self.committee
+        if self.operator.key not in committee.host_keys:
+            raise DecisionFault(
+                "not_an_operator",
+                "this node's host key is not of the committee that decides now: ask one of its operators",
+            )
         try:
-            check_subject(decision, self.genesis, self.follower.state.pause)
-            signed.check_signatures(self.genesis)
+            check_subject(decision, self.genesis, committee, self.follower.state.pause)
+            signed.check_signatures(committee)
         except DecisionRefused as refused:
             raise DecisionFault(refused.code, refused.reason) from refused
         self._check_chains(decision)
@@ -87,7 +97,8 @@ class DecisionDesk:
                 f"by this node's audit the reserves lack {deficit} sats: when that is known and decided upon, "
                 f"sign with --despite-deficit {deficit}",
             )
-        return signed.signed(self.operator.place, self.operator.sign(decision.hash))
+        place = committee.host_keys.index(self.operator.key)
+        return signed.signed(place, self.operator.sign(decision.hash))
 
     def _pause(self) -> Pause:
         pause = self.follower.state.pause

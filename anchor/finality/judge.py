@@ -9,7 +9,7 @@ from anchor.btc.ids import BlockHash, display
 from anchor.headers.bundle import Bundle
 from anchor.headers.chain import HeaderAt, HeaderChain
 from anchor.rollup.block import Block
-from anchor.rollup.tx import Decide, Lock, Mint, Settle, decode_tx
+from anchor.rollup.tx import Decide, Lock, Mint, Settle, Succeed, decode_tx
 
 MAX_AHEAD = 120  # seconds that a block's time may be ahead of the voter's clock
 
@@ -33,7 +33,7 @@ def objection(block: Block, view: HeaderChain, own: HeaderChain, own_tip: Header
     headers = Bundle.decode(block.bundle).headers if block.bundle else ()
     if not all(_on(own, own_tip, Header.parse(raw).hash) for raw in headers):
         return f"our heavier chain lacks the {named}, and the bundle adds headers of another chain"
-    if any(isinstance(decode_tx(raw), Mint | Settle | Lock | Decide) for raw in block.transactions):
+    if any(isinstance(decode_tx(raw), Mint | Settle | Lock | Decide | Succeed) for raw in block.transactions):
         return f"our heavier chain lacks the {named}, and the block moves value before the view has turned"
     return None
 

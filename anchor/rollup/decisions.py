@@ -6,7 +6,7 @@ signed: after another reorg the operators decide again. DESIGN section 5, *Recor
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import Protocol, Self
 
 import msgspec
 
@@ -27,6 +27,22 @@ class DecisionRefused(ValueError):
     def __init__(self, code: str, reason: str) -> None:
         super().__init__(reason)
         self.code, self.reason = code, reason
+
+
+class Committee(Protocol):
+    """Whose decisions count: a genesis says it before the first key epoch, then the latest `KeyEpoch` does."""
+
+    @property
+    def committee_hash(self) -> bytes:
+        """Hash of the committee file."""
+
+    @property
+    def host_keys(self) -> tuple[bytes, ...]:
+        """The operators' keys, x-only, in the committee's order."""
+
+    @property
+    def threshold(self) -> int:
+        """How many operators decide."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,24 +200,24 @@ class SignedDecision(Encoded):
         """The same with one more signature, or with that operator's replaced."""
         return replace(self, signatures=tuple(sorted({**dict(self.signatures), operator: signature}.items())))
 
-    def check_signatures(self, genesis: Genesis) -> None:
+    def check_signatures(self, committee: Committee) -> None:
         """Return when every signature is an operator's; DecisionRefused otherwise. Counts nothing."""
-        message = self.decision.hash
+        message, hosts = self.decision.hash, committee.host_keys
         for operator, signature in self.signatures:
-            if operator >= len(genesis.host_keys):
+            if operator >= len(hosts):
                 raise DecisionRefused("no_operator", f"there is no operator {operator + 1}: take that out")
-            if not schnorr_verify(genesis.host_keys[operator], message, signature):
+            if not schnorr_verify(hosts[operator], message, signature):
                 raise DecisionRefused(
                     "bad_signature", f"operator {operator + 1} did not sign this decision: ask for it again"
                 )
 
-    def verify(self, genesis: Genesis) -> None:
+    def verify(self, committee: Committee) -> None:
         """Return when t operators signed; DecisionRefused otherwise."""
-        self.check_signatures(genesis)
-        if len(self.signatures) < genesis.threshold:
+        self.check_signatures(committee)
+        if len(self.signatures) < committee.threshold:
             raise DecisionRefused(
                 "too_few_signatures",
-                f"{len(self.signatures)} operators signed, {genesis.threshold} are needed: collect the others'",
+                f"{len(self.signatures)} operators signed, {committee.threshold} are needed: collect the others'",
             )
 
 
@@ -237,12 +253,15 @@ class _DecisionFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     signatures: list[_SignatureFile]
 
 
-def check_subject(decision: Decision, genesis: Genesis, pause: Pause | None) -> None:
+def check_subject(decision: Decision, genesis: Genesis, committee: Committee, pause: Pause | None) -> None:
     """Return when the decision is for this rollup, committee and pause; DecisionRefused otherwise."""
     if (decision.rollup_id, decision.genesis_hash) != (genesis.rollup_id, genesis.hash):
         raise DecisionRefused("wrong_rollup", "the decision is for another rollup")
-    if decision.committee_hash != genesis.committee_hash:
-        raise DecisionRefused("wrong_committee", "the decision is by another committee than this rollup's")
+    if decision.committee_hash != committee.committee_hash:
+        raise DecisionRefused(
+            "wrong_committee",
+            "the decision is by another committee than the one that decides now: make it anew",
+        )
     if pause is None:
         raise DecisionRefused("not_paused", "value moves: there is nothing to decide")
     if decision.pause != pause.id(genesis.hash):
@@ -252,7 +271,7 @@ def check_subject(decision: Decision, genesis: Genesis, pause: Pause | None) -> 
         )
 
 
-def combine(decisions: Sequence[SignedDecision], genesis: Genesis) -> SignedDecision:
+def combine(decisions: Sequence[SignedDecision], committee: Committee) -> SignedDecision:
     """Join the signatures of copies of one decision. DecisionRefused for different ones or a false signature."""
     first = decisions[0]
     for other in decisions[1:]:
@@ -263,7 +282,7 @@ def combine(decisions: Sequence[SignedDecision], genesis: Genesis) -> SignedDeci
             )
         for operator, signature in other.signatures:
             first = first.signed(operator, signature)
-    first.check_signatures(genesis)
+    first.check_signatures(committee)
     return first
 
 

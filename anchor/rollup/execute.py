@@ -8,7 +8,7 @@ from typing import assert_never
 from anchor.btc.amounts import DUST_P2TR, MAX_MONEY, Height, Sats
 from anchor.btc.curve import is_x_only, schnorr_verify
 from anchor.btc.hashing import tagged_hash
-from anchor.btc.ids import BlockHash
+from anchor.btc.ids import BlockHash, XOnlyKey
 from anchor.headers.finality import missing
 from anchor.rollup.activation import Activation, ActivationRefused
 from anchor.rollup.decisions import LIFE, Decided, Decision, DecisionRefused, check_subject
@@ -16,7 +16,8 @@ from anchor.rollup.genesis import Genesis
 from anchor.rollup.refusals import TxRefused
 from anchor.rollup.state import Account, RollupState, Withdrawal
 from anchor.rollup.statements import MintStatement, SettleStatement
-from anchor.rollup.tx import Activate, Decide, Lock, Mint, RollupTx, Settle, Transfer
+from anchor.rollup.succession import Epochs, Succeeded, SuccessionRefused
+from anchor.rollup.tx import Activate, Decide, Lock, Mint, RollupTx, Settle, Succeed, Transfer
 
 
 def manifest_hash(manifest: bytes) -> bytes:
@@ -39,6 +40,8 @@ def apply_in_place(state: RollupState, tx: RollupTx, genesis: Genesis) -> None:
             _settle(state, tx, genesis)
         case Decide():
             _decide(state, tx, genesis)
+        case Succeed():
+            _succeed(state, tx, genesis)
         case _:
             assert_never(tx)
 
@@ -64,7 +67,7 @@ def _transfer(state: RollupState, tx: Transfer, genesis: Genesis) -> None:
 
 
 def _lock(state: RollupState, tx: Lock, genesis: Genesis) -> None:
-    params = _active(state).params
+    params = _activated(state).params
     sender = _spender(state, tx, genesis)
     _not_paused(state)
     if tx.amount < params.min_withdrawal:
@@ -127,9 +130,9 @@ def _activate(state: RollupState, tx: Activate, genesis: Genesis) -> None:
 
 def _mint(state: RollupState, tx: Mint, genesis: Genesis) -> None:
     s = tx.statement
-    active = _certified(state, s, genesis)
+    mint_x = _certified(state, s, genesis)
     again = _credited_before(state, s)
-    params, value = active.params, s.amount + s.fee
+    params, value = _activated(state).params, s.amount + s.fee
     if s.fee != params.deposit_fee or s.amount <= 0:
         raise TxRefused("wrong_fee", f"the fee share of a deposit is {params.deposit_fee} sats")
     if not params.min_deposit <= value <= params.max_deposit:
@@ -140,7 +143,7 @@ def _mint(state: RollupState, tx: Mint, genesis: Genesis) -> None:
         raise TxRefused("supply_cap", f"it would exceed the cap of {params.supply_cap} sats", retryable=True)
     _check_manifest(state, tx)
     _check_final(state, s.block_hash, s.height, genesis.k)
-    if not schnorr_verify(active.mint_x, s.message, tx.signature):
+    if not schnorr_verify(mint_x, s.message, tx.signature):
         raise TxRefused("bad_certificate", "the mint key did not sign this statement")
     _keep_manifest(state, tx)
     state.put_minted(s)
@@ -165,7 +168,7 @@ def _credited_before(state: RollupState, s: MintStatement) -> bool:
 
 def _settle(state: RollupState, tx: Settle, genesis: Genesis) -> None:
     s = tx.statement
-    active = _certified(state, s, genesis)
+    mint_x = _certified(state, s, genesis)
     withdrawal = state.withdrawals.get(s.withdrawal)
     if withdrawal is None:
         raise TxRefused("unknown_withdrawal", f"no withdrawal {s.withdrawal.hex()} was locked here")
@@ -178,7 +181,7 @@ def _settle(state: RollupState, tx: Settle, genesis: Genesis) -> None:
         raise TxRefused("wrong_payment", "script, amount or fee are not what the withdrawal locked")
     _check_manifest(state, tx)
     _check_final(state, s.block_hash, s.height, genesis.k)
-    if not schnorr_verify(active.mint_x, s.message, tx.signature):
+    if not schnorr_verify(mint_x, s.message, tx.signature):
         raise TxRefused("bad_certificate", "the mint key did not sign this statement")
     _keep_manifest(state, tx)
     state.put_withdrawal(s.withdrawal, Withdrawal(lock, withdrawal.height, s))
@@ -186,11 +189,11 @@ def _settle(state: RollupState, tx: Settle, genesis: Genesis) -> None:
 
 
 def _decide(state: RollupState, tx: Decide, genesis: Genesis) -> None:
-    decision = tx.signed.decision
+    decision, committee = tx.signed.decision, state.committee(genesis)
     try:
-        check_subject(decision, genesis, state.pause)
+        check_subject(decision, genesis, committee, state.pause)
         _check_fresh(state, decision, genesis.k)
-        tx.signed.verify(genesis)
+        tx.signed.verify(committee)
     except DecisionRefused as refused:
         raise TxRefused(refused.code, refused.reason) from refused
     operators = tuple(operator for operator, _ in tx.signed.signatures)
@@ -210,7 +213,37 @@ def _check_fresh(state: RollupState, decision: Decision, k: int) -> None:
         raise DecisionRefused("expired", f"it was decided more than {LIFE} Bitcoin blocks ago: decide anew")
 
 
-def _active(state: RollupState) -> Activation:
+def _succeed(state: RollupState, tx: Succeed, genesis: Genesis) -> None:
+    record, epochs = tx.signed.succession, _epochs(state, genesis)
+    if (record.rollup_id, record.genesis_hash) != (genesis.rollup_id, genesis.hash):
+        raise TxRefused(
+            "wrong_rollup", "the record is for another rollup: make it from this rollup's genesis"
+        )
+    if record.network != genesis.network:
+        raise TxRefused(
+            "wrong_network", f"the record is for {record.network}, the rollup for {genesis.network}"
+        )
+    if any(epoch.record == record.hash for epoch in epochs):
+        raise TxRefused(
+            "already_succeeded", f"epoch {record.epoch} has begun by this record: nothing is left to do"
+        )
+    _not_paused(state)
+    try:
+        epochs.check_next(record)
+        tx.signed.check_signatures(epochs.latest)
+    except SuccessionRefused as refused:
+        raise TxRefused(refused.code, refused.reason) from refused
+    state.put_succession(Succeeded(state.height, tx.signed))
+
+
+def _epochs(state: RollupState, genesis: Genesis) -> Epochs:
+    _activated(state)
+    epochs = state.epochs(genesis)
+    assert epochs is not None, "an active rollup has its first epoch"
+    return epochs
+
+
+def _activated(state: RollupState) -> Activation:
     if state.activation is None:
         raise TxRefused(
             "not_active", "the bridge is not active yet: wait for the activation record", retryable=True
@@ -223,15 +256,18 @@ def _not_paused(state: RollupState) -> None:
         raise TxRefused("paused", f"value does not move: {state.paused}", retryable=True)
 
 
-def _certified(state: RollupState, s: MintStatement | SettleStatement, genesis: Genesis) -> Activation:
-    """The activation record, once the statement is for this rollup and key and value may move."""
-    active = _active(state)
+def _certified(state: RollupState, s: MintStatement | SettleStatement, genesis: Genesis) -> XOnlyKey:
+    """The mint key whose signature the statement needs, once it is for this rollup and value may move."""
+    latest = _epochs(state, genesis).latest
     if (s.rollup_id, s.genesis_hash) != (genesis.rollup_id, genesis.hash):
         raise TxRefused("wrong_rollup", "the statement is for another rollup")
-    if s.epoch != active.epoch:
-        raise TxRefused("wrong_epoch", f"the mint key's epoch is {active.epoch}, not {s.epoch}")
+    if s.epoch != latest.number:
+        raise TxRefused(
+            "wrong_epoch",
+            f"the mint key's epoch is {latest.number}, the statement's {s.epoch}: have that key certify it",
+        )
     _not_paused(state)
-    return active
+    return latest.mint_x
 
 
 def _check_manifest(state: RollupState, tx: Mint | Settle) -> None:

@@ -15,12 +15,13 @@ from anchor.headers.chain import HeaderChain
 from anchor.rollup import bitcoin_view, merkle
 from anchor.rollup.activation import SignedActivation
 from anchor.rollup.bitcoin_view import ViewReorg
-from anchor.rollup.decisions import Decided, Pause
+from anchor.rollup.decisions import Committee, Decided, Pause
 from anchor.rollup.genesis import Genesis
 from anchor.rollup.statements import MintStatement, SettleStatement
+from anchor.rollup.succession import Epochs, Succeeded
 from anchor.rollup.tx import Lock
 
-Section = Literal["accounts", "withdrawals", "minted", "manifests", "reorgs", "decisions"]
+Section = Literal["accounts", "withdrawals", "minted", "manifests", "reorgs", "decisions", "successions"]
 
 NO_SATS = Sats(0)
 
@@ -84,6 +85,7 @@ class RollupState:
     activation: SignedActivation | None = None
     pause: Pause | None = None
     decisions: tuple[Decided, ...] = ()
+    successions: tuple[Succeeded, ...] = ()
     turning: bool = False
     supply: Sats = NO_SATS
     escrow: Sats = NO_SATS
@@ -109,6 +111,7 @@ class RollupState:
             self.activation,
             self.pause,
             self.decisions,
+            self.successions,
             self.turning,
             self.supply,
             self.escrow,
@@ -125,6 +128,17 @@ class RollupState:
         if self.pause is None and self.turning:
             return "the view of Bitcoin is on its way to a heavier branch: value waits until it is there"
         return None if self.pause is None else str(self.pause)
+
+    def epochs(self, genesis: Genesis) -> Epochs | None:
+        """All key epochs so far, None before the activation record."""
+        if self.activation is None:
+            return None
+        return Epochs.of(genesis, self.activation.activation, self.successions)
+
+    def committee(self, genesis: Genesis) -> Committee:
+        """Whose decisions count now: the latest epoch's operators, before the first epoch those of the genesis."""
+        epochs = self.epochs(genesis)
+        return genesis if epochs is None else epochs.latest
 
     # Changes; only `transitions` calls them, after all checks.
 
@@ -158,6 +172,11 @@ class RollupState:
         self.decisions, self.pause = (*self.decisions, decided), None
         self._roots.pop("decisions", None)
 
+    def put_succession(self, succeeded: Succeeded) -> None:
+        """Begin the next key epoch; nothing takes that back."""
+        self.successions = (*self.successions, succeeded)
+        self._roots.pop("successions", None)
+
     # Commitment
 
     def root(self) -> bytes:
@@ -189,6 +208,8 @@ class RollupState:
             return sorted(self.manifests)
         if name == "decisions":
             return [decided.encode() for decided in self.decisions]
+        if name == "successions":
+            return [succeeded.encode() for succeeded in self.successions]
         return [reorg.encode() for reorg in self.reorgs]
 
 

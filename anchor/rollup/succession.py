@@ -123,11 +123,18 @@ class SignedSuccession(Encoded):
     def verify(self, before: "KeyEpoch") -> None:
         """Return when it follows `before` and all signed; SuccessionRefused otherwise."""
         check_follows(self.succession, before)
-        self.check_operators()
+        self.check_signatures(before)
+
+    def check_signatures(self, before: "KeyEpoch") -> None:
+        """Return when the mint key of `before` and all operators signed; SuccessionRefused otherwise.
+
+        The mint key comes first: of strangers' records no more than one signature is ever checked.
+        """
         if not schnorr_verify(before.mint_x, self.succession.message, self.mint_signature):
             raise SuccessionRefused(
                 "bad_certificate", f"the mint key of epoch {before.number} did not sign its succession"
             )
+        self.check_operators()
 
     def encode(self) -> bytes:
         """The canonical bytes: record, count, signatures, the mint key's signature."""
@@ -299,6 +306,16 @@ class Epochs:
         """The one whose mint key certifies and whose committee decides."""
         return self.known[-1]
 
+    def check_next(self, succession: Succession) -> None:
+        """Return when a record begins the epoch after the latest, with keys of no epoch; else SuccessionRefused."""
+        check_follows(succession, self.latest)
+        named = _keys(succession)
+        for epoch in self.known:
+            if named & _keys(epoch):
+                raise SuccessionRefused(
+                    "same_key", f"a key of epoch {epoch.number} is named again: make new keys"
+                )
+
     def __iter__(self) -> Iterator[KeyEpoch]:
         return iter(self.known)
 
@@ -320,9 +337,12 @@ def check_follows(succession: Succession, before: KeyEpoch) -> None:
         raise SuccessionRefused(
             "same_committee", "the succession names the committee file of the epoch before"
         )
-    used = {before.treasury_key[1:], before.anchor_key[1:], before.mint_key[1:]}
-    if used & {succession.treasury_key[1:], succession.anchor_key[1:], succession.mint_key[1:]}:
+    if _keys(before) & _keys(succession):
         raise SuccessionRefused("same_key", f"a key of epoch {before.number} is named again: make new keys")
+
+
+def _keys(of: KeyEpoch | Succession) -> set[bytes]:
+    return {of.treasury_key[1:], of.anchor_key[1:], of.mint_key[1:]}
 
 
 def _require(holds: bool, sentence: str) -> None:

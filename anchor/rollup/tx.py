@@ -14,6 +14,7 @@ from anchor.btc.hashing import tagged_hash
 from anchor.rollup.activation import SignedActivation
 from anchor.rollup.decisions import SignedDecision
 from anchor.rollup.statements import MAX_SCRIPT, MintStatement, SettleStatement
+from anchor.rollup.succession import SignedSuccession
 
 MAX_TX_BYTES = 100_000
 MAX_MANIFEST = 65_536
@@ -238,8 +239,38 @@ class Decide:
         return _txid(genesis_hash, self.body())
 
 
-RollupTx = Transfer | Lock | Activate | Mint | Settle | Decide
-_T = TypeVar("_T", Transfer, Lock, Activate, Mint, Settle, Decide)
+@dataclass(frozen=True, slots=True)
+class Succeed:
+    """Begins the next key epoch: a new committee, new keys; the mint key from then on."""
+
+    KIND: ClassVar[int] = 7
+    signed: SignedSuccession
+
+    def body(self) -> bytes:
+        """Kind and record, without any signature."""
+        return Writer().u8(self.KIND).var(self.signed.succession.encode()).done()
+
+    def encode(self) -> bytes:
+        """The canonical bytes."""
+        return Writer().u8(self.KIND).fixed(self.signed.encode()).done()
+
+    @classmethod
+    def read(cls, r: Reader) -> Self:
+        """Read the fields after the kind byte."""
+        return cls(SignedSuccession.read(r))
+
+    @classmethod
+    def decode(cls, data: bytes) -> "Succeed":
+        """Read what `encode` wrote; CodecError otherwise."""
+        return _decode_as(Succeed, data)
+
+    def txid(self, genesis_hash: bytes) -> bytes:
+        """The transaction's id, 32 bytes."""
+        return _txid(genesis_hash, self.body())
+
+
+RollupTx = Transfer | Lock | Activate | Mint | Settle | Decide | Succeed
+_T = TypeVar("_T", Transfer, Lock, Activate, Mint, Settle, Decide, Succeed)
 
 _READERS: dict[int, Callable[[Reader], RollupTx]] = {
     Transfer.KIND: Transfer.read,
@@ -248,6 +279,7 @@ _READERS: dict[int, Callable[[Reader], RollupTx]] = {
     Mint.KIND: Mint.read,
     Settle.KIND: Settle.read,
     Decide.KIND: Decide.read,
+    Succeed.KIND: Succeed.read,
 }
 
 

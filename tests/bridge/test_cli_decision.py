@@ -16,7 +16,7 @@ from bridge.api_decisions import DecisionApi
 from bridge.http import admin_app
 from bridge.store import DepositRow
 from tests.anchor.feeding import Branch, FeedHome, serving
-from tests.anchor.rollup.rollup_world import ALICE, GEN, HOSTS, K, an_activation, signed
+from tests.anchor.rollup.rollup_world import ALICE, GEN, HOSTS, K, Whole, an_activation, signed
 from tests.anchor.rollup_parts import a_sequencer
 from tests.anchor.test_sequencer import Shadow, certify
 from tests.bridge.commands import command
@@ -42,7 +42,7 @@ async def operators(folder: Path) -> AsyncIterator[tuple[list[Path], Sequencer, 
         folders = [folder / str(place) for place in range(len(HOSTS))]
         async with AsyncExitStack() as stack:
             for place, host in enumerate(HOSTS):
-                node = _node(s, client, feed, place, host.sign)
+                node = _node(s, client, feed, host)
                 app = admin_app(DecisionApi(node).routes(), TOKEN)
                 url = await stack.enter_async_context(serving(app))
                 folders[place].mkdir()
@@ -50,7 +50,7 @@ async def operators(folder: Path) -> AsyncIterator[tuple[list[Path], Sequencer, 
             yield folders, s, client, branch
 
 
-def _node(s: Sequencer, client: RollupClient, feed: Any, place: int, sign: Any) -> Any:
+def _node(s: Sequencer, client: RollupClient, feed: Any, host: Whole) -> Any:
     """What the handlers ask of a node, with the follower's state read from the sequencer."""
 
     class Follower:
@@ -75,8 +75,8 @@ def _node(s: Sequencer, client: RollupClient, feed: Any, place: int, sign: Any) 
         feed=feed,
         rollup=client,
         log=structlog.get_logger("tests"),
-        identity=SimpleNamespace(index=place + 1),
-        tss=SimpleNamespace(host_sign=sign),
+        identity=SimpleNamespace(host_key=host.x),
+        tss=SimpleNamespace(host_sign=host.sign),
         active=SimpleNamespace(
             totals=lambda: SimpleNamespace(deficit=0),
             reorgs=SimpleNamespace(touched=touched),

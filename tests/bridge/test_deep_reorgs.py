@@ -22,7 +22,7 @@ def desk(node: OfficeNode) -> DecisionDesk:
     assert node.active is not None
     signer = node.seat.node
     assert signer is not None
-    operator = Operator(node.seat.peers.index - 1, signer.host_sign)
+    operator = Operator(node.seat.identity.host_key, signer.host_sign)
     return DecisionDesk(node.follower, node.feed, node.active.totals, operator)
 
 

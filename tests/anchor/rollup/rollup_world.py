@@ -17,8 +17,9 @@ from anchor.rollup.execute import manifest_hash
 from anchor.rollup.genesis import Genesis, Validator
 from anchor.rollup.state import RollupState
 from anchor.rollup.statements import MintStatement, SettleStatement
+from anchor.rollup.succession import Epochs, KeyEpoch, SignedSuccession, Succession
 from anchor.rollup.transitions import Rejected, make_block
-from anchor.rollup.tx import Activate, Decide, Lock, Mint, RollupTx, Settle, Transfer
+from anchor.rollup.tx import Activate, Decide, Lock, Mint, RollupTx, Settle, Succeed, Transfer
 from tests.anchor.headers.minting import GENESIS, chain_of, run
 
 AUX = bytes(32)
@@ -62,6 +63,28 @@ class Whole:
 HOSTS = tuple(Whole.named(f"host {i}") for i in range(3))
 VALIDATORS = tuple(Whole.named(f"validator {i}") for i in range(4))
 TREASURY, ANCHOR, MINT = (Whole.named(n) for n in ("treasury", "anchor", "mint"))
+
+
+@dataclass(frozen=True)
+class Reign:
+    """Who holds the bridge in one key epoch: hosts in committee order, threshold, the three group keys, whole."""
+
+    hosts: tuple[Whole, ...]
+    threshold: int
+    treasury: Whole
+    anchor: Whole
+    mint: Whole
+
+
+def reign(epoch: int) -> Reign:
+    """The first is the genesis's; in each later one the first host leaves, two come, and all keys are new."""
+    if epoch == 1:
+        return Reign(HOSTS, 2, TREASURY, ANCHOR, MINT)
+    names = [f"host {i}" for i in range(epoch - 1, 2 * epoch + 1)]
+    keys = [Whole.named(f"{n} {epoch}") for n in ("treasury", "anchor", "mint")]
+    return Reign(tuple(map(Whole.named, names)), len(names) // 2 + 1, *keys)
+
+
 ALICE, BOB, MALLORY = (Whole.named(n) for n in ("alice", "bob", "mallory"))
 
 
@@ -120,6 +143,35 @@ def certified(genesis: Genesis, block: Block, voters: Sequence[int] = (0, 1, 2))
     return CertifiedBlock(block, Certificate(block.header.hash(genesis.hash), votes))
 
 
+def a_succession(before: KeyEpoch, genesis: Genesis = GEN, **changes: object) -> Succession:
+    """The record of the reign that follows an epoch."""
+    number = before.number + 1
+    r = reign(number)
+    record = Succession(
+        rollup_id=genesis.rollup_id,
+        genesis_hash=genesis.hash,
+        network=genesis.network,
+        epoch=number,
+        previous=before.record,
+        committee_hash=sha256(b"committee %d" % number),
+        host_keys=tuple(h.x for h in r.hosts),
+        threshold=r.threshold,
+        treasury_key=b"\x03" + r.treasury.x,
+        anchor_key=b"\x02" + r.anchor.x,
+        mint_key=b"\x03" + r.mint.x,
+    )
+    return replace(record, **changes)
+
+
+def signed_succession(
+    record: Succession, hosts: Sequence[Whole] | None = None, mint: Whole | None = None
+) -> SignedSuccession:
+    """Signed by all hosts of its reign and the mint key of the reign before, or by whom it is told."""
+    hosts = reign(record.epoch).hosts if hosts is None else hosts
+    mint = reign(record.epoch - 1).mint if mint is None else mint
+    return SignedSuccession(record, tuple(h.sign(record.hash) for h in hosts), mint.sign(record.message))
+
+
 class World:
     """A rollup that is driven block by block; Bitcoin headers are mined as told."""
 
@@ -157,12 +209,33 @@ class World:
         assert self.state.activation is not None
         return self
 
+    @property
+    def epochs(self) -> Epochs:
+        """All key epochs; there is one, once the rollup is active."""
+        epochs = self.state.epochs(self.genesis)
+        assert epochs is not None
+        return epochs
+
+    @property
+    def epoch(self) -> int:
+        """The number of the key epoch, the first one's before it has begun."""
+        return self.epochs.latest.number if self.state.activation else 1
+
+    @property
+    def reign(self) -> Reign:
+        """Who holds the bridge now."""
+        return reign(self.epoch)
+
+    def succeed(self, **changes: object) -> Succeed:
+        """The next epoch's record, signed by all."""
+        return Succeed(signed_succession(a_succession(self.epochs.latest, self.genesis, **changes)))
+
     def mint(self, owner: Whole, amount: int, name: str = "deposit", **changes: object) -> Mint:
         at = self.bitcoin[-K] if len(self.bitcoin) >= K else self.bitcoin[0]
         statement = MintStatement(
             rollup_id=self.genesis.rollup_id,
             genesis_hash=self.genesis.hash,
-            epoch=1,
+            epoch=self.epoch,
             outpoint=OutPoint(Txid(sha256(name.encode())), 0),
             recipient=owner.x,
             amount=Sats(amount),
@@ -173,7 +246,7 @@ class World:
             manifest_hash=manifest_hash(MANIFEST),
         )
         statement = replace(statement, **changes)
-        return Mint(statement, MINT.sign(statement.message), MANIFEST)
+        return Mint(statement, self.reign.mint.sign(statement.message), MANIFEST)
 
     def transfer(self, sender: Whole, recipient: Whole, amount: int, **changes: object) -> Transfer:
         nonce = self.state.account(sender.x).nonce
@@ -191,7 +264,7 @@ class World:
         statement = SettleStatement(
             rollup_id=self.genesis.rollup_id,
             genesis_hash=self.genesis.hash,
-            epoch=1,
+            epoch=self.epoch,
             withdrawal=lock.txid(self.genesis.hash),
             script=lock.script,
             paid=Sats(lock.amount - PARAMS.withdrawal_fee),
@@ -202,19 +275,20 @@ class World:
             manifest_hash=manifest_hash(MANIFEST),
         )
         statement = replace(statement, **changes)
-        return Settle(statement, MINT.sign(statement.message), MANIFEST)
+        return Settle(statement, self.reign.mint.sign(statement.message), MANIFEST)
 
     def decision(self, **changes: object) -> Decision:
         """What the operators would sign now."""
         height, block = final_of(self.state.view, self.genesis.k)
         g, pause = self.genesis, self.state.pause
         name = nothing("no pause") if pause is None else pause.id(g.hash)
-        made = Decision(g.rollup_id, g.hash, g.committee_hash, name, height, block, "looked at everything")
+        committee = self.state.committee(g).committee_hash
+        made = Decision(g.rollup_id, g.hash, committee, name, height, block, "looked at everything")
         return replace(made, **changes)
 
     def decide(self, hosts: Sequence[int] = (0, 1), **changes: object) -> Decide:
         decision = self.decision(**changes)
-        signatures = tuple((i, HOSTS[i].sign(decision.hash)) for i in hosts)
+        signatures = tuple((i, self.reign.hosts[i].sign(decision.hash)) for i in hosts)
         return Decide(SignedDecision(decision, signatures))
 
     def funded(self, owner: Whole = ALICE, amount: int = 1_000_000) -> "World":

@@ -11,7 +11,8 @@ from anchor.rollup.block import Block, BlockHeader, Certificate, CertifiedBlock,
 from anchor.rollup.decisions import Decision, SignedDecision
 from anchor.rollup.genesis import Genesis, Validator
 from anchor.rollup.statements import MintStatement, SettleStatement
-from anchor.rollup.tx import MAX_TX_BYTES, Activate, Decide, Lock, Mint, Settle, Transfer, decode_tx
+from anchor.rollup.succession import SignedSuccession, Succession
+from anchor.rollup.tx import MAX_TX_BYTES, Activate, Decide, Lock, Mint, Settle, Succeed, Transfer, decode_tx
 from tests.anchor.rollup.rollup_world import (
     ALICE,
     BOB,
@@ -35,9 +36,12 @@ def every_encodable() -> list[object]:
     lock = w.lock(ALICE, 50_000)
     block = w.block(lock)
     mint, settle = w.mint(BOB, 20_000, "other"), w.settle(lock)
-    activate, decide = Activate(signed(an_activation())), w.decide()
+    activate, decide, succeed = Activate(signed(an_activation())), w.decide(), w.succeed()
     return [
         GEN,
+        succeed,
+        succeed.signed,
+        succeed.signed.succession,
         decide,
         decide.signed,
         decide.signed.decision,
@@ -71,13 +75,13 @@ def test_every_type_reads_what_it_wrote_and_nothing_else(thing: object) -> None:
             kind.decode(raw[:cut])
 
 
-KINDS = (Transfer, Lock, Activate, Mint, Settle, Decide)
+KINDS = (Transfer, Lock, Activate, Mint, Settle, Decide, Succeed)
 
 
 def test_the_test_above_covers_every_encodable_type() -> None:
     covered = {type(thing) for thing in every_encodable()}
     types = {Genesis, SignedActivation, Activation, Params, MintStatement, SettleStatement, *KINDS}
-    types |= {Decision, SignedDecision}
+    types |= {Decision, SignedDecision, Succession, SignedSuccession}
     assert covered >= types | {Block, BlockHeader, Vote, CertifiedBlock, Certificate}
 
 
