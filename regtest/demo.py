@@ -1,21 +1,16 @@
 """The whole story on real parts, nine steps; each prints its evidence and asserts it from outside.
 
-Run it with `make demo`. Exit status 0 only when everything held; 1 when something did not (the world's logs are
-kept then), 3 while steps are missing.
+Run it with `make demo`; for the exit status see `stage`.
 """
 
-import signal
 import sys
-import traceback
-from collections.abc import Callable
 
-from regtest import ceremony, folders
+from regtest import ceremony
+from regtest.stage import Step, perform
 from regtest.story import anchors, birth, coins, keys, reorg, rollup
 from regtest.story import audit as audits
 from regtest.story import faults as outages
 from regtest.story.scene import Scene
-from regtest.telling import DoesNotHold, Teller
-from regtest.world import World
 
 DEPOSIT, SECOND_DEPOSIT, THIRD_DEPOSIT = 1_000_000, 400_000, 300_000
 SENT, WITHDRAWN = 250_000, 100_000
@@ -150,7 +145,7 @@ def audit(s: Scene) -> None:
     s.tell.say(f"{observer.name} prints {coins.reserves_by_command(observer)}")
 
 
-STEPS: tuple[tuple[str, Callable[[Scene], None] | None], ...] = (
+STEPS: tuple[Step, ...] = (
     ("World", world),
     ("Keys", committee_keys),
     ("Deposit", deposit),
@@ -165,42 +160,7 @@ STEPS: tuple[tuple[str, Callable[[Scene], None] | None], ...] = (
 
 def main() -> int:
     """Tell the story; returns the exit status."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # ends all processes as Ctrl-C does
-    tell = Teller()
-    with folders.RunFolder("demo") as folder:
-        try:
-            with World(folder.path) as built:
-                status = play(Scene(built, tell))
-                memory = {process.name: process.peak_memory for process in built.processes}
-        except KeyboardInterrupt:
-            print("\nStopped; nothing is left.")
-            return 130
-        folder.keep = status == 1
-        tell.table(memory)
-        if folder.keep:
-            print(f"\n  Logs and folders of this world: {folder.path} (until the next run)")
-        return status
-
-
-def play(scene: Scene) -> int:
-    """Tell each step; stops at the first that does not hold."""
-    missing = 0
-    for number, (title, step) in enumerate(STEPS, start=1):
-        if step is None:
-            scene.tell.missing(number, title)
-            missing += 1
-            continue
-        try:
-            with scene.tell.step(number, title):
-                step(scene)
-        except Exception as error:
-            print(f"\n  Step {number} failed: {error}", flush=True)
-            if not isinstance(error, DoesNotHold):
-                traceback.print_exc(file=sys.stdout)
-            for name, trouble in scene.troubles():
-                print(f"  {name}: {trouble}")
-            return 1
-    return 3 if missing else 0
+    return perform("demo", STEPS)
 
 
 if __name__ == "__main__":
