@@ -110,8 +110,8 @@ class HeaderView(msgspec.Struct, frozen=True):
 class TouchedView(msgspec.Struct, frozen=True):
     """Something of ours in a block that a reorg disconnected, and what became of it.
 
-    `kind` is anchor, commit, void, batch, deposit, sweep, reclaim or payout; `outcome` waiting, confirmed, replaced
-    or gone, `text` the same for people; `settled` when it is final; `state` is the machine's.
+    `kind` is anchor, rotation, commit, void, batch, deposit, sweep, reclaim or payout; `outcome` waiting,
+    confirmed, replaced or gone, `text` the same for people; `settled` when it is final; `state` is the machine's.
     """
 
     kind: str

@@ -9,15 +9,17 @@ from dataclasses import dataclass
 from anchor.bitcoind import Bitcoind, Outcome, Submitted
 from anchor.btc.codec import CodecError
 from anchor.btc.ids import OutPoint, Txid
-from anchor.inscription.batch import MAX_BATCH, MIN_COMMIT_FEE, AnchorBatch
+from anchor.inscription.batch import MAX_BATCH, MIN_COMMIT_FEE, AnchorBatch, RotationBatch, decode_request
 from anchor.inscription.builder import BuildError, Package, SignedPackage, assemble, build
 from anchor.inscription.reader import LaneState
+from anchor.inscription.successor import Successor
 from anchor.proofs import ranges
 from anchor.proofs.coverage import Coverage
 from anchor.proofs.ranges import RangeEvidence, RangeRefused
 from anchor.proofs.records import Record
 from anchor.rollup.activation import Activation
 from anchor.rollup.genesis import Genesis
+from anchor.rollup.succession import Epochs
 
 MAX_PER_BATCH = 64
 BATCH_HEAD, PAIR_HEAD = 256, 8  # bytes of a request beside its records, and of each pair's lengths
@@ -34,16 +36,24 @@ class NotApproved(Exception):
 
 @dataclass(frozen=True, slots=True)
 class LaneFacts:
-    """What this node's own chain and rollup say about the lane now."""
+    """What this node's own chain and rollup say about the lane now.
+
+    `successor` is set when a succession for the epoch after the lane's is final here: the lane's next batch is the
+    rotation, and ranges wait for it.
+    """
 
     state: LaneState
     coverage: Coverage
     ranges: Sequence[Record]
     evidence: Sequence[bytes]
+    successor: Successor | None = None
 
 
 class LaneDesk:
-    """One lane of the activation record. `facts` is None while the lane is not known yet."""
+    """One lane of the activation record. `facts` is None while the lane is not known yet.
+
+    `epochs` are the key epochs of this node's own copy of the rollup: a batch is built under the key of its epoch.
+    """
 
     purpose = "anchor"
 
@@ -53,11 +63,12 @@ class LaneDesk:
         activation: Activation,
         bitcoind: Bitcoind,
         facts: Callable[[], LaneFacts | None],
+        epochs: Callable[[], Epochs],
         *,
         max_fee_rate: int,
     ) -> None:
         self.genesis, self.activation = genesis, activation
-        self.bitcoind, self.facts = bitcoind, facts
+        self.bitcoind, self.facts, self.epochs = bitcoind, facts, epochs
         self.max_fee_rate = max_fee_rate
 
     def tip(self) -> OutPoint | None:
@@ -68,9 +79,17 @@ class LaneDesk:
         return facts.state.tip
 
     async def plan(self) -> tuple[int, bytes] | None:
-        """The next batch: every final range that no anchor covers, at most 64 and at most what a request holds."""
+        """The next batch: the rotation that is due, or every final range that no anchor covers.
+
+        Of ranges at most 64, and at most what a request holds. A rotation holds none, so it waits for none.
+        """
         facts = self.facts()
-        if facts is None or facts.coverage.waits or facts.coverage.conflict or facts.state.pending:
+        if facts is None or facts.state.pending:
+            return None
+        if facts.successor is not None:
+            rotation = self._rotation(facts.state, facts.successor)
+            return rotation.sequence, rotation.encode()
+        if facts.coverage.waits or facts.coverage.conflict:
             return None
         start = facts.coverage.next
         records = facts.ranges[start : start + _fitting(facts, start)]
@@ -89,10 +108,18 @@ class LaneDesk:
         )
         return batch.sequence, batch.encode()
 
+    def _rotation(self, state: LaneState, successor: Successor) -> RotationBatch:
+        place = state.lane, state.sequence + 1, state.epoch, state.tip, state.tip_value, state.root
+        return RotationBatch(*place, successor, self.activation.rollup_id)
+
     def spends(self, payload: bytes) -> tuple[int, OutPoint]:
         """Sequence and tip of a batch's bytes. CodecError otherwise."""
-        batch = AnchorBatch.decode(payload)
+        batch = decode_request(payload)
         return batch.sequence, batch.tip
+
+    def key_epoch(self, payload: bytes) -> int:
+        """The key epoch whose anchor key signs a batch. CodecError for bytes that are none."""
+        return decode_request(payload).epoch
 
     def check(self, payload: bytes, signatures: Sequence[bytes]) -> None:
         """Return when every transaction of the package is signed. ValueError otherwise."""
@@ -104,25 +131,29 @@ class LaneDesk:
         Raises NotApproved with the reason.
         """
         try:
-            batch = AnchorBatch.decode(payload)
+            batch = decode_request(payload)
         except CodecError as fault:
             raise NotApproved(f"the request is no batch: {fault}") from fault
         facts = self.facts()
         if facts is None:
             raise NotApproved("this node does not follow the lane yet", retryable=True)
         self._check_place(batch, facts)
-        self._check_records(batch, facts)
+        self._check_key(facts.state)
+        if isinstance(batch, RotationBatch):
+            self._check_rotation(batch, facts)
+        else:
+            self._check_records(batch, facts)
         if batch.commit_fee != MIN_COMMIT_FEE:
             raise NotApproved(
                 f"a commit pays {MIN_COMMIT_FEE} sat, the reveal the rest: not {batch.commit_fee}"
             )
         try:
-            return build(batch, self.activation.anchor_key, {self.activation.rollup_id})
+            return self._build(batch)
         except BuildError as fault:
             raise NotApproved(str(fault)) from fault
 
     @staticmethod
-    def _check_place(batch: AnchorBatch, facts: LaneFacts) -> None:
+    def _check_place(batch: AnchorBatch | RotationBatch, facts: LaneFacts) -> None:
         state = facts.state
         if state.halted is not None:
             raise NotApproved(f"lane {state.lane} is halted: {state.halted}")
@@ -135,7 +166,30 @@ class LaneDesk:
         if (batch.sequence, batch.previous_root) != (state.sequence + 1, state.root):
             raise NotApproved(f"batch {batch.sequence} does not follow anchor {state.sequence}")
 
+    def _check_key(self, state: LaneState) -> None:
+        """Hold the key that the lane's rotations name against the one that the rollup names."""
+        epoch = self.epochs().get(state.epoch)
+        if epoch is None:
+            raise NotApproved(f"this node's rollup names no key epoch {state.epoch} yet", retryable=True)
+        if epoch.anchor_key != state.key33:
+            raise NotApproved(
+                f"lane {state.lane} is under another key on Bitcoin than the rollup names for epoch {state.epoch}:"
+                " nothing is signed until people have looked"
+            )
+
+    def _check_rotation(self, batch: RotationBatch, facts: LaneFacts) -> None:
+        if facts.successor is None:
+            raise NotApproved(
+                f"no succession of key epoch {batch.epoch} is final in this node's rollup", retryable=True
+            )
+        if (batch.successor, batch.rollup_id) != (facts.successor, self.activation.rollup_id):
+            raise NotApproved("the rotation names other keys than the succession that is final here")
+
     def _check_records(self, batch: AnchorBatch, facts: LaneFacts) -> None:
+        if facts.successor is not None:
+            raise NotApproved(
+                f"the lane's next batch is its rotation to epoch {facts.successor.epoch}", retryable=True
+            )
         if facts.coverage.conflict:
             raise NotApproved(facts.coverage.conflict)
         start = facts.coverage.next
@@ -154,8 +208,7 @@ class LaneDesk:
 
     def stages(self, payload: bytes) -> tuple[tuple[Txid, ...], ...]:
         """The commit's txid, then those of its reveals, cheapest first."""
-        batch = AnchorBatch.decode(payload)
-        package = build(batch, self.activation.anchor_key, {self.activation.rollup_id})
+        package = self._build(decode_request(payload))
         return (package.commit.txid,), tuple(tx.txid for tx in package.reveals)
 
     async def present(self, payload: bytes, signatures: Sequence[bytes]) -> Txid | None:
@@ -165,10 +218,19 @@ class LaneDesk:
         spender = (await self.bitcoind.spenders([coin])).get(coin)
         return spender if spender in {tx.txid for tx in signed.reveals} else None
 
-    def _signed(self, payload: bytes, signatures: Sequence[bytes]) -> tuple[AnchorBatch, SignedPackage]:
-        batch = AnchorBatch.decode(payload)
-        package = build(batch, self.activation.anchor_key, {self.activation.rollup_id})
-        return batch, assemble(package, signatures)
+    def _signed(
+        self, payload: bytes, signatures: Sequence[bytes]
+    ) -> tuple[AnchorBatch | RotationBatch, SignedPackage]:
+        batch = decode_request(payload)
+        return batch, assemble(self._build(batch), signatures)
+
+    def _build(self, batch: AnchorBatch | RotationBatch) -> Package:
+        epoch = self.epochs().get(batch.epoch)
+        if epoch is None:
+            raise BuildError(
+                f"this node's rollup names no key epoch {batch.epoch}: wait until it has caught up"
+            )
+        return build(batch, epoch.anchor_key, {self.activation.rollup_id})
 
     async def submit(self, payload: bytes, signatures: Sequence[bytes], rung: int | None = None) -> Submitted:
         """Bring commit and reveal into the mempool: the reveal on `rung`, or on the lowest for the estimate.

@@ -21,6 +21,7 @@ from anchor.inscription.reader import FIRST_ROOT
 from anchor.proofs.coverage import Coverage, cover
 from anchor.rollup.activation import SignedActivation
 from anchor.rollup.bitcoin_view import final_of
+from anchor.rollup.succession import Epochs
 from anchor.rollup_client import RollupClient
 from anchor.store import AnchorStore, StoredPackage
 from anchor.stream import Stream
@@ -106,6 +107,7 @@ class Active:
             self.activation,
             g.bitcoind,
             self.lane_facts,
+            lambda: Epochs.of(self.genesis, self.activation),
             max_fee_rate=g.policy.max_fee_rate,
             where=self._where_in_lane,
         )

@@ -45,6 +45,10 @@ def _lane_items(before: "ChainView", after: "ChainView") -> Iterator[Item]:
         payload = anchor.found.payload
         more = {"root": payload.root.hex(), "commit": display(anchor.found.commit)}
         yield Item("anchor", f"{payload.lane}:{payload.sequence}", anchor.found.txid, more=more)
+    for rotation in after.rotations[len(before.rotations) :]:
+        was = rotation.found
+        more = {"record": was.successor.record.hex(), "commit": display(was.commit)}
+        yield Item("rotation", f"{was.lane}:{was.sequence}", was.txid, more=more)
     for void in after.voids[len(before.voids) :]:
         yield Item("void", f"{void.lane}:{void.sequence}", void.txid)
     for lane in after.lanes:

@@ -6,6 +6,7 @@ from anchor.bitcoind import Bitcoind
 from anchor.inscriber import LaneDesk, LaneFacts
 from anchor.rollup.activation import Activation
 from anchor.rollup.genesis import Genesis
+from anchor.rollup.succession import Epochs
 from anchor.store import StoredPackage
 from bridge.outgoing import Whereabouts
 from bridge.whereabouts import Stages
@@ -20,11 +21,12 @@ class LaneOnChain(LaneDesk):
         activation: Activation,
         bitcoind: Bitcoind,
         facts: Callable[[], LaneFacts | None],
+        epochs: Callable[[], Epochs],
         *,
         max_fee_rate: int,
         where: Callable[[StoredPackage, Stages], Whereabouts],
     ) -> None:
-        super().__init__(genesis, activation, bitcoind, facts, max_fee_rate=max_fee_rate)
+        super().__init__(genesis, activation, bitcoind, facts, epochs, max_fee_rate=max_fee_rate)
         self._where = where
 
     def whereabouts(self, package: StoredPackage, stages: Stages) -> Whereabouts:

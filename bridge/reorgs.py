@@ -256,6 +256,9 @@ def _lane_places(view: ChainView, chain: HeaderChain) -> Iterator[tuple[Key, Pla
         lane, sequence = a.found.payload.lane, a.found.payload.sequence
         found.append(("anchor", lane, sequence, a.found.txid, a.found.height))
         found.append(("commit", lane, sequence, a.found.commit, a.found.commit_height))
+    for r in view.rotations:
+        found.append(("rotation", r.found.lane, r.found.sequence, r.found.txid, r.found.height))
+        found.append(("commit", r.found.lane, r.found.sequence, r.found.commit, r.found.commit_height))
     found += [("void", void.lane, void.sequence, void.txid, void.height) for void in view.voids]
     for state in view.lanes:
         if state.pending is not None:

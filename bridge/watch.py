@@ -13,7 +13,14 @@ from anchor.btc.amounts import Height
 from anchor.btc.block import Block, parse_block
 from anchor.btc.ids import BlockHash, Txid
 from anchor.headers.chain import HeaderAt, HeaderChain
-from anchor.inscription.reader import AnchorFound, LaneEvent, LaneState, VoidFound, apply_block
+from anchor.inscription.reader import (
+    AnchorFound,
+    LaneEvent,
+    LaneState,
+    RotationFound,
+    VoidFound,
+    apply_block,
+)
 from anchor.rollup.activation import Activation
 from bridge.block_items import deposit_items, items_of
 from bridge.reorg_store import ReorgStore
@@ -32,6 +39,14 @@ class AnchorAt:
 
 
 @dataclass(frozen=True, slots=True)
+class RotationAt:
+    """A lane's rotation in its block."""
+
+    found: RotationFound
+    block: BlockHash
+
+
+@dataclass(frozen=True, slots=True)
 class ChainView:
     """Lanes and treasury after the block at `height`; `blocks` names the block of each batch, by its txid."""
 
@@ -43,6 +58,7 @@ class ChainView:
     voids: tuple[VoidFound, ...] = ()
     strangers: tuple[StrangersCoin, ...] = ()
     blocks: tuple[tuple[Txid, BlockHash], ...] = ()
+    rotations: tuple[RotationAt, ...] = ()
 
     def lane(self, number: int) -> LaneState | None:
         """The lane with this number."""
@@ -200,6 +216,8 @@ def _after(reader: TreasuryReader, view: ChainView, block: Block, at: HeaderAt) 
         lanes=tuple(lanes),
         treasury=treasury,
         anchors=view.anchors + tuple(AnchorAt(e, at.hash) for e in events if isinstance(e, AnchorFound)),
+        rotations=view.rotations
+        + tuple(RotationAt(e, at.hash) for e in events if isinstance(e, RotationFound)),
         voids=view.voids + tuple(e for e in events if isinstance(e, VoidFound)),
         strangers=view.strangers + tuple(e for e in treasury_events if isinstance(e, StrangersCoin)),
         blocks=view.blocks + tuple((batch.txid, at.hash) for batch in new),

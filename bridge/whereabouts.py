@@ -41,6 +41,10 @@ def _lane_links(view: ChainView, chain: HeaderChain) -> dict[int, tuple[Mined, M
             end = Mined(a.found.txid, a.block, a.found.height)
             commit = _mined(chain, a.found.commit, a.found.commit_height)
             links[a.found.payload.sequence] = (commit, end, False)
+    for r in view.rotations:
+        if r.found.lane == 0:
+            end = Mined(r.found.txid, r.block, r.found.height)
+            links[r.found.sequence] = (_mined(chain, r.found.commit, r.found.commit_height), end, False)
     for v in view.voids:
         if v.lane == 0:
             end = _mined(chain, v.txid, v.height)

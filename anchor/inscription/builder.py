@@ -1,8 +1,9 @@
 """Commit, reveals and void of one batch, from the batch and P alone: every signer builds the same bytes.
 
 The commit spends the tip by key path into one P2TR output (internal key P, one leaf). Each reveal spends that by
-script path and recreates the tip; a rung of the ladder is one reveal, its rate that of the whole package. No
-change and no coin selection, so two attempts for one tip conflict by consensus. DESIGN section 5.
+script path and recreates the tip, under the next epoch's key when the batch is a rotation; a rung of the ladder is
+one reveal, its rate that of the whole package. No change and no coin selection, so two attempts for one tip
+conflict by consensus. DESIGN section 5.
 """
 
 import itertools
@@ -12,10 +13,9 @@ from dataclasses import dataclass
 from anchor.btc.amounts import DUST_P2TR, Sats
 from anchor.btc.curve import schnorr_verify
 from anchor.btc.ids import OutPoint
-from anchor.btc.script import is_p2tr
 from anchor.btc.taproot import leaf_hash, output_key, sighash, verify_control
 from anchor.btc.tx import Tx, TxIn, TxOut
-from anchor.inscription.batch import COMMIT_VSIZE, LADDER, AnchorBatch
+from anchor.inscription.batch import COMMIT_VSIZE, LADDER, AnchorBatch, RotationBatch
 from anchor.inscription.lane import (
     COMMIT_SEQUENCE,
     REVEAL_SEQUENCE,
@@ -68,6 +68,12 @@ class Package:
         """The commit's only output."""
         return self.commit.outputs[0]
 
+    @property
+    def next_script(self) -> bytes:
+        """The scriptPubKey of the tip that a reveal leaves: another than the tip's in a rotation."""
+        successor = self.payload.successor
+        return self.tip.script if successor is None else tip_script(successor.anchor_key)
+
 
 @dataclass(frozen=True, slots=True)
 class SignedPackage:
@@ -83,14 +89,13 @@ def reveal_fee(rate: int, commit_fee: int, reveal_vsize: int) -> Sats:
     return Sats(max(rate * reveal_vsize, rate * (COMMIT_VSIZE + reveal_vsize) - commit_fee))
 
 
-def build(batch: AnchorBatch, anchor_key33: bytes, rollup_ids: Collection[int]) -> Package:
+def build(batch: AnchorBatch | RotationBatch, anchor_key33: bytes, rollup_ids: Collection[int]) -> Package:
     """Return the package of `batch` under P = `anchor_key33`; `rollup_ids` are the rollups of its lane.
 
     Rungs that the lane's coin cannot pay are left out. Raises BuildError for a rollup that is not of this
-    lane, and for a coin that cannot pay the lowest rung.
+    lane, for a rotation to the same key, and for a coin that cannot pay the lowest rung.
     """
-    if strangers := {record.rollup_id for record in batch.decoded()} - set(rollup_ids):
-        raise BuildError(f"rollups {sorted(strangers)} are not anchored on lane {batch.lane}")
+    _check(batch, anchor_key33, rollup_ids)
     payload = batch.payload()
     leaf = leaf_script(payload.encode(), x_only(anchor_key33))
     script, control = commit_output(anchor_key33, leaf)
@@ -99,13 +104,29 @@ def build(batch: AnchorBatch, anchor_key33: bytes, rollup_ids: Collection[int]) 
     if value < DUST_P2TR:
         raise BuildError(f"lane {batch.lane} holds {batch.tip_value} sat, too little to commit: top it up")
     commit = _spend(batch.tip, COMMIT_SEQUENCE, TxOut(Sats(value), script))
-    reveals, rates = _rungs(commit, tip.script, _reveal_vsize(commit, tip.script, leaf, control), batch)
+    left = tip_script(_next_key(batch, anchor_key33))
+    reveals, rates = _rungs(commit, left, _reveal_vsize(commit, left, leaf, control), batch)
     messages = [(sighash(commit, 0, [tip]), "key")]
     hash32 = leaf_hash(leaf)
     messages += [(sighash(tx, 0, [commit.outputs[0]], leaf=hash32), "internal") for tx in reveals]
     package = Package(commit, reveals, rates, tuple(messages), payload, leaf, control, anchor_key33, tip)
     assert_sound(package)
     return package
+
+
+def _check(batch: AnchorBatch | RotationBatch, key33: bytes, rollup_ids: Collection[int]) -> None:
+    if isinstance(batch, RotationBatch):
+        named = {batch.rollup_id}
+    else:
+        named = {record.rollup_id for record in batch.decoded()}
+    if strangers := named - set(rollup_ids):
+        raise BuildError(f"rollups {sorted(strangers)} are not anchored on lane {batch.lane}")
+    if isinstance(batch, RotationBatch) and x_only(batch.successor.anchor_key) == x_only(key33):
+        raise BuildError(f"lane {batch.lane} is under that key already: a rotation names a new one")
+
+
+def _next_key(batch: AnchorBatch | RotationBatch, key33: bytes) -> bytes:
+    return batch.successor.anchor_key if isinstance(batch, RotationBatch) else key33
 
 
 def _spend(outpoint: OutPoint, sequence: int, out: TxOut) -> Tx:
@@ -118,7 +139,9 @@ def _reveal_vsize(commit: Tx, tip: bytes, leaf: bytes, control: bytes) -> int:
     return bare.with_witness(0, (_NO_SIGNATURE, leaf, control)).vsize
 
 
-def _rungs(commit: Tx, tip: bytes, vsize: int, batch: AnchorBatch) -> tuple[tuple[Tx, ...], tuple[int, ...]]:
+def _rungs(
+    commit: Tx, tip: bytes, vsize: int, batch: AnchorBatch | RotationBatch
+) -> tuple[tuple[Tx, ...], tuple[int, ...]]:
     value = commit.outputs[0].value
     fees = [(rate, reveal_fee(rate, batch.commit_fee, vsize)) for rate in LADDER]
     payable = [(rate, fee) for rate, fee in fees if value - fee >= DUST_P2TR]
@@ -140,6 +163,9 @@ def assert_sound(package: Package) -> None:
     assert committed.value >= DUST_P2TR, "a commit is no dust"
     assert package.tip.value > committed.value, "a commit pays a fee"
     assert package.reveals, "a package has at least one reveal"
+    rotates = package.payload.successor is not None
+    assert package.tip.script == tip_script(package.key33), "the tip is under the key that signs"
+    assert rotates == (package.next_script != package.tip.script), "only a rotation changes the key"
     fees = [committed.value - tx.outputs[0].value for tx in package.reveals]
     assert all(low < high for low, high in itertools.pairwise(fees)), "each rung pays more"
     for tx, rate, fee in zip(package.reveals, package.rates, fees, strict=True):
@@ -148,8 +174,7 @@ def assert_sound(package: Package) -> None:
         assert len(tx.inputs) == len(tx.outputs) == 1, "a reveal has one input and one output"
         assert tx.inputs[0].outpoint == commit.outpoint(0), "a reveal spends the commit"
         assert tx.inputs[0].sequence == REVEAL_SEQUENCE, "a reveal is told from a void by its sequence"
-        assert tx.outputs[0].script == package.tip.script, "a reveal recreates the tip"
-        assert is_p2tr(package.tip.script), "a tip is a Taproot output"
+        assert tx.outputs[0].script == package.next_script, "a reveal recreates the tip, under the right key"
         assert tx.outputs[0].value >= DUST_P2TR, "a tip is no dust"
         assert vsize <= TRUC_MAX_CHILD, "a reveal fits a TRUC child"
         assert fee >= rate * vsize, "a rung pays its rate"

@@ -1,4 +1,4 @@
-"""Reads one lane from blocks: from the activation record alone every anchor is found again.
+"""Reads one lane from blocks: from the activation record alone every anchor is found again, over all key epochs.
 
 State is immutable and small; a reorg is going back to the state kept under the fork's hash. Consensus has checked
 the signatures of what is mined, so the reader checks shape: what the builder could not have made is a foreign
@@ -26,6 +26,7 @@ from anchor.inscription.lane import (
 )
 from anchor.inscription.payload import Payload
 from anchor.inscription.script import LeafError, parse_leaf
+from anchor.inscription.successor import Successor
 
 FIRST_ROOT = bytes(32)  # the "previous root" of a lane's first anchor
 _MAX_REASON = 300
@@ -45,7 +46,8 @@ class Pending:
 class LaneState:
     """Where a lane stands: the newest tip, the last sequence used and the last root anchored.
 
-    While `pending` is set, the tip is spent by that commit. `halted` says why nothing after it counts.
+    `epoch` and `key33` are those of the key that holds the tip: after a rotation the successor's. While `pending`
+    is set, the tip is spent by that commit. `halted` says why nothing after it counts.
     """
 
     lane: int
@@ -98,6 +100,21 @@ class AnchorFound:
 
 
 @dataclass(frozen=True, slots=True)
+class RotationFound:
+    """A mined rotation: from the next transaction on the lane is under the successor's key. `fee` as above."""
+
+    lane: int
+    sequence: int
+    successor: Successor
+    commit: Txid
+    commit_height: Height
+    txid: Txid
+    height: Height
+    fee: Sats
+    payload: Payload
+
+
+@dataclass(frozen=True, slots=True)
 class VoidFound:
     """A mined void: sequence number `sequence` carries no anchor."""
 
@@ -119,7 +136,7 @@ class ForeignSpend:
     reason: str
 
 
-LaneEvent = AnchorFound | VoidFound | ForeignSpend
+LaneEvent = AnchorFound | RotationFound | VoidFound | ForeignSpend
 
 
 class _Foreign(Exception):
@@ -178,20 +195,34 @@ def _key_path(txin: TxIn) -> None:
 
 def _read_end(
     state: LaneState, pending: Pending, tx: Tx, height: Height
-) -> tuple[LaneState, AnchorFound | VoidFound]:
+) -> tuple[LaneState, AnchorFound | RotationFound | VoidFound]:
     void = len(tx.inputs[0].witness) == 1
     txin = _only_input(tx, VOID_SEQUENCE if void else REVEAL_SEQUENCE)
-    if tx.outputs[0].script != tip_script(state.key33):
-        raise _Foreign("the commit is spent without recreating the tip")
     sequence, fee = state.sequence + 1, Sats(state.tip_value - tx.outputs[0].value)
     moved = replace(state, tip=tx.outpoint(0), tip_value=tx.outputs[0].value, sequence=sequence, pending=None)
     commit = pending.outpoint.txid
     if void:
         _key_path(txin)
+        _recreates(tx, state.key33)
         return moved, VoidFound(state.lane, sequence, commit, tx.txid, height, fee)
     payload = _payload_of(state, pending, txin)
-    event = AnchorFound(payload, commit, pending.value, pending.height, tx.txid, height, fee)
-    return replace(moved, root=payload.root), event
+    if (successor := payload.successor) is None:
+        _recreates(tx, state.key33)
+        found = AnchorFound(payload, commit, pending.value, pending.height, tx.txid, height, fee)
+        return replace(moved, root=payload.root), found
+    _recreates(tx, successor.anchor_key)
+    if payload.root != state.root:
+        raise _Foreign("a rotation carries the root of the lane's last anchor, this another")
+    if x_only(successor.anchor_key) == x_only(state.key33):
+        raise _Foreign("a rotation names a new key, this the lane's own")
+    turned = replace(moved, epoch=successor.epoch, key33=successor.anchor_key)
+    place = state.lane, sequence, successor, commit, pending.height
+    return turned, RotationFound(*place, tx.txid, height, fee, payload)
+
+
+def _recreates(tx: Tx, key33: bytes) -> None:
+    if tx.outputs[0].script != tip_script(key33):
+        raise _Foreign("the commit is spent without recreating the tip")
 
 
 def _payload_of(state: LaneState, pending: Pending, txin: TxIn) -> Payload:

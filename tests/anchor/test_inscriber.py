@@ -13,16 +13,24 @@ from anchor.btc.amounts import Sats
 from anchor.btc.ids import OutPoint, Txid, display, from_display
 from anchor.btc.network import REGTEST
 from anchor.inscriber import MAX_PER_BATCH, LaneDesk, LaneFacts, NotApproved
-from anchor.inscription.batch import MAX_BATCH, MAX_EVIDENCE, AnchorBatch
+from anchor.inscription.batch import (
+    MAX_BATCH,
+    MAX_EVIDENCE,
+    AnchorBatch,
+    RotationBatch,
+    decode_request,
+)
 from anchor.inscription.builder import build
 from anchor.inscription.lane import tip_script
-from anchor.inscription.reader import LaneState, Pending
+from anchor.inscription.reader import FIRST_ROOT, LaneState, Pending
+from anchor.inscription.successor import Successor
 from anchor.proofs.coverage import Coverage
 from anchor.proofs.ranges import cut
 from anchor.proofs.records import Record
+from anchor.rollup.succession import Epochs, KeyEpoch
 from regtest.bitcoind import Bitcoind
-from tests.anchor.inscription.batches import TIP, a_range
-from tests.anchor.inscription.whole_key import ANCHOR
+from tests.anchor.inscription.batches import TIP, a_range, a_successor
+from tests.anchor.inscription.whole_key import ANCHOR, NEXT
 from tests.anchor.rollup.rollup_world import GEN, PARAMS, World, an_activation, certified
 
 STATE = LaneState(0, 1, ANCHOR.key33, TIP, Sats(1_000_000))
@@ -43,6 +51,10 @@ def _real() -> tuple[list[Record], list[bytes]]:
 
 
 ACTIVATION = replace(an_activation(), anchor_key=ANCHOR.key33)
+FIRST = KeyEpoch.first(GEN, ACTIVATION)
+SECOND = replace(FIRST, number=2, record=bytes([2]) * 32, anchor_key=NEXT.key33, since=40)
+EPOCHS = Epochs((FIRST, SECOND))
+SUCCESSOR = Successor.of(SECOND)
 RANGES, EVIDENCE = _real()
 
 
@@ -56,8 +68,10 @@ def waiting(evidence: bytes = b"e") -> LaneFacts:
     return LaneFacts(STATE, Coverage(()), LONG, [evidence] * len(LONG))
 
 
-def desk_of(facts: LaneFacts | None, client: Any = None, max_fee_rate: int = 100) -> LaneDesk:
-    return LaneDesk(GEN, ACTIVATION, client, lambda: facts, max_fee_rate=max_fee_rate)
+def desk_of(
+    facts: LaneFacts | None, client: Any = None, max_fee_rate: int = 100, epochs: Epochs = EPOCHS
+) -> LaneDesk:
+    return LaneDesk(GEN, ACTIVATION, client, lambda: facts, lambda: epochs, max_fee_rate=max_fee_rate)
 
 
 async def planned(facts: LaneFacts) -> AnchorBatch:
@@ -154,8 +168,104 @@ async def test_signatures_are_checked_one_by_one() -> None:
 
 
 def signatures_of(payload: bytes) -> list[bytes]:
-    package = build(AnchorBatch.decode(payload), ANCHOR.key33, {ACTIVATION.rollup_id})
-    return [ANCHOR.sign(message, kind) for message, kind in package.messages]
+    batch = decode_request(payload)
+    key = {1: ANCHOR, 2: NEXT}[batch.epoch]
+    package = build(batch, key.key33, {ACTIVATION.rollup_id})
+    return [key.sign(message, kind) for message, kind in package.messages]
+
+
+ROTATED = replace(STATE, epoch=2, key33=NEXT.key33, sequence=1)
+CONFLICT = Coverage((), conflict="anchor 1 does not cover the next ranges")
+
+
+async def rotation_of(facts: LaneFacts) -> RotationBatch:
+    made = await desk_of(facts).plan()
+    assert made is not None
+    assert made[0] == facts.state.sequence + 1
+    return RotationBatch.decode(made[1])
+
+
+@pytest.mark.parametrize("coverage", [Coverage(()), Coverage((), waits=True), CONFLICT])
+async def test_once_a_succession_is_final_the_lanes_next_batch_is_its_rotation(coverage: Coverage) -> None:
+    """It holds no ranges, so it waits for none, and no quarrel about them keeps the old key in office."""
+    facts = facts_of(3, successor=SUCCESSOR, coverage=coverage)
+    batch = await rotation_of(facts)
+    assert (batch.successor, batch.epoch, batch.previous_root) == (SUCCESSOR, 1, FIRST_ROOT)
+    package = desk_of(facts).approve(batch.encode())
+    assert package.key33 == ANCHOR.key33
+    assert package.next_script == tip_script(NEXT.key33)
+    assert desk_of(facts).key_epoch(batch.encode()) == 1
+
+
+async def test_no_rotation_is_planned_beside_a_commit_that_waits_for_its_reveal() -> None:
+    assert await desk_of(facts_of(3, successor=SUCCESSOR, state=PENDING)).plan() is None
+
+
+async def test_after_the_rotation_batches_are_built_and_signed_under_the_next_key() -> None:
+    facts = facts_of(3, state=ROTATED)
+    batch = await planned(facts)
+    assert (batch.epoch, batch.sequence) == (2, 2)
+    desk, payload = desk_of(facts), batch.encode()
+    assert desk.approve(payload).key33 == NEXT.key33
+    assert desk.key_epoch(payload) == 2
+    desk.check(payload, signatures_of(payload))
+    old = build(batch, ANCHOR.key33, {ACTIVATION.rollup_id})
+    with pytest.raises(ValueError, match="signature 0"):
+        desk.check(payload, [ANCHOR.sign(message, kind) for message, kind in old.messages])
+
+
+OTHER = replace(SUCCESSOR, record=bytes([9]) * 32)
+MOVING = facts_of(3, successor=SUCCESSOR)
+FAR = replace(STATE, epoch=3)
+NO_ROTATION: list[tuple[LaneFacts, str, bool]] = [
+    (facts_of(3), "no succession of key epoch 1 is final", True),
+    (replace(MOVING, successor=OTHER), "other keys than the succession that is final here", False),
+    (replace(MOVING, successor=a_successor()), "other keys than the succession that is final here", False),
+    (replace(MOVING, state=PENDING), "waits for its reveal", True),
+    (replace(MOVING, state=replace(STATE, halted="foreign")), "is halted: foreign", False),
+    (replace(MOVING, state=replace(STATE, tip=OutPoint(TIP.txid, 1))), "the lane's tip is", True),
+    (replace(MOVING, state=replace(STATE, root=bytes([1]) * 32)), "does not follow anchor 0", False),
+    (replace(MOVING, state=replace(STATE, sequence=1)), "does not follow anchor 0|batch 1 does not", False),
+    (replace(MOVING, state=ROTATED), "is for lane 0, epoch 1", False),
+    (replace(MOVING, state=replace(STATE, key33=NEXT.key33)), "under another key on Bitcoin", False),
+]
+
+
+@pytest.mark.parametrize(("facts", "words", "again"), NO_ROTATION)
+async def test_a_rotation_is_signed_only_when_it_equals_what_this_node_knows(
+    facts: LaneFacts, words: str, again: bool
+) -> None:
+    true = (await rotation_of(MOVING)).encode()
+    with pytest.raises(NotApproved, match=words) as no:
+        desk_of(facts).approve(true)
+    assert no.value.retryable is again
+
+
+async def test_a_rotation_with_another_rollup_or_a_dearer_commit_gets_no_signature() -> None:
+    batch = await rotation_of(MOVING)
+    for change, words in (({"rollup_id": 9}, "other keys"), ({"commit_fee": Sats(112)}, "a commit pays")):
+        with pytest.raises(NotApproved, match=words):
+            desk_of(MOVING).approve(replace(batch, **change).encode())
+
+
+async def test_ranges_wait_for_the_rotation_and_batches_of_another_epoch_are_refused() -> None:
+    old, new = await planned(facts_of(3)), await planned(facts_of(3, state=ROTATED))
+    with pytest.raises(NotApproved, match="next batch is its rotation to epoch 2") as no:
+        desk_of(MOVING).approve(old.encode())
+    assert no.value.retryable
+    for facts, batch in ((facts_of(3), new), (facts_of(3, state=ROTATED), old)):
+        with pytest.raises(NotApproved, match="is for lane 0, epoch"):
+            desk_of(facts).approve(batch.encode())
+
+
+async def test_a_key_epoch_that_this_nodes_rollup_does_not_name_yet_gets_no_signature() -> None:
+    batch = await planned(facts_of(3, state=FAR))
+    with pytest.raises(NotApproved, match="names no key epoch 3 yet") as no:
+        desk_of(facts_of(3, state=FAR)).approve(batch.encode())
+    assert no.value.retryable
+    for ask in (desk_of(None).stages, lambda data: desk_of(None).check(data, [])):
+        with pytest.raises(ValueError, match="names no key epoch 3"):
+            ask(batch.encode())
 
 
 class Lane:

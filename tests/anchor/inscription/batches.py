@@ -5,8 +5,10 @@ from dataclasses import replace
 from anchor.btc.amounts import Sats
 from anchor.btc.hashing import sha256
 from anchor.btc.ids import OutPoint, Txid
-from anchor.inscription.batch import AnchorBatch
+from anchor.inscription.batch import AnchorBatch, RotationBatch
+from anchor.inscription.successor import Successor
 from anchor.proofs.records import RangeRecord
+from tests.anchor.inscription.whole_key import NEXT, WholeKey
 
 TIP = OutPoint(Txid(sha256(b"tip")), 0)
 LENGTH = 10
@@ -47,5 +49,26 @@ def a_batch(*records: RangeRecord, **changes) -> AnchorBatch:
         previous_root=bytes(32),
         records=tuple(record.encode() for record in chosen),
         evidence=tuple(b"evidence" for _ in chosen),
+    )
+    return replace(batch, **changes)
+
+
+def a_successor(epoch: int = 2, anchor: bytes = NEXT.key33, record: bytes = sha256(b"record")) -> Successor:
+    """The keys of an epoch: the lanes go to `anchor`."""
+    others = (WholeKey((number + epoch).to_bytes(32, "big")).key33 for number in (1000, 2000))
+    return Successor(epoch, next(others), anchor, next(others), record)
+
+
+def a_rotation(**changes) -> RotationBatch:
+    """The rotation of epoch 1 to NEXT's key, on TIP with a million sats."""
+    batch = RotationBatch(
+        lane=0,
+        sequence=1,
+        epoch=1,
+        tip=TIP,
+        tip_value=Sats(1_000_000),
+        previous_root=bytes(32),
+        successor=a_successor(),
+        rollup_id=1,
     )
     return replace(batch, **changes)

@@ -24,9 +24,9 @@ from anchor.inscription.builder import (
 )
 from anchor.inscription.lane import TRUC_MAX_CHILD, commit_output, tip_script
 from anchor.inscription.script import leaf_script
-from tests.anchor.inscription.batches import TIP, a_batch, a_range
+from tests.anchor.inscription.batches import TIP, a_batch, a_range, a_rotation, a_successor
 from tests.anchor.inscription.core import core_accepts
-from tests.anchor.inscription.whole_key import ANCHOR, ODD, STRANGER
+from tests.anchor.inscription.whole_key import ANCHOR, NEXT, ODD, STRANGER
 
 PACKAGE = build(a_batch(), ANCHOR.key33, [1])
 
@@ -220,3 +220,64 @@ def test_the_assertion_about_the_truc_child_fires():
 
 def test_the_commit_is_measured_signed():
     assert PACKAGE.commit.vsize < COMMIT_VSIZE
+
+
+ROTATION = build(a_rotation(), ANCHOR.key33, [1])
+
+
+@pytest.mark.parametrize(("key", "after"), [(ANCHOR, NEXT), (ODD, NEXT), (NEXT, ODD)])
+def test_core_accepts_a_rotation_signed_by_the_old_key_and_what_the_new_key_spends_after(key, after):
+    package = build(a_rotation(successor=a_successor(anchor=after.key33)), key.key33, [1])
+    signed = key.sign_package(package)
+    assert core_accepts(signed.commit, [package.tip])
+    for reveal in signed.reveals:
+        assert core_accepts(reveal, [package.committed])
+        assert reveal.outputs[0].script == tip_script(after.key33)
+    tip = signed.reveals[0]
+    batch = a_batch(
+        epoch=2, sequence=2, tip=tip.outpoint(0), tip_value=tip.outputs[0].value, previous_root=bytes(32)
+    )
+    following = build(batch, after.key33, [1])
+    assert core_accepts(after.sign_package(following).commit, [tip.outputs[0]])
+
+
+def test_a_rotation_costs_111_and_177_virtual_bytes_and_climbs_the_same_ladder():
+    signed = ANCHOR.sign_package(ROTATION)
+    assert signed.commit.vsize == 111
+    assert {tx.vsize for tx in signed.reveals} == {177}
+    fees = [1_000_000 - tx.outputs[0].value for tx in ROTATION.reveals]
+    assert ROTATION.rates == LADDER
+    assert fees == [rate * (111 + 177) for rate in LADDER]
+
+
+def test_the_void_of_a_rotation_leads_back_to_the_old_tip():
+    void = ANCHOR.sign_void(build_void(ROTATION, 5))
+    assert core_accepts(void, [ROTATION.committed])
+    assert void.outputs[0].script == tip_script(ANCHOR.key33)
+
+
+def test_a_rotation_to_its_own_key_or_of_another_rollup_is_not_built():
+    other = bytes([ANCHOR.key33[0] ^ 1]) + ANCHOR.key33[1:]
+    for same in (ANCHOR.key33, other):
+        with pytest.raises(BuildError, match="names a new one"):
+            build(a_rotation(successor=a_successor(anchor=same)), ANCHOR.key33, [1])
+    with pytest.raises(BuildError, match=r"\[2\]"):
+        build(a_rotation(rollup_id=2), ANCHOR.key33, [1])
+
+
+@pytest.mark.parametrize(
+    ("broken", "sentence"),
+    [
+        (replace(ROTATION, reveals=(replace(ROTATION.reveals[0], outputs=(_OUT,)),)), "under the right key"),
+        (replace(ROTATION, payload=PACKAGE.payload), "under the right key"),
+        (replace(ROTATION, key33=NEXT.key33), "the key that signs"),
+        (replace(PACKAGE, key33=NEXT.key33), "the key that signs"),
+        (
+            replace(PACKAGE, payload=a_rotation(successor=a_successor(anchor=ANCHOR.key33)).payload()),
+            "only a rotation changes the key",
+        ),
+    ],
+)
+def test_the_builders_assertions_about_keys_fire(broken, sentence):
+    with pytest.raises(AssertionError, match=sentence):
+        assert_sound(broken)

@@ -1,5 +1,7 @@
 """The 56 bytes, and the script around them."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -8,6 +10,8 @@ from anchor.btc.codec import CodecError
 from anchor.btc.script import operations
 from anchor.inscription.payload import HEADER_SIZE, Payload, PayloadError
 from anchor.inscription.script import LeafError, leaf_script, parse_leaf
+from anchor.inscription.successor import SUCCESSOR_SIZE
+from tests.anchor.inscription.batches import a_rotation, a_successor
 
 KEY = bytes(range(1, 33))
 PAYLOAD = Payload(7, 3, 41, 2, 5, bytes(range(32)))
@@ -28,11 +32,11 @@ def test_flag_bits_that_no_version_defines_are_refused(flags):
         Payload.decode(bytes(data))
 
 
-@pytest.mark.parametrize("flags", [1, 2, 4, 8, 16])
+@pytest.mark.parametrize("flags", [1, 2, 4, 16, 9, 10, 12, 24])
 def test_a_payload_with_a_body_waits_for_a_version_that_reads_it(flags):
     data = bytearray(PAYLOAD.encode() + bytes(64))
     data[5] = flags
-    with pytest.raises(PayloadError, match="root-only"):
+    with pytest.raises(PayloadError, match="no other flags"):
         Payload.decode(bytes(data))
 
 
@@ -54,6 +58,58 @@ def test_a_payload_cut_short_is_refused(size):
 def test_bytes_after_a_root_only_payload_are_refused():
     with pytest.raises(PayloadError):
         Payload.decode(PAYLOAD.encode() + b"\0")
+
+
+ROTATION = a_rotation(sequence=41, previous_root=bytes(range(32))).payload()
+
+
+def test_a_rotation_names_the_next_keys_in_135_bytes_after_the_head():
+    data = ROTATION.encode()
+    assert data[:HEADER_SIZE].hex() == (
+        "484653541008000000010000000000290000000100000000" + bytes(range(32)).hex()
+    )
+    assert len(data) == HEADER_SIZE + SUCCESSOR_SIZE == 191
+    assert Payload.decode(data) == ROTATION
+    assert (ROTATION.successor, PAYLOAD.successor) == (a_successor(), None)
+
+
+@pytest.mark.parametrize("size", range(191))
+def test_a_rotation_cut_short_is_refused(size):
+    with pytest.raises(CodecError):
+        Payload.decode(ROTATION.encode()[:size])
+
+
+@pytest.mark.parametrize("bit", range(8))
+def test_a_rotation_with_a_changed_bit_is_another_one_or_none(bit):
+    data = ROTATION.encode()
+    for at in range(len(data)):
+        changed = data[:at] + bytes([data[at] ^ 1 << bit]) + data[at + 1 :]
+        try:
+            found = Payload.decode(changed)
+        except CodecError:
+            continue
+        assert found != ROTATION
+        assert found.encode() == changed
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"count": 1}, "no leaves"),
+        ({"count": 2}, "no leaves"),
+        ({"epoch": 2}, "names the next, not 2"),
+        ({"body": ROTATION.body + b"\0"}, "follow the end"),
+        ({"body": b""}, "cut short"),
+        ({"body": bytes(135)}, "compressed points"),
+        ({"body": a_successor(3).encode()}, "names the next, not 3"),
+        ({"flags": 0}, "root-only"),
+        ({"flags": 0, "count": 2}, "root-only"),
+        ({"flags": 0, "body": b""}, "has a manifest and a record"),
+    ],
+)
+def test_a_rotation_is_a_successor_of_the_next_epoch_and_nothing_else(changes, reason):
+    with pytest.raises(CodecError, match=reason):
+        replace(ROTATION, **changes)
 
 
 def test_another_magic_is_refused():

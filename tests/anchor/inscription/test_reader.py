@@ -15,29 +15,39 @@ from anchor.inscription.reader import (
     ForeignSpend,
     LaneState,
     Pending,
+    RotationFound,
     VoidFound,
     apply_block,
     apply_txs,
 )
 from anchor.inscription.script import leaf_script
-from tests.anchor.inscription.batches import TIP, a_batch, a_range
+from tests.anchor.inscription.batches import TIP, a_batch, a_range, a_rotation, a_successor
 from tests.anchor.inscription.core import CoreChain
-from tests.anchor.inscription.whole_key import ANCHOR, STRANGER
+from tests.anchor.inscription.whole_key import ANCHOR, NEXT, STRANGER, WholeKey
 
 KEY = ANCHOR.key33
 START = LaneState(0, 1, KEY, TIP, 1_000_000)
 
 
-def next_package(state: LaneState, *records):
-    batch = a_batch(
-        *records,
-        tip=state.tip,
-        tip_value=state.tip_value,
-        sequence=state.sequence + 1,
-        previous_root=state.root,
-    )
-    package = build(batch, KEY, [1])
-    return package, ANCHOR.sign_package(package)
+def place_of(state: LaneState):
+    return {
+        "tip": state.tip,
+        "tip_value": state.tip_value,
+        "sequence": state.sequence + 1,
+        "previous_root": state.root,
+        "epoch": state.epoch,
+    }
+
+
+def next_package(state: LaneState, *records, key: WholeKey = ANCHOR):
+    package = build(a_batch(*records, **place_of(state)), key.key33, [1])
+    return package, key.sign_package(package)
+
+
+def rotation_of(state: LaneState, key: WholeKey = ANCHOR, to: WholeKey = NEXT):
+    successor = a_successor(state.epoch + 1, to.key33)
+    package = build(a_rotation(successor=successor, **place_of(state)), key.key33, [1])
+    return package, key.sign_package(package)
 
 
 @pytest.fixture
@@ -74,6 +84,66 @@ def test_two_anchors_and_a_void_are_read_back_from_cores_chain(chain, lane):
     assert found == VoidFound(0, 3, signed.commit.txid, void.txid, chain.height, found.fee)
     assert (lane.sequence, lane.root) == (3, root)
     assert lane.tip == void.outpoint(0)
+
+
+def test_a_rotation_hands_the_lane_to_the_next_key_and_its_own_hands_it_on(chain, lane):
+    _, signed = next_package(lane, a_range(0))
+    lane, _ = apply_block(lane, chain.mine((signed.commit, signed.reveals[0])), chain.height)
+    root = lane.root
+    package, signed = rotation_of(lane)
+    lane, events = apply_block(lane, chain.mine((signed.commit,)), chain.height)
+    assert (events, lane.epoch, lane.key33) == ((), 1, KEY)
+    lane, (found,) = apply_block(lane, chain.mine((signed.reveals[3],)), chain.height)
+    assert found == RotationFound(
+        lane=0,
+        sequence=2,
+        successor=a_successor(),
+        commit=signed.commit.txid,
+        commit_height=chain.height - 1,
+        txid=signed.reveals[3].txid,
+        height=chain.height,
+        fee=8 * 288,
+        payload=package.payload,
+    )
+    assert (lane.epoch, lane.key33, lane.sequence, lane.root) == (2, NEXT.key33, 2, root)
+    assert LaneState.decode(lane.encode()) == lane
+
+    package, signed = next_package(lane, a_range(1), key=NEXT)
+    lane, (found,) = apply_block(lane, chain.mine((signed.commit, signed.reveals[0])), chain.height)
+    assert (found.payload.epoch, found.payload.sequence) == (2, 3)
+    third = WholeKey((77).to_bytes(32, "big"))
+    _, signed = rotation_of(lane, NEXT, third)
+    lane, (found,) = apply_block(lane, chain.mine((signed.commit, signed.reveals[0])), chain.height)
+    assert (found.successor.epoch, lane.key33, lane.sequence) == (3, third.key33, 4)
+    assert lane.halted is None
+
+
+def test_a_rotation_may_be_a_lanes_first_anchor(chain, lane):
+    _, signed = rotation_of(lane)
+    lane, (found,) = apply_block(lane, chain.mine((signed.commit, signed.reveals[0])), chain.height)
+    assert (found.sequence, found.payload.root, lane.root) == (1, bytes(32), bytes(32))
+
+
+def test_a_voided_rotation_leaves_the_old_key_and_is_tried_again(chain, lane):
+    package, signed = rotation_of(lane)
+    void = ANCHOR.sign_void(build_void(package, 2))
+    lane, (found,) = apply_block(lane, chain.mine((signed.commit, void)), chain.height)
+    assert isinstance(found, VoidFound)
+    assert (lane.epoch, lane.key33, lane.sequence) == (1, KEY, 1)
+    _, signed = rotation_of(lane)
+    lane, (found,) = apply_block(lane, chain.mine((signed.commit, signed.reveals[0])), chain.height)
+    assert (found.sequence, lane.key33) == (2, NEXT.key33)
+
+
+def test_a_reorg_of_a_rotation_gives_the_lane_back_to_the_old_key(chain, lane):
+    _, signed = rotation_of(lane)
+    apply_block(lane, chain.mine((signed.commit, signed.reveals[0])), chain.height)
+    chain.fork(1)
+    chain.mine()
+    _, other = next_package(lane, a_range(0))
+    lane, (found,) = apply_block(lane, chain.mine((other.commit, other.reveals[0])), chain.height)
+    assert isinstance(found, AnchorFound)
+    assert (lane.epoch, lane.key33, lane.halted) == (1, KEY, None)
 
 
 def test_a_reorg_is_going_back_to_the_state_of_the_fork(chain, lane):
@@ -127,6 +197,16 @@ def payload_with(**changes) -> bytes:
     return leaf_script(replace(PACKAGE.payload, **changes).encode(), KEY[1:])
 
 
+ROTATION, ROTATED = rotation_of(START)
+TO_NEXT = (TxOut(REVEAL.outputs[0].value, tip_script(NEXT.key33)),)
+
+
+def rotated(outputs=TO_NEXT, **changes) -> list[Tx]:
+    """A hand-made rotation, signed by the old key."""
+    leaf = leaf_script(replace(ROTATION.payload, **changes).encode(), KEY[1:])
+    return reveal_with(leaf, outputs=outputs)
+
+
 def _elsewhere(reveal: Tx) -> Tx:
     """The same witness on an input that spends COMMIT."""
     return replace(reveal, inputs=(replace(reveal.inputs[0], outpoint=COMMIT.outpoint(0)),))
@@ -160,6 +240,22 @@ FOREIGN = {
     "a leaf that is no leaf of ours": reveal_with(b"\x51"),
     "a leaf of another key": reveal_with(leaf_script(PACKAGE.payload.encode(), STRANGER.key33[1:])),
     "a leaf that the commit does not commit to": [COMMIT, _elsewhere(reveal_with(payload_with(count=9))[1])],
+    "a rotation that keeps the old tip": rotated(REVEAL.outputs),
+    "a rotation to another key than it names": rotated(
+        (replace(TO_NEXT[0], script=tip_script(STRANGER.key33)),)
+    ),
+    "a batch of records that hands the lane on": reveal_with(payload_with(), outputs=TO_NEXT),
+    "a rotation with a root of its own": rotated(root=bytes([1]) * 32),
+    "a rotation of another epoch": rotated(epoch=2, body=a_successor(3).encode()),
+    "a rotation to the lane's own key": rotated(REVEAL.outputs, body=a_successor(anchor=KEY).encode()),
+    "a rotation out of turn": rotated(sequence=2),
+    "a void that hands the lane on": [
+        ROTATED.commit,
+        replace(
+            ROTATED.reveals[0],
+            inputs=(replace(ROTATED.reveals[0].inputs[0], sequence=0xFFFFFFFC, witness=(bytes(64),)),),
+        ),
+    ],
     "another internal key": reveal_with(payload_with(), key33=STRANGER.key33),
 }
 
@@ -171,6 +267,21 @@ def test_what_no_builder_of_ours_makes_halts_the_lane(name):
     assert (events[-1].txid, events[-1].height) == (FOREIGN[name][-1].txid, 7)
     assert state.halted == events[-1].reason
     assert apply_txs(state, [COMMIT, REVEAL], 8) == (state, ())
+
+
+def test_the_old_key_signs_nothing_after_the_rotation():
+    state, _ = apply_txs(START, [ROTATED.commit, ROTATED.reveals[0]], 7)
+    assert state.halted is None
+    _, late = next_package(replace(state, key33=KEY, epoch=1), a_range(0))
+    state, events = apply_txs(state, [late.commit, late.reveals[0]], 8)
+    assert isinstance(events[-1], ForeignSpend)
+    assert state.halted is not None
+
+
+def test_a_hand_made_rotation_is_good_where_it_is_as_the_builder_makes_it():
+    state, (found,) = apply_txs(START, rotated(), 7)
+    assert isinstance(found, RotationFound)
+    assert state.halted is None
 
 
 def test_the_shapes_above_differ_from_a_good_one_only_in_what_they_name():

@@ -37,3 +37,4 @@ class WholeKey:
 ANCHOR = WholeKey((7).to_bytes(32, "big"))
 ODD = WholeKey((6).to_bytes(32, "big"))  # ANCHOR or ODD has parity 3; a test makes sure that both occur
 STRANGER = WholeKey((99).to_bytes(32, "big"))
+NEXT = WholeKey((8).to_bytes(32, "big"))  # the anchor key of the epoch after ANCHOR's
