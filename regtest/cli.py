@@ -19,8 +19,8 @@ def regtest() -> None:
 
 
 @regtest.command()
-@click.option("--operators", type=click.IntRange(2, 12), default=5, show_default=True)
-@click.option("--threshold", type=click.IntRange(2, 12), default=3, show_default=True)
+@click.option("--operators", type=click.IntRange(1, 12), default=5, show_default=True)
+@click.option("--threshold", type=click.IntRange(1, 12), default=3, show_default=True)
 @click.option("--detach", is_flag=True, help="Return when it is up; end it with `holdfast regtest down`.")
 @click.option("--json", "as_json", is_flag=True, help="With --detach: print JSON for programs.")
 def up(operators: int, threshold: int, detach: bool, as_json: bool) -> None:
@@ -32,6 +32,8 @@ def up(operators: int, threshold: int, detach: bool, as_json: bool) -> None:
         raise click.UsageError(
             f"{threshold} of {operators} cannot sign: choose a threshold up to {operators}."
         )
+    if threshold == 1 < operators:
+        raise click.UsageError(f"1 of {operators} is no committee: any one could take all. 1 of 1 is.")
     if as_json and not detach:
         raise click.UsageError("--json is for --detach: without it this command goes on until the world ends")
     if detach:

@@ -37,7 +37,7 @@ def committee() -> None:
 
 @committee.command()
 @click.option("--name", required=True, help="The committee's name: 1 to 32 of a-z, 0-9 and -.")
-@click.option("--threshold", type=click.IntRange(2, 128), required=True, help="Signers needed, t.")
+@click.option("--threshold", type=click.IntRange(1, 128), required=True, help="Signers needed, t.")
 @click.option("--chain", type=click.Choice(CHAINS), required=True, help="The Bitcoin network.")
 @click.option("--epoch", type=click.IntRange(1), default=1, show_default=True, help="The key epoch.")
 @click.argument("members", nargs=-1, required=True, type=_FILE)

@@ -99,7 +99,7 @@ def rotate() -> None:
 @click.option(
     "--drop", "dropped", multiple=True, metavar="NAME", help="Leave out NAME, from the end of the list."
 )
-@click.option("--threshold", type=click.IntRange(2, 128), help="Signers needed, t; as before by default.")
+@click.option("--threshold", type=click.IntRange(1, 128), help="Signers needed, t; as before by default.")
 @click.option("-o", "--out", type=_FILE, required=True, help="The file to write; it must not exist.")
 @JSON
 def propose(

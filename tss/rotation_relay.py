@@ -82,6 +82,9 @@ class RotationRelay:
         async with self._one_at_a_time:
             await self.catch_up(purpose)
             key = self._serving(purpose)
+            if key.info.public.threshold == 1:
+                reason = "a key of 1 of 1 is one share, and nobody is there to make it new with"
+                raise DkgFailed("alone", reason, retryable=False)
             members, removed = self._split(key, frozenset(without))
             pending = [
                 held

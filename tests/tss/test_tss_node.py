@@ -42,6 +42,18 @@ async def test_three_members_make_a_key_and_sign_with_two(tmp_path):
         await sign_test(carol.node, b"and leads", timeout=10)
 
 
+async def test_a_developer_alone_makes_keys_and_signs_with_them_on_regtest(tmp_path):
+    async with committee_of(tmp_path, 1, 1) as (alone,):
+        info = await alone.node.dkg("anchor")
+        assert (info.state, info.public.threshold) == ("verified", 1)
+        await sign_test(alone.node, b"alone")
+        await alone.down()
+        await alone.up()
+        await sign_test(alone.node, b"alone again")
+        with pytest.raises(DkgFailed, match="nobody is there to make it new with"):
+            await alone.node.key_work.refresh("anchor")
+
+
 async def test_five_members_sign_what_their_port_approves_on_both_paths(tmp_path):
     async with committee_of(tmp_path, 5, 3) as seats:
         await seats[0].node.dkg("treasury")

@@ -30,7 +30,7 @@ class GroupPublic:
     numbers (1 to 128) to 33 bytes. Lengths and order are checked here, points by the engine at first use.
     `share_set` (33 bytes) is what signing messages name: this key with exactly these shares. A refresh keeps P
     and changes every share, so that a message about old shares says nothing about new ones.
-    EncodingFault for malformed bytes, EngineState (301) for a threshold outside 2 <= t <= n.
+    EncodingFault for malformed bytes, EngineState (301) for a threshold outside 2 <= t <= n, 1 of 1 excepted.
     """
 
     threshold: int
@@ -53,8 +53,8 @@ class GroupPublic:
             raise EncodingFault(
                 "members are numbered 1 to 128: derive the group again from its R1", code=MEMBER
             )
-        if not 2 <= self.threshold <= len(shares):
-            message = f"{self.threshold} of {len(shares)} is no committee: take 2 <= t <= n"
+        if not 2 <= self.threshold <= len(shares) and (self.threshold, len(shares)) != (1, 1):
+            message = f"{self.threshold} of {len(shares)} is no committee: take 2 <= t <= n, or 1 of 1"
             raise EngineState(message, code=THRESHOLD)
         ordered = {member: bytes(shares[member]) for member in sorted(shares)}
         object.__setattr__(self, "group_key", bytes(self.group_key))

@@ -134,7 +134,7 @@ def test_a_file_names_the_one_it_succeeds_and_its_hash_shows_it():
 @pytest.mark.parametrize(
     ("n", "threshold", "said"),
     [
-        (1, 1, "a key that one member can use alone"),
+        (2, 1, "a key that one member can use alone"),
         (3, 1, "a key that one member can use alone"),
         (3, 0, "a key that one member can use alone"),
         (3, 4, "nothing could ever be signed"),
@@ -144,6 +144,14 @@ def test_a_file_names_the_one_it_succeeds_and_its_hash_shows_it():
 def test_a_committee_of_a_wrong_size_is_refused_with_the_reason(n, threshold, said):
     with pytest.raises(CommitteeFault, match=said):
         big_committee(n, threshold)
+
+
+def test_one_of_one_is_for_regtest_only():
+    alone = big_committee(1, 1)
+    assert Committee.decode(alone.encode()) == alone
+    for chain in ("mainnet", "testnet4", "signet"):
+        with pytest.raises(CommitteeFault, match="1 of 1 is for regtest only"):
+            replace(alone, chain=chain)
 
 
 @pytest.mark.parametrize(("n", "threshold"), [(2, 2), (128, 2), (128, 128)])

@@ -23,7 +23,7 @@ PATHS = [INTERNAL, KEY_ONLY, key_with_root(ROOT)]
 MESSAGE = tagged_hash("test/message")
 
 
-@pytest.mark.parametrize(("n", "threshold"), [(2, 2), (3, 2), (5, 3), (7, 4)])
+@pytest.mark.parametrize(("n", "threshold"), [(1, 1), (2, 2), (3, 2), (5, 3), (7, 4)])
 @pytest.mark.parametrize("path", PATHS, ids=["internal", "key", "root"])
 def test_a_signature_of_any_threshold_holds_under_the_path_s_key(n, threshold, path):
     made = group(n, threshold)

@@ -3,11 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 
-use frost_core::keys::dkg::verify_proof_of_knowledge;
+use frost_core::keys::CoefficientCommitment;
+use frost_core::keys::dkg::{compute_proof_of_knowledge, verify_proof_of_knowledge};
 use frost_core::{Ciphersuite, Group};
 use frost_secp256k1_tr::keys::dkg::{self, round1, round2};
-use frost_secp256k1_tr::keys::{KeyPackage, PublicKeyPackage, SigningShare, VerifyingShare};
-use frost_secp256k1_tr::{Field, Identifier, Secp256K1Group, Secp256K1ScalarField};
+use frost_secp256k1_tr::keys::{
+    KeyPackage, PublicKeyPackage, SigningShare, VerifiableSecretSharingCommitment, VerifyingShare,
+};
+use frost_secp256k1_tr::{Field, Identifier, Secp256K1Group, Secp256K1ScalarField, SigningKey};
 use zeroize::Zeroizing;
 
 use crate::error::*;
@@ -154,7 +157,7 @@ pub unsafe extern "C" fn holdfast_frost_dkg_begin(
             wire::check_threshold(threshold, members)?;
             let (target, handle) = (output(r1, r1_len, wire::r1_bytes(threshold))?, place(dkg)?);
             let id = own_number(member, members)?;
-            let (secret, package) = dkg::part1(id, members, threshold, rng())?;
+            let (secret, package) = part1(id, members, threshold)?;
             let package = wire::write_r1(&package)?;
             target.copy_from_slice(&package);
             let phase = Mutex::new(Phase::Dealt { secret: Box::new(secret), package });
@@ -162,6 +165,23 @@ pub unsafe extern "C" fn holdfast_frost_dkg_begin(
             Ok(())
         })
     }
+}
+
+/// The crate's part1; for the one member of 1 of 1, which the crate refuses, its steps with one coefficient.
+fn part1(
+    id: Identifier,
+    members: u16,
+    threshold: u16,
+) -> Result<(round1::SecretPackage, round1::Package), Fault> {
+    if threshold > 1 {
+        return Ok(dkg::part1(id, members, threshold, rng())?);
+    }
+    let secret = Zeroizing::new(SigningKey::new(&mut rng()).to_scalar());
+    let point = CoefficientCommitment::new(Secp256K1Group::generator() * *secret);
+    let commitment = VerifiableSecretSharingCommitment::new(vec![point]);
+    let proof = compute_proof_of_knowledge(id, &[*secret], &commitment, rng())?;
+    let package = round1::Package::new(commitment.clone(), proof);
+    Ok((round1::SecretPackage::new(id, vec![*secret], commitment, threshold, members), package))
 }
 
 pub(crate) fn own_number(member: u16, members: u16) -> Result<Identifier, Fault> {

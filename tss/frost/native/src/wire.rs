@@ -121,12 +121,14 @@ pub(crate) fn identifier(member: u16) -> Result<Identifier, Fault> {
     Ok(Identifier::try_from(check_member(usize::from(member))?)?)
 }
 
-/// t and n as this engine takes them: 2 <= t <= n <= 128.
+/// t and n as this engine takes them: 2 <= t <= n <= 128, and 1 of 1, which is for play money only.
 pub(crate) fn check_threshold(threshold: u16, members: u16) -> Result<(), Fault> {
-    if 2 <= threshold && threshold <= members && usize::from(members) <= MAX_MEMBERS {
+    let alone = (threshold, members) == (1, 1);
+    if alone || 2 <= threshold && threshold <= members && usize::from(members) <= MAX_MEMBERS {
         return Ok(());
     }
-    let text = format!("{threshold} of {members} is no committee: take 2 <= t <= n <= {MAX_MEMBERS}");
+    let text =
+        format!("{threshold} of {members} is no committee: take 2 <= t <= n <= {MAX_MEMBERS}, or 1 of 1");
     Err(Fault::new(HOLDFAST_FROST_THRESHOLD, text))
 }
 
