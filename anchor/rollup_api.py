@@ -30,6 +30,7 @@ from anchor.rollup_wire import (
     Votes,
     WithdrawalView,
     decided_view,
+    epoch_view,
     pause_view,
     reorg_view,
 )
@@ -68,6 +69,8 @@ class RollupApi:
                 web.get("/v1/reorgs", self.reorgs),
                 web.get("/v1/pause", self.pause),
                 web.get("/v1/decisions", self.decisions),
+                web.get("/v1/epochs", self.epochs),
+                web.get("/v1/successions/{epoch}", self.succession),
             ]
         )
         return app
@@ -75,6 +78,7 @@ class RollupApi:
     async def status(self, _: web.Request) -> web.Response:
         """Heights, view of Bitcoin, supply and escrow, after the newest certified block."""
         s, state = self._s, self._s.state
+        epochs = state.epochs(s.genesis)
         height, block = bitcoin_view.final_of(state.view, s.genesis.k)
         tip = state.view.tip
         view = BitcoinView(tip.height, display(tip.hash), f"{tip.work:x}", height, display(block))
@@ -94,6 +98,7 @@ class RollupApi:
                 supply=state.supply,
                 escrow=state.escrow,
                 pending=len(s.mempool),
+                epoch=None if epochs is None else epochs.latest.number,
             )
         )
 
@@ -233,6 +238,17 @@ class RollupApi:
     async def decisions(self, _: web.Request) -> web.Response:
         """Every decision of the operators, oldest first."""
         return answer([decided_view(decided) for decided in self._s.state.decisions])
+
+    async def epochs(self, _: web.Request) -> web.Response:
+        """Every key epoch, oldest first; none before the activation record."""
+        return answer([epoch_view(epoch) for epoch in self._s.state.epochs(self._s.genesis) or ()])
+
+    async def succession(self, request: web.Request) -> web.Response:
+        """succession.json of the record that began an epoch."""
+        for succeeded in self._s.state.successions:
+            if str(succeeded.signed.succession.epoch) == request.match_info["epoch"]:
+                return web.Response(text=succeeded.signed.to_json(), content_type="application/json")
+        raise _unknown("succession", "see /v1/epochs; the first epoch begins with /v1/activation")
 
     async def _wait(self, request: web.Request, condition: Callable[[], bool]) -> None:
         wait = problem.read_number(request, "wait", 0, MAX_WAIT_MS)

@@ -10,10 +10,12 @@ from anchor.btc.codec import CodecError
 from anchor.rollup.activation import SignedActivation
 from anchor.rollup.block import Block, CertifiedBlock, Vote
 from anchor.rollup.genesis import Genesis
+from anchor.rollup.succession import SignedSuccession
 from anchor.rollup_wire import (
     AccountView,
     Blocks,
     DecidedView,
+    EpochView,
     Handover,
     Proposal,
     ReorgView,
@@ -132,21 +134,18 @@ class RollupClient:
 
     async def withdrawal(self, withdrawal_id: bytes) -> WithdrawalView | None:
         """A withdrawal, None when there is none with this id."""
-        return await self._maybe(f"/v1/withdrawals/{withdrawal_id.hex()}", WithdrawalView)
+        data = await self._maybe(f"/v1/withdrawals/{withdrawal_id.hex()}")
+        return None if data is None else self._typed(data, WithdrawalView)
 
     async def transaction(self, txid: bytes) -> TransactionView | None:
         """Where a transaction is, None when it is unknown."""
-        return await self._maybe(f"/v1/transactions/{txid.hex()}", TransactionView)
+        data = await self._maybe(f"/v1/transactions/{txid.hex()}")
+        return None if data is None else self._typed(data, TransactionView)
 
     async def activation(self) -> SignedActivation | None:
         """The activation record, None before it was taken. Signatures are not checked here."""
-        try:
-            data = await self._get("/v1/activation")
-        except RollupRefused as refused:
-            if refused.status == 404:
-                return None
-            raise
-        return SignedActivation.from_json(data)
+        data = await self._maybe("/v1/activation")
+        return None if data is None else SignedActivation.from_json(data)
 
     async def reorgs(self) -> list[ReorgView]:
         """Every reorg in the rollup's view, oldest first."""
@@ -159,6 +158,15 @@ class RollupClient:
     async def decisions(self) -> list[DecidedView]:
         """Every decision of the operators, oldest first."""
         return await self._read("/v1/decisions", list[DecidedView])
+
+    async def epochs(self) -> list[EpochView]:
+        """Every key epoch, oldest first. Only the rollup's word: a follower's state has it from the blocks."""
+        return await self._read("/v1/epochs", list[EpochView])
+
+    async def succession(self, epoch: int) -> SignedSuccession | None:
+        """The record that began an epoch, None where there is none. Signatures are not checked here."""
+        data = await self._maybe(f"/v1/successions/{epoch}")
+        return None if data is None else SignedSuccession.from_json(data)
 
     # Inside
 
@@ -181,9 +189,9 @@ class RollupClient:
     ) -> _T:
         return self._typed(await self._get(path, query, wait=wait), kind)
 
-    async def _maybe(self, path: str, kind: type[_T]) -> _T | None:
+    async def _maybe(self, path: str) -> bytes | None:
         try:
-            return await self._read(path, kind)
+            return await self._get(path)
         except RollupRefused as refused:
             if refused.status == 404:
                 return None

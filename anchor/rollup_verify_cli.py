@@ -16,6 +16,7 @@ from anchor.rollup_cli_tools import FILE, JSON, READABLE, go, http_url, load_gen
 if TYPE_CHECKING:
     from anchor.finality.replay import HeaderReplay, Replayed
     from anchor.rollup.block import CertifiedBlock
+    from anchor.rollup.state import RollupState
     from anchor.rollup_client import RollupClient
     from anchor.rollup_wire import Status
 
@@ -131,6 +132,7 @@ class _Replay:
                 "escrow": s.escrow,
                 "paused": s.paused,
                 "state_root": s.root().hex(),
+                "epochs": _epochs(s, self.genesis),
             }
         return value
 
@@ -139,6 +141,12 @@ def _reorgs(found: "Replayed") -> list[dict[str, Any]]:
     from anchor.rollup_wire import reorg_view
 
     return [msgspec.to_builtins(reorg_view(reorg)) for reorg in found.reorgs]
+
+
+def _epochs(state: "RollupState", genesis: Genesis) -> list[dict[str, Any]]:
+    from anchor.rollup_wire import epoch_view
+
+    return [msgspec.to_builtins(epoch_view(epoch)) for epoch in state.epochs(genesis) or ()]
 
 
 async def _from_rollup(replay: _Replay, genesis: Genesis, url: str, save: Path | None) -> None:
@@ -184,6 +192,8 @@ async def _follow(replay: _Replay, client: "RollupClient", kept: BinaryIO | None
         if status.certified_height <= replay.headers.height:
             break
     _compare(replay, status, [msgspec.to_builtins(r) for r in await client.reorgs()])
+    if replay.state is not None:
+        _compare_state(replay, status, [msgspec.to_builtins(e) for e in await client.epochs()])
 
 
 async def _pages(client: "RollupClient", replay: "HeaderReplay") -> AsyncIterator[Sequence["CertifiedBlock"]]:
@@ -207,6 +217,17 @@ def _compare(replay: _Replay, status: "Status", reorgs: list[dict[str, Any]]) ->
         raise Disagrees("the rollup tells other reorgs than its blocks hold: believe the blocks")
 
 
+def _compare_state(replay: _Replay, status: "Status", epochs: list[dict[str, Any]]) -> None:
+    facts = replay.facts()
+    if status.certified_height == replay.headers.height and status.state_root != facts["state_root"]:
+        raise Disagrees(
+            f"the rollup's blocks lead to state {facts['state_root']}, it says {status.state_root}: "
+            "believe the blocks"
+        )
+    if epochs[: len(facts["epochs"])] != facts["epochs"]:
+        raise Disagrees("the rollup tells other key epochs than its blocks hold: believe the blocks")
+
+
 def _text(facts: dict[str, Any]) -> str:
     b = facts["bitcoin"]
     rows = [
@@ -226,6 +247,13 @@ def _text(facts: dict[str, Any]) -> str:
         rows += [
             ("supply", f"{facts['supply']} sats, escrow {facts['escrow']} sats"),
             ("value", facts["paused"] or "moves"),
+            *((f"key epoch {e['epoch']}", _epoch(e)) for e in facts["epochs"]),
             ("state root", facts["state_root"]),
         ]
     return "\n".join(f"{name:>14}  {value}" for name, value in rows)
+
+
+def _epoch(epoch: dict[str, Any]) -> str:
+    since = "the activation record" if epoch["since"] is None else f"block {epoch['since']}"
+    who = f"{epoch['threshold']} of {len(epoch['host_keys'])} operators, committee {epoch['committee_hash'][:16]}…"
+    return f"since {since}: {who}, mint key {epoch['mint_key']}"

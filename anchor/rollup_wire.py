@@ -8,6 +8,7 @@ import msgspec
 from anchor.btc.ids import display
 from anchor.rollup.bitcoin_view import ViewReorg
 from anchor.rollup.decisions import Decided, Pause
+from anchor.rollup.succession import KeyEpoch
 
 
 class BitcoinView(msgspec.Struct, frozen=True):
@@ -21,7 +22,10 @@ class BitcoinView(msgspec.Struct, frozen=True):
 
 
 class Status(msgspec.Struct, frozen=True):
-    """`height` is the newest proposal, then come the newest certified and the newest final block."""
+    """`height` is the newest proposal, then come the newest certified and the newest final block.
+
+    `epoch` is the key epoch whose mint key certifies, None before the activation record.
+    """
 
     rollup_id: int
     genesis_hash: str
@@ -37,6 +41,7 @@ class Status(msgspec.Struct, frozen=True):
     supply: int
     escrow: int
     pending: int
+    epoch: int | None = None
 
 
 class AccountView(msgspec.Struct, frozen=True):
@@ -125,6 +130,23 @@ class DecidedView(msgspec.Struct, frozen=True):
     operators: list[int]
 
 
+class EpochView(msgspec.Struct, frozen=True):
+    """A key epoch: `record` is the hash of the activation record or the succession that began it.
+
+    `since` is the rollup block of a succession, None for the first epoch. Keys of 33 bytes: P with its parity.
+    """
+
+    epoch: int
+    record: str
+    since: int | None
+    committee_hash: str
+    host_keys: list[str]
+    threshold: int
+    treasury_key: str
+    anchor_key: str
+    mint_key: str
+
+
 class Blocks(msgspec.Struct, frozen=True):
     """Certified blocks, encoded, in hex."""
 
@@ -205,3 +227,18 @@ def decided_view(decided: Decided) -> DecidedView:
     d = decided.decision
     operators = [operator + 1 for operator in decided.operators]
     return DecidedView(decided.height, d.pause.hex(), d.height, display(d.block), d.reason, operators)
+
+
+def epoch_view(epoch: KeyEpoch) -> EpochView:
+    """A key epoch as the interface tells it."""
+    return EpochView(
+        epoch.number,
+        epoch.record.hex(),
+        epoch.since,
+        epoch.committee_hash.hex(),
+        [key.hex() for key in epoch.host_keys],
+        epoch.threshold,
+        epoch.treasury_key.hex(),
+        epoch.anchor_key.hex(),
+        epoch.mint_key.hex(),
+    )

@@ -41,6 +41,8 @@ def _standing(found: dict[str, Any]) -> str:
         "value stands still since": f"rollup block {pause['since']}, last reorg in block {pause['until']}",
         "the reorg": f"{pause['depth']} blocks above Bitcoin height {pause['fork_height']}, tip {pause['tip']}",
         "pause": pause["id"],
+        "who decides": f"{found['threshold']} of the {len(found['operators'])} operators of committee "
+        f"{found['committee'][:16]}…",
         "the reserves lack": "not known yet" if found["deficit"] is None else f"{found['deficit']} sats",
     }
     text = [lines(facts)]

@@ -54,9 +54,11 @@ class DecisionDesk:
         return self.follower.state.committee(self.genesis)
 
     def standing(self) -> dict[str, Any]:
-        """What stands still and what the reorg touched on the rollup; `deficit` by this node's own audit, sats."""
-        state = self.follower.state
+        """What stands still, who decides, and what the reorg touched; `deficit` by this node's own audit, sats."""
+        state, who = self.follower.state, self.committee
         found: dict[str, Any] = {"paused": state.paused, "pause": None, "deficit": self._deficit()}
+        found |= {"committee": who.committee_hash.hex()}
+        found |= {"threshold": who.threshold, "operators": [key.hex() for key in who.host_keys]}
         if state.pause is not None:
             found["pause"] = pause_facts(state.pause, state, self.genesis.hash)
         return found

@@ -4,8 +4,9 @@
 ``genesis.py``      what a rollup is born with: validators, host keys, first Bitcoin header
 ``activation.py``   the record all operators sign: group keys, genesis coins, parameters
 ``decisions.py``    why value stands still after a deep reorg, and the operators' word that it moves again
+``succession.py``   one committee hands on to the next: the record, and all key epochs
 ``statements.py``   what the mint key signs: this deposit is final, this withdrawal is paid
-``tx.py``           transactions: transfer, lock, activate, mint, settle, decide
+``tx.py``           transactions: transfer, lock, activate, mint, settle, decide, succeed
 ``block.py``        blocks, votes and certificates
 ``state.py``        accounts, withdrawals, the view of Bitcoin, and their root
 ``execute.py``      what one transaction does to a state

@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,11 +12,12 @@ from click.testing import CliRunner, Result
 
 from anchor.btc.ids import display
 from anchor.rollup import bitcoin_view
+from anchor.rollup.tx import Activate
 from anchor.rollup_cli import rollup
 from anchor.rollup_client import RollupClient
 from anchor.sequencer import Sequencer
 from tests.anchor.feeding import Branch
-from tests.anchor.rollup.rollup_world import GEN, a_genesis
+from tests.anchor.rollup.rollup_world import GEN, World, a_genesis, an_activation, nothing, signed
 from tests.anchor.rollup_parts import a_sequencer
 from tests.anchor.test_sequencer import certify
 
@@ -123,6 +125,38 @@ async def test_a_rollup_that_tells_another_view_than_its_blocks_hold_is_caught(t
         assert (done.exit_code, "believe the blocks" in done.output) == (1, True)
     gone = await call("--genesis", genesis, "--rollup", client.url)
     assert (gone.exit_code, "does not answer" in gone.output) == (1, True)
+
+
+async def test_executing_shows_every_key_epoch_and_catches_a_rollup_that_tells_others(tmp_path: Path) -> None:
+    (tmp_path / "genesis.json").write_text(GEN.to_json())
+    words = ("--genesis", tmp_path / "genesis.json", "--execute")
+    async with a_sequencer(tmp_path, Branch().mine(6), run=False) as (s, client):
+        await certify(s, client, Activate(signed(an_activation())))
+        w = World()
+        w.state = s.state
+        tx = w.succeed()
+        await certify(s, client, tx)
+        done = await call(*words, "--rollup", client.url, "--json", "--save", tmp_path / "blocks")
+        assert done.exit_code == 0, done.output
+        first, second = json.loads(done.output)["epochs"]
+        assert (first["epoch"], first["since"], first["record"]) == (1, None, an_activation().hash.hex())
+        assert (second["epoch"], second["since"], second["record"]) == (
+            2,
+            2,
+            tx.signed.succession.hash.hex(),
+        )
+        said = (await call(*words, "--rollup", client.url)).output
+        assert "key epoch 2  since block 2: 3 of 4 operators" in said
+        truth, other = s.state.successions, w.succeed(committee_hash=nothing("other")).signed
+        s.state.successions = (replace(truth[0], signed=other),)  # its root is kept, so only this is a lie
+        lied = await call(*words, "--rollup", client.url)
+        assert (lied.exit_code, "tells other key epochs" in lied.output) == (1, True), lied.output
+        s.state.successions = ()
+        assert "tells other key epochs" in (await call(*words, "--rollup", client.url)).output
+        s.state.put_succession(replace(truth[0], signed=other))
+        assert "lead to state" in (await call(*words, "--rollup", client.url)).output
+    filed = await call(*words, "--blocks", tmp_path / "blocks", "--json")
+    assert json.loads(filed.output)["epochs"] == [first, second]
 
 
 @pytest.mark.parametrize(

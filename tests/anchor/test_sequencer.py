@@ -1,5 +1,6 @@
 """The sequencer: one proposal at a time, once per height, certified by votes; and its HTTP interface."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -286,3 +287,46 @@ async def test_the_whole_chain_works_with_a_real_validator(tmp_path: Path) -> No
         await until(lambda: v.state.height >= height + 2, "the validator to follow")
         assert s.state.supply == 500_000
         assert await client.withdrawal(nothing("x")) is None
+
+
+async def test_key_epochs_and_the_records_that_began_them_are_served(tmp_path: Path) -> None:
+    branch = Branch().mine(6)
+    async with a_sequencer(tmp_path, branch, run=False) as (s, client):
+        w = Shadow(branch)
+        assert ((await client.status()).epoch, await client.epochs()) == (None, [])
+        await certify(s, client, Activate(signed(an_activation())))
+        assert (await client.status()).epoch == 1
+        tx = w.at(s.state).succeed()
+        assert await client.succession(2) is None
+        await certify(s, client, tx)
+        first, second = await client.epochs()
+        assert (first.epoch, first.record, first.since) == (1, an_activation().hash.hex(), None)
+        record = tx.signed.succession
+        assert (second.epoch, second.record, second.since) == (2, record.hash.hex(), s.state.height)
+        assert (second.mint_key, second.threshold) == (record.mint_key.hex(), record.threshold)
+        assert [bytes.fromhex(key) for key in second.host_keys] == list(record.host_keys)
+        assert await client.succession(2) == tx.signed
+        assert [await client.succession(n) for n in (1, 3)] == [None, None]
+        assert (await client.status()).epoch == 2
+        assert await client.submit(tx.encode()) == tx.txid(GEN.hash), "sending again is harmless"
+    async with a_sequencer(tmp_path, branch, run=False) as (s, client):
+        assert [e.epoch for e in await client.epochs()] == [1, 2], "a restart replays it"
+
+
+async def test_a_record_that_does_not_count_is_refused_over_http_with_its_code(tmp_path: Path) -> None:
+    branch = Branch().mine(6)
+    async with a_sequencer(tmp_path, branch, run=False) as (s, client):
+        w = Shadow(branch)
+        await certify(s, client, Activate(signed(an_activation())))
+        tx, other = w.at(s.state).succeed(), w.succeed(threshold=1)
+        old = w.mint(ALICE, 20_000)
+        forged = replace(tx, signed=replace(tx.signed, mint_signature=bytes(64)))
+        for bad, code in ((forged, "bad_certificate"), (w.succeed(previous=bytes(32)), "wrong_previous")):
+            with pytest.raises(RollupRefused) as caught:
+                await client.submit(bad.encode())
+            assert (caught.value.status, caught.value.code, caught.value.retryable) == (409, code, False)
+        await certify(s, client, tx)
+        for late in (other, old):
+            with pytest.raises(RollupRefused) as caught:
+                await client.submit(late.encode())
+            assert caught.value.code == "wrong_epoch"

@@ -1,7 +1,7 @@
 """`holdfast bridge decision`: the commands as processes, over the node's admin port, to a real rollup."""
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,7 +16,7 @@ from bridge.api_decisions import DecisionApi
 from bridge.http import admin_app
 from bridge.store import DepositRow
 from tests.anchor.feeding import Branch, FeedHome, serving
-from tests.anchor.rollup.rollup_world import ALICE, GEN, HOSTS, K, Whole, an_activation, signed
+from tests.anchor.rollup.rollup_world import ALICE, GEN, HOSTS, K, Whole, an_activation, reign, signed
 from tests.anchor.rollup_parts import a_sequencer
 from tests.anchor.test_sequencer import Shadow, certify
 from tests.bridge.commands import command
@@ -26,8 +26,10 @@ TOKEN = "00" * 32
 
 
 @asynccontextmanager
-async def operators(folder: Path) -> AsyncIterator[tuple[list[Path], Sequencer, RollupClient, Branch]]:
-    """Three operators' admin ports over one rollup that a deep reorg has paused; each has its own signature."""
+async def operators(
+    folder: Path, hosts: Sequence[Whole] = HOSTS, *, handed_on: bool = False
+) -> AsyncIterator[tuple[list[Path], Sequencer, RollupClient, Branch]]:
+    """Operators' admin ports over one rollup that a deep reorg has paused; each has its own signature."""
     branch = Branch().mine(6)
     async with (
         a_sequencer(folder, branch, run=False) as (s, client),
@@ -36,12 +38,14 @@ async def operators(folder: Path) -> AsyncIterator[tuple[list[Path], Sequencer, 
         await certify(s, client, Activate(signed(an_activation())))
         mint = Shadow(branch).at(s.state).mint(ALICE, 500_000)
         await certify(s, client, mint)
+        if handed_on:
+            await certify(s, client, Shadow(branch).at(s.state).succeed())
         branch.reorg(K + 1, K + 3)
         await certify(s, client)
         await feed.sync()
-        folders = [folder / str(place) for place in range(len(HOSTS))]
+        folders = [folder / str(place) for place in range(len(hosts))]
         async with AsyncExitStack() as stack:
-            for place, host in enumerate(HOSTS):
+            for place, host in enumerate(hosts):
                 node = _node(s, client, feed, host)
                 app = admin_app(DecisionApi(node).routes(), TOKEN)
                 url = await stack.enter_async_context(serving(app))
@@ -94,6 +98,7 @@ async def test_the_operators_see_make_sign_join_and_hand_in_a_decision(tmp_path:
     async with operators(tmp_path) as ((alice, bob, _), s, client, _):
         said, _ = await decision("show", alice)
         assert "credited 500000 sats for deposit" in said
+        assert "2 of the 3 operators of committee " + GEN.committee_hash.hex()[:16] in said
         assert "its sweep left the chain; its depositor may take it back from block 44\n" in said
         made, one, two, both = (tmp_path / name for name in ("made", "one", "two", "both"))
         await decision("make", alice, "--reason", "all is well", "-o", made)
@@ -116,6 +121,27 @@ async def test_the_operators_see_make_sign_join_and_hand_in_a_decision(tmp_path:
         assert err == "", "handing it in twice does nothing"
         _, err = await decision("make", alice, "--reason", "again", "-o", tmp_path / "x", status=1)
         assert "there is nothing to decide" in err
+
+
+async def test_after_a_succession_the_new_committee_decides_and_who_left_does_not(tmp_path: Path) -> None:
+    new = reign(2).hosts
+    async with operators(tmp_path, (HOSTS[0], *new), handed_on=True) as ((left, *folders), s, client, _):
+        said, _ = await decision("show", left)
+        assert f"3 of the 4 operators of committee {s.state.committee(GEN).committee_hash.hex()[:16]}" in said
+        made, all_of_them = tmp_path / "made", tmp_path / "all"
+        await decision("make", folders[3], "--reason", "looked", "-o", made)
+        _, err = await decision("sign", left, made, "-o", tmp_path / "no", status=1)
+        assert "is not of the committee that decides now: ask one of its operators" in err
+        copies = []
+        for place in (0, 2, 3):
+            copies.append(tmp_path / f"by {place + 1}")
+            said, _ = await decision("sign", folders[place], made, "-o", copies[-1])
+            assert f"signed by {place + 1}" in said
+        await decision("combine", folders[0], *copies, "-o", all_of_them)
+        await decision("submit", left, all_of_them)
+        await certify(s, client)
+        assert s.state.paused is None
+        assert [d.operators for d in await client.decisions()] == [[1, 3, 4]]
 
 
 async def test_files_that_are_no_decision_false_signatures_and_long_reasons_are_refused(

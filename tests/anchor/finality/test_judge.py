@@ -88,3 +88,10 @@ def test_a_block_from_the_future_waits() -> None:
     own = chain_of(*w.bitcoin[1:])
     assert judged(w, own, w.state.time - MAX_AHEAD) is None
     assert "ahead of our clock" in str(judged(w, own, w.state.time - MAX_AHEAD - 1))
+
+
+def test_while_the_view_has_lost_it_signs_no_block_that_hands_the_bridge_on() -> None:
+    w, own = deep()
+    w.block(w.succeed(), bundle=b"")
+    assert w.rejected == []
+    assert "moves value" in str(judged(w, own))

@@ -6,7 +6,7 @@ import pytest
 
 from anchor.rollup.mempool import Mempool
 from anchor.rollup.refusals import TxRefused
-from tests.anchor.rollup.rollup_world import ALICE, BOB, GEN, World
+from tests.anchor.rollup.rollup_world import ALICE, BOB, GEN, World, nothing
 
 
 def code_of(pool: Mempool, raw: bytes) -> str:
@@ -78,3 +78,18 @@ def test_a_forged_transaction_is_refused() -> None:
     w = World().funded()
     forged = replace(w.transfer(ALICE, BOB, 5), recipient=ALICE.x)
     assert code_of(Mempool(GEN, w.state), forged.encode()) == "bad_signature"
+
+
+def test_after_a_succession_what_the_old_key_certified_waits_no_longer() -> None:
+    w = World().funded()
+    pool = Mempool(GEN, w.state)
+    old, other = w.mint(ALICE, 20_000, "old"), w.succeed(committee_hash=nothing("another"))
+    pool.add(old.encode())
+    pool.add(other.encode())
+    assert code_of(pool, w.succeed().encode()) == "wrong_epoch", "what waits has begun the epoch already"
+    tx = w.succeed()
+    w.block(tx)
+    pool.rebase(w.state, [tx.txid(GEN.hash)])
+    dropped = {txid: refusal.code for txid, refusal in pool.dropped.items()}
+    assert dropped == {old.txid(GEN.hash): "wrong_epoch", other.txid(GEN.hash): "wrong_epoch"}
+    pool.add(w.mint(ALICE, 20_000, "old").encode())

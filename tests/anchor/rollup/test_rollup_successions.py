@@ -5,11 +5,13 @@ from dataclasses import replace
 
 import pytest
 
-from anchor.rollup.refusals import TxRefused
+from anchor.rollup.block import Block, data_root
+from anchor.rollup.decisions import SignedDecision
+from anchor.rollup.refusals import BlockRefused, TxRefused
 from anchor.rollup.state import RollupState
 from anchor.rollup.succession import Epochs, SuccessionRefused
 from anchor.rollup.transitions import apply_tx, check_block
-from anchor.rollup.tx import MAX_TX_BYTES, RollupTx, Succeed, decode_tx
+from anchor.rollup.tx import MAX_TX_BYTES, Decide, RollupTx, Succeed, decode_tx
 from tests.anchor.rollup.rollup_world import (
     ALICE,
     BOB,
@@ -25,6 +27,7 @@ from tests.anchor.rollup.rollup_world import (
     an_activation,
     nothing,
     reign,
+    reseal,
     signed_succession,
 )
 
@@ -51,10 +54,6 @@ def succeeded() -> World:
     w.block(w.succeed())
     assert (w.rejected, w.epoch) == ([], 2)
     return w
-
-
-def record(w: World, **changes: object) -> Succeed:
-    return w.succeed(**changes)
 
 
 def test_before_the_activation_there_is_no_epoch_and_none_to_follow() -> None:
@@ -165,9 +164,7 @@ def test_after_it_the_new_committee_decides_by_its_own_threshold_and_the_old_one
     decision = w.decision()
     old = tuple((i, h.sign(decision.hash)) for i, h in enumerate(HOSTS))
     assert reign(2).threshold == 3
-    assert refused(w, replace(w.decide(), signed=replace(w.decide().signed, signatures=old))).code == (
-        "bad_signature"
-    )
+    assert refused(w, Decide(SignedDecision(decision, old))).code == "bad_signature"
     assert refused(w, w.decide((0, 1))).code == "too_few_signatures"
     w.block(w.decide((1, 2, 3)))
     assert w.rejected == []
@@ -184,9 +181,9 @@ def test_a_decision_that_was_signed_before_the_record_is_void_after_it() -> None
 
 
 FALSE: dict[str, tuple[str, Callable[[World], Succeed]]] = {
-    "another rollup's number": ("wrong_rollup", lambda w: record(w, rollup_id=8)),
-    "another rollup's genesis": ("wrong_rollup", lambda w: record(w, genesis_hash=nothing("genesis"))),
-    "another network": ("wrong_network", lambda w: record(w, network="signet")),
+    "another rollup's number": ("wrong_rollup", lambda w: w.succeed(rollup_id=8)),
+    "another rollup's genesis": ("wrong_rollup", lambda w: w.succeed(genesis_hash=nothing("genesis"))),
+    "another network": ("wrong_network", lambda w: w.succeed(network="signet")),
     "the epoch after the next": (
         "wrong_epoch",
         lambda w: Succeed(
@@ -197,16 +194,16 @@ FALSE: dict[str, tuple[str, Callable[[World], Succeed]]] = {
         "wrong_epoch",
         lambda w: Succeed(signed_succession(a_succession(w.epochs.latest, epoch=1), HOSTS, mint=MINT)),
     ),
-    "another record before it": ("wrong_previous", lambda w: record(w, previous=nothing("previous"))),
-    "the committee that is": ("same_committee", lambda w: record(w, committee_hash=GEN.committee_hash)),
+    "another record before it": ("wrong_previous", lambda w: w.succeed(previous=nothing("previous"))),
+    "the committee that is": ("same_committee", lambda w: w.succeed(committee_hash=GEN.committee_hash)),
     "the treasury key that is": (
         "same_key",
-        lambda w: record(w, treasury_key=w.epochs.latest.treasury_key),
+        lambda w: w.succeed(treasury_key=w.epochs.latest.treasury_key),
     ),
-    "the mint key as the treasury's": ("same_key", lambda w: record(w, treasury_key=b"\x02" + MINT.x)),
+    "the mint key as the treasury's": ("same_key", lambda w: w.succeed(treasury_key=b"\x02" + MINT.x)),
     "a key with its parity turned": (
         "same_key",
-        lambda w: record(w, anchor_key=b"\x02" + w.epochs.latest.anchor_key[1:]),
+        lambda w: w.succeed(anchor_key=b"\x02" + w.epochs.latest.anchor_key[1:]),
     ),
     "nobody's signature": ("bad_certificate", lambda w: with_mint(w, bytes(64))),
     "a stranger's signature for the mint key": ("bad_certificate", lambda w: by(w, mint=MALLORY)),
@@ -253,6 +250,23 @@ def test_a_record_is_used_once_and_of_two_for_one_epoch_the_first_counts() -> No
     again = refused(w, one)
     assert (again.code, again.retryable) == ("already_succeeded", False)
     assert refused(w, other).code == "wrong_epoch"
+
+
+def test_a_block_with_a_record_that_does_not_count_is_refused_by_whoever_executes_it() -> None:
+    """A sequencer may write what it likes: here it takes the block of a rollup that let the record pass."""
+    w = World().funded()
+    before = w.state
+    good = w.block(w.succeed())
+    forged = by(World().funded(), mint=MALLORY).encode()
+    lie = Block(replace(good.header, data_root=data_root(good.bundle, [forged])), (forged,), good.bundle)
+    with pytest.raises(BlockRefused, match="transaction 0 does not apply: bad_certificate"):
+        check_block(GEN, before, lie)
+    twice = Block(good.header, good.transactions * 2, good.bundle)
+    with pytest.raises(BlockRefused, match="transaction 1 does not apply: already_succeeded"):
+        check_block(GEN, before, twice)
+    hidden = reseal(good, state_after=before.root())
+    with pytest.raises(BlockRefused, match="state-after"):
+        check_block(GEN, before, hidden)
 
 
 def test_a_record_of_a_rollup_that_forked_off_does_not_count_here() -> None:

@@ -1,17 +1,28 @@
-"""Property: no order of transactions, reorgs and repetitions makes or loses a coin."""
+"""Property: no order of transactions, reorgs, successions and repetitions makes or loses a coin."""
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from anchor.finality.replay import HeaderReplay
 from anchor.rollup.block import Block
 from anchor.rollup.state import RollupState
 from anchor.rollup.transitions import check_block
-from anchor.rollup.tx import Lock, RollupTx
-from tests.anchor.rollup.rollup_world import ALICE, BOB, MALLORY, K, World, certified, conserved
+from anchor.rollup.tx import Decide, Lock, Mint, RollupTx, Settle, Succeed, decode_tx
+from tests.anchor.rollup.rollup_world import (
+    ALICE,
+    BOB,
+    MALLORY,
+    MANIFEST,
+    K,
+    World,
+    certified,
+    conserved,
+    reign,
+)
 
 PEOPLE = (ALICE, BOB, MALLORY)
+MAX_EPOCH = 4  # their committees grow, and take time to sign
 people = st.sampled_from(PEOPLE)
 
 
@@ -28,6 +39,7 @@ class Coins(RuleBasedStateMachine):
         self.sent: list[RollupTx] = []
         self.locks: list[Lock] = []
         self.deposits = 0
+        self.epoch, self.committee = 1, self.w.genesis.committee_hash
         for who in PEOPLE:
             self.deposit(who, 100_000)
 
@@ -72,9 +84,30 @@ class Coins(RuleBasedStateMachine):
 
     @rule(hosts=st.sets(st.integers(0, 2)))
     def decide(self, hosts: set[int]) -> None:
-        was = self.w.state.paused
+        was, needed = self.w.state.paused, self.w.reign.threshold
         self._send(self.w.decide(sorted(hosts)))
-        assert (self.w.state.paused is None) == (was is None or len(hosts) >= 2), self.w.rejected
+        assert (self.w.state.paused is None) == (was is None or len(hosts) >= needed), self.w.rejected
+
+    @precondition(lambda self: self.w.epoch < MAX_EPOCH)
+    @rule(twice=st.booleans(), who=people)
+    def hand_on(self, twice: bool, who: object) -> None:
+        """The record comes between two certificates of the key that goes; a second one for the epoch may follow."""
+        paused, epoch = self.w.state.paused, self.w.epoch
+        self.deposits += 2
+        early = self.w.mint(who, 20_000, f"deposit {self.deposits - 1}")
+        late = self.w.mint(who, 20_000, f"deposit {self.deposits}")
+        records = [self.w.succeed(), self.w.succeed(committee_hash=b"\x07" * 32)][: 1 + twice]
+        self._send(early, *records, late)
+        assert self.w.epoch == epoch + (paused is None), self.w.rejected
+        assert late.statement.outpoint not in self.w.state.minted
+
+    @precondition(lambda self: self.w.epoch > 1)
+    @rule(who=people, back=st.integers(1, MAX_EPOCH), named=st.booleans())
+    def certify_by_a_key_that_went(self, who: object, back: int, named: bool) -> None:
+        gone = max(1, self.w.epoch - back)
+        said = self.w.mint(who, 20_000, "by an old key", epoch=gone if named else self.w.epoch).statement
+        self.w.block(Mint(said, reign(gone).mint.sign(said.message), MANIFEST))
+        assert said.outpoint not in self.w.state.minted
 
     @invariant()
     def every_coin_is_accounted_for(self) -> None:
@@ -82,6 +115,22 @@ class Coins(RuleBasedStateMachine):
         minted = sum(m.statement.amount for m in state.minted.values())
         settled = sum(w.lock.amount for w in state.withdrawals.values() if w.settled)
         assert conserved(state, minted, settled)
+
+    @invariant()
+    def every_certificate_and_decision_is_of_its_epoch(self) -> None:
+        for block in self.w.blocks[self.seen :]:
+            for tx in map(decode_tx, block.transactions):
+                match tx:
+                    case Mint() | Settle():
+                        assert tx.statement.epoch == self.epoch
+                    case Decide():
+                        assert tx.signed.decision.committee_hash == self.committee
+                    case Succeed():
+                        self.epoch += 1
+                        self.committee = tx.signed.succession.committee_hash
+                        assert tx.signed.succession.epoch == self.epoch
+        assert [e.number for e in self.w.epochs] == list(range(1, self.epoch + 1))
+        assert len({e.mint_key for e in self.w.epochs}) == self.epoch
 
     @invariant()
     def whoever_replays_agrees(self) -> None:
