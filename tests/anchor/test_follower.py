@@ -46,8 +46,11 @@ class Served:
 
 @pytest.fixture(scope="module")
 def chain() -> list[CertifiedBlock]:
-    """Two ranges and a bit, with money in them."""
+    """Two ranges and a bit, with money in them, and another committee from the second on."""
     world = World().funded()
+    while len(world.blocks) < LENGTH + 2:
+        world.block(world.transfer(ALICE, BOB, 1))
+    world.block(world.succeed())
     while len(world.blocks) < 2 * LENGTH + 3:
         world.block(world.transfer(ALICE, BOB, 1))
     return [certified(GEN, block) for block in world.blocks]
@@ -78,6 +81,7 @@ async def test_every_block_is_executed_kept_and_cut_and_a_restart_needs_nobody(
     async with following(tmp_path) as again:
         await again.load()
         assert again.state.root() == one.state.root()
+        assert [(e.number, e.since) for e in again.state.epochs(GEN) or ()] == [(1, None), (2, LENGTH + 3)]
         assert (again.ranges, again.evidence, again.final) == (one.ranges, one.evidence, one.final)
 
 

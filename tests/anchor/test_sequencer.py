@@ -286,6 +286,12 @@ async def test_the_whole_chain_works_with_a_real_validator(tmp_path: Path) -> No
         await until(lambda: s.tracker.final > height + 2, "empty blocks to go on")
         await until(lambda: v.state.height >= height + 2, "the validator to follow")
         assert s.state.supply == 500_000
+        await client.submit(w.at(s.state).succeed().encode())
+        await until(lambda: len(s.state.successions) == 1, "the next key epoch")
+        await client.submit(w.at(s.state).mint(ALICE, 20_000, "by the new key").encode())
+        await until(lambda: s.state.supply == 520_000, "a mint by the new key")
+        await until(lambda: v.state.height >= s.state.successions[0].height, "the validator to follow")
+        assert v.state.successions == s.state.successions
         assert await client.withdrawal(nothing("x")) is None
 
 
