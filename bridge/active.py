@@ -219,7 +219,7 @@ class Active:
         """Manifests of batches on the chain that we lack: agreed to here, or signed while we were away."""
         coin = self.activation.treasury
         for batch in view.treasury.batches:
-            if batch.manifest_hash not in self.library.decoded:
+            if batch.content(self.library.decoded) is None:
                 for package in await self.ground.anchors.packages("treasury", tip=coin.encode()):
                     await self.library.add(package.payload)
                 keeper_ = self.keepers.get("treasury")

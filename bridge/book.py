@@ -24,7 +24,7 @@ from bridge.treasury import manifest as manifests
 from bridge.treasury.builder import build
 from bridge.treasury.keys import TreasuryKeys
 from bridge.treasury.machine import Alarm, Effect, InBatch, Step
-from bridge.treasury.manifest import Manifest, SweepManifest
+from bridge.treasury.manifest import Manifest, PayoutManifest, SweepManifest
 from bridge.treasury.reader import BatchAt
 from bridge.watch import ChainView
 from bridge.withdrawal import states as wst
@@ -221,7 +221,7 @@ def _payouts(page: Page) -> dict[bytes, InBatch]:
     found = {}
     for batch in page.view.treasury.batches:
         manifest = page.manifests.get(batch.manifest_hash)
-        if manifest is None or isinstance(manifest, SweepManifest):
+        if not isinstance(manifest, PayoutManifest):
             continue
         block = page.view.block_of(batch)
         for p in manifest.payouts:
@@ -239,7 +239,9 @@ def _sent(waiting: tuple[StoredPackage, ...], activation: Activation) -> dict[by
         txid = build(manifest, TreasuryKeys.of(activation)).tx.txid
         if isinstance(manifest, SweepManifest):
             keys = [d.outpoint.encode() for d in manifest.deposits]
-        else:
+        elif isinstance(manifest, PayoutManifest):
             keys = [p.withdrawal for p in manifest.payouts]
+        else:
+            keys = []
         found |= dict.fromkeys(keys, (manifest.sequence, txid))
     return found

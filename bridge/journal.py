@@ -40,7 +40,7 @@ class Journal:
     def _final_batches(self, view: ChainView) -> Sequence[FinalBatch]:
         found = []
         for batch in view.treasury.batches:
-            manifest = self.library.decoded.get(batch.manifest_hash)
+            manifest = batch.content(self.library.decoded)
             if manifest is None or not self.is_final(view.block_of(batch)):
                 break  # written in their order
             found.append(FinalBatch(batch, manifest))

@@ -25,11 +25,12 @@ from bridge.treasury.checks import (
     PayoutFacts,
     Refusal,
     SweepFacts,
+    check_move,
     check_payout,
     check_sweep,
 )
 from bridge.treasury.keys import TreasuryKeys
-from bridge.treasury.manifest import Manifest, ManifestFault, PayoutManifest, SweepManifest
+from bridge.treasury.manifest import Manifest, ManifestFault, MoveManifest, PayoutManifest, SweepManifest
 from bridge.treasury.planner import Payable, Situation, Sweepable, plan
 from bridge.treasury.reader import TreasuryState
 from bridge.treasury.refusal import Code, never
@@ -55,7 +56,7 @@ class TreasuryFacts:
 
     def ancestors(self) -> list[Manifest] | None:
         """The manifests of all batches up to the tip, None when one is not stored here."""
-        found = [self.manifests.get(batch.manifest_hash) for batch in self.treasury.batches]
+        found = [batch.content(self.manifests) for batch in self.treasury.batches]
         known = [manifest for manifest in found if manifest is not None]
         return known if len(known) == len(found) else None
 
@@ -133,7 +134,6 @@ class TreasuryDesk:
         params = self.activation.params
         room = params.supply_cap - facts.rollup.supply - facts.rollup.escrow - facts.unminted()
         situation = Situation(
-            self.activation.epoch,
             facts.tip_height,
             facts.rollup.view.tip.height,
             facts.reserve(),
@@ -190,6 +190,8 @@ class TreasuryDesk:
             params = self.activation.params
             room = params.supply_cap - facts.rollup.supply - facts.rollup.escrow - facts.unminted()
             return check_sweep(manifest, SweepFacts(node, found, Sats(max(0, room))))
+        if isinstance(manifest, MoveManifest):
+            return check_move(manifest, node)
         return check_payout(manifest, PayoutFacts(node, _locks(manifest, facts), facts.paid()))
 
     async def _highest_rate(self) -> int:
@@ -206,7 +208,6 @@ class TreasuryDesk:
             paused=facts.paused,
             tip_height=facts.tip_height,
             view_height=facts.rollup.view.tip.height,
-            epoch=self.activation.epoch,
             keys=self.keys,
             params=self.activation.params,
             treasury=facts.treasury,

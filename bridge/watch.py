@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from anchor.bitcoind import Bitcoind
 from anchor.btc.amounts import Height
 from anchor.btc.block import Block, parse_block
-from anchor.btc.ids import BlockHash, Txid
+from anchor.btc.ids import BlockHash
 from anchor.headers.chain import HeaderAt, HeaderChain
 from anchor.inscription.reader import (
     AnchorFound,
@@ -48,7 +48,7 @@ class RotationAt:
 
 @dataclass(frozen=True, slots=True)
 class ChainView:
-    """Lanes and treasury after the block at `height`; `blocks` names the block of each batch, by its txid."""
+    """Lanes and treasury after the block at `height`."""
 
     height: int
     hash: BlockHash
@@ -57,7 +57,6 @@ class ChainView:
     anchors: tuple[AnchorAt, ...] = ()
     voids: tuple[VoidFound, ...] = ()
     strangers: tuple[StrangersCoin, ...] = ()
-    blocks: tuple[tuple[Txid, BlockHash], ...] = ()
     rotations: tuple[RotationAt, ...] = ()
 
     def lane(self, number: int) -> LaneState | None:
@@ -66,7 +65,7 @@ class ChainView:
 
     def block_of(self, batch: BatchAt) -> BlockHash:
         """The block that holds a batch."""
-        return next(block for txid, block in self.blocks if txid == batch.txid)
+        return batch.block
 
 
 class ChainWatch:
@@ -207,8 +206,9 @@ def _after(reader: TreasuryReader, view: ChainView, block: Block, at: HeaderAt) 
         state, found = apply_block(lane, block, Height(at.height))
         lanes.append(state)
         events += found
-    treasury, treasury_events = reader.apply_block(view.treasury, block, at.height)
-    new = treasury.batches[len(view.treasury.batches) :]
+    rotations = view.rotations + tuple(RotationAt(e, at.hash) for e in events if isinstance(e, RotationFound))
+    successors = [r.found.successor for r in rotations if r.found.lane == 0]
+    treasury, treasury_events = reader.apply_block(view.treasury, block, at.height, successors)
     return replace(
         view,
         height=at.height,
@@ -216,9 +216,7 @@ def _after(reader: TreasuryReader, view: ChainView, block: Block, at: HeaderAt) 
         lanes=tuple(lanes),
         treasury=treasury,
         anchors=view.anchors + tuple(AnchorAt(e, at.hash) for e in events if isinstance(e, AnchorFound)),
-        rotations=view.rotations
-        + tuple(RotationAt(e, at.hash) for e in events if isinstance(e, RotationFound)),
+        rotations=rotations,
         voids=view.voids + tuple(e for e in events if isinstance(e, VoidFound)),
         strangers=view.strangers + tuple(e for e in treasury_events if isinstance(e, StrangersCoin)),
-        blocks=view.blocks + tuple((batch.txid, at.hash) for batch in new),
     )

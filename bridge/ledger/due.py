@@ -2,11 +2,12 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import assert_never
 
 from anchor.rollup.state import RollupState
 from bridge.ledger import events as ev
 from bridge.ledger.replay import Books
-from bridge.treasury.manifest import Manifest, SweepManifest
+from bridge.treasury.manifest import Manifest, MoveManifest, PayoutManifest, SweepManifest
 from bridge.treasury.reader import BatchAt
 
 
@@ -50,9 +51,17 @@ def due(books: Books, now: Present) -> Iterator[ev.Event]:
 
 
 def _confirmed(batch: FinalBatch) -> ev.Event:
-    kind = ev.SweepConfirmed if isinstance(batch.manifest, SweepManifest) else ev.PayoutConfirmed
     at = batch.at
-    return kind(at.sequence, at.txid, at.manifest_hash, at.height, at.value)
+    facts = (at.sequence, at.txid, at.manifest_hash, at.height, int(at.value))
+    match batch.manifest:
+        case SweepManifest():
+            return ev.SweepConfirmed(*facts)
+        case PayoutManifest():
+            return ev.PayoutConfirmed(*facts)
+        case MoveManifest() as move:
+            return ev.MoveConfirmed(*facts, move.successor_epoch)
+        case _:
+            assert_never(batch.manifest)
 
 
 def _rollup_events(books: Books, now: Present) -> Iterator[ev.Event]:

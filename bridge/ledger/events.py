@@ -72,6 +72,18 @@ class PayoutConfirmed:
 
 
 @dataclass(frozen=True, slots=True)
+class MoveConfirmed:
+    """Batch `sequence`, a move, is final at `height`; the treasury then holds `value` under epoch `epoch`'s key."""
+
+    sequence: int
+    txid: bytes
+    manifest_hash: bytes
+    height: int
+    value: int
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
 class BatchUndone:
     """A reorg of k or more took final batch `sequence` off the chain."""
 
@@ -105,6 +117,7 @@ Event = (
     | BatchUndone
     | DeficitRecorded
     | SettlementUndone
+    | MoveConfirmed
 )
 
 _KINDS: tuple[type[Event], ...] = (
@@ -116,6 +129,7 @@ _KINDS: tuple[type[Event], ...] = (
     BatchUndone,
     DeficitRecorded,
     SettlementUndone,
+    MoveConfirmed,
 )
 _HINTS = {kind: get_type_hints(kind) for kind in _KINDS}
 

@@ -78,7 +78,7 @@ def _apply(books: Books, event: ev.Event) -> Books | None:
             return None if locked is None else replace(books, locked=locked)
         case ev.WithdrawalSettled():
             return _settle(books, event)
-        case ev.SweepConfirmed() | ev.PayoutConfirmed():
+        case ev.SweepConfirmed() | ev.PayoutConfirmed() | ev.MoveConfirmed():
             batch = (event.txid, event.value)
             batches = _once(books.batches, event.sequence, batch, "final twice, differently")
             return None if batches is None else replace(books, batches=batches)

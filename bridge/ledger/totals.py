@@ -45,8 +45,8 @@ class RollupFacts:
 class TreasuryFacts:
     """The treasury's at `RollupFacts.final_height` on own chain.
 
-    `manifests` are those of its batches that the rollup carries; `unexplained` is by how much the other batches
-    changed the value (their certificates are still under way); `anchors` counts final ones.
+    `manifests` are those of its batches that the rollup carries, and of moves; `unexplained` is by how much the
+    other batches changed the value (their certificates are still under way); `anchors` counts final ones.
     """
 
     value: Sats
@@ -121,7 +121,9 @@ def treasury_facts(
     unexplained = 0
     for batch in batches:
         encoded = carried.get(batch.manifest_hash)
-        if encoded is None:
+        if batch.move is not None:
+            known.append(batch.move)  # read from the chain itself
+        elif encoded is None:
             unexplained += batch.value - before
         else:
             try:

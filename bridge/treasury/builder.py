@@ -1,7 +1,8 @@
 """From a manifest to the one transaction it stands for, byte for byte the same on every node.
 
-Inputs: the treasury's tip, then the deposits. Outputs: the treasury, OP_RETURN, then the payouts. Version 3, so
-recipients cannot pin it (TRUC, BIP431); replaceable; no change, no coin selection.
+Inputs: the treasury's tip, then the deposits. Outputs: the treasury, OP_RETURN, then the payouts. A move's treasury
+output is under the next key epoch's key. Version 3, so recipients cannot pin it (TRUC, BIP431); replaceable; no
+change, no coin selection.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,9 +16,16 @@ from anchor.btc.ids import display
 from anchor.btc.script import OP_RETURN, ScriptError, op_return, operations
 from anchor.btc.taproot import sighash
 from anchor.btc.tx import Tx, TxIn, TxOut
-from bridge.deposit.address import output, treasury_script
-from bridge.treasury.keys import TreasuryKeys, UnknownEpoch
-from bridge.treasury.manifest import Manifest, ManifestFault, SweepManifest, decode
+from bridge.deposit.address import output
+from bridge.treasury.keys import TreasuryKeys, UnknownEpoch, script_under
+from bridge.treasury.manifest import (
+    Manifest,
+    ManifestFault,
+    MoveManifest,
+    PayoutManifest,
+    SweepManifest,
+    decode,
+)
 from bridge.withdrawal.template import UnpayableScript, dust_limit
 
 MAX_VSIZE = 10_000  # BIP431: a version 3 transaction is at most this large, so no batch is
@@ -80,14 +88,14 @@ class Mark:
 def build(manifest: Manifest, keys: TreasuryKeys) -> Batch:
     """Build the unsigned batch of `manifest` for the treasury's group keys.
 
-    Raises ManifestFault when it cannot be a good transaction: a key epoch that is not known here, a treasury output
-    that would be dust, a payout that would be, a script off the whitelist, more than 10,000 vB.
+    Raises ManifestFault when it cannot be a good transaction: a key epoch that is not known here or has another
+    key, a treasury output or payout that would be dust, a script off the whitelist, more than 10,000 vB.
     """
-    own = treasury_script(_key(keys, manifest.epoch))
+    own, after = script_under(_key(keys, manifest.epoch)), script_under(_key_after(keys, manifest))
     if manifest.treasury_value < DUST_P2TR:
         raise ManifestFault(f"the treasury would keep {manifest.treasury_value} sat: pay less or later")
     mark = Mark(manifest.epoch, manifest.sequence, manifest.hash)
-    outputs = [TxOut(Sats(manifest.treasury_value), own), TxOut(Sats(0), op_return(mark.encode()))]
+    outputs = [TxOut(Sats(manifest.treasury_value), after), TxOut(Sats(0), op_return(mark.encode()))]
     inputs = [TxIn(manifest.tip, SEQUENCE)]
     prevouts = [TxOut(manifest.tip_value, own)]
     paths: list[bytes | None] = [None]
@@ -99,7 +107,7 @@ def build(manifest: Manifest, keys: TreasuryKeys) -> Batch:
             prevouts.append(TxOut(deposit.value, derived.script_pubkey))
             paths.append(derived.root)
             epochs.append(deposit.epoch)
-    else:
+    elif isinstance(manifest, PayoutManifest):
         for payout in manifest.payouts:
             _check_payable(payout.script, payout.paid)
             outputs.append(TxOut(payout.paid, payout.script))
@@ -107,15 +115,15 @@ def build(manifest: Manifest, keys: TreasuryKeys) -> Batch:
     batch = Batch(manifest, tx, tuple(prevouts), tuple(paths), tuple(epochs))
     if signed_vsize(batch.tx) > MAX_VSIZE:
         raise ManifestFault(f"{signed_vsize(batch.tx)} vB are more than {MAX_VSIZE}: split the batch")
-    assert_sound(batch, own)
+    assert_sound(batch, after)
     return batch
 
 
-def assert_sound(batch: Batch, own_script: bytes) -> None:
+def assert_sound(batch: Batch, script_after: bytes) -> None:
     """Make sure of what moves money, once more and from the transaction alone.
 
-    Value is neither made nor lost, the treasury comes back as output 0, the mark names this manifest, nothing is
-    dust, and the inputs are the tip and what the manifest names.
+    Value is neither made nor lost, the treasury comes back as output 0 (to `script_after`), the mark names this
+    manifest, nothing is dust, and the inputs are the tip and what the manifest names.
     """
     tx, manifest = batch.tx, batch.manifest
     taken = sum(out.value for out in batch.prevouts)
@@ -126,7 +134,9 @@ def assert_sound(batch: Batch, own_script: bytes) -> None:
     assert batch.epochs[0] == manifest.epoch, "the treasury's coin is signed under the batch's own epoch"
     assert tx.inputs[0].outpoint == manifest.tip, "input 0 must be the treasury's tip"
     assert len({i.outpoint for i in tx.inputs}) == len(tx.inputs), "an input is spent twice"
-    assert tx.outputs[0] == TxOut(Sats(manifest.treasury_value), own_script), "output 0 must be the treasury"
+    assert tx.outputs[0] == TxOut(Sats(manifest.treasury_value), script_after), (
+        "output 0 must be the treasury"
+    )
     mark = Mark.find(tx.outputs[1].script)
     assert mark == Mark(manifest.epoch, manifest.sequence, manifest.hash), "OP_RETURN must name the manifest"
     assert tx.version == VERSION, "batches are version 3"
@@ -217,6 +227,16 @@ def _key(keys: TreasuryKeys, epoch: int) -> bytes:
         return keys.key(epoch)
     except UnknownEpoch as error:
         raise ManifestFault(str(error)) from error
+
+
+def _key_after(keys: TreasuryKeys, manifest: Manifest) -> bytes:
+    """The key that holds the treasury after the batch."""
+    if not isinstance(manifest, MoveManifest):
+        return _key(keys, manifest.epoch)
+    key = _key(keys, manifest.successor_epoch)
+    if key != manifest.treasury_key:
+        raise ManifestFault(f"the treasury would move to another key than that of epoch {manifest.epoch + 1}")
+    return key
 
 
 def _check_payable(script: bytes, value: int) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from anchor.btc.amounts import DUST_P2TR, Sats
 from anchor.btc.ids import OutPoint
+from anchor.inscription.successor import Successor
 from anchor.rollup.activation import Params
 from bridge.deposit.address import blocks_to_reclaim, margin, output
 from bridge.treasury.builder import Batch, build, signed_vsize
@@ -17,11 +18,13 @@ from bridge.treasury.keys import TreasuryKeys
 from bridge.treasury.manifest import (
     Manifest,
     ManifestFault,
+    MoveManifest,
     Payout,
     PayoutManifest,
     SweepManifest,
     SweptDeposit,
 )
+from bridge.treasury.moving import is_due
 from bridge.treasury.reader import TreasuryState
 from bridge.treasury.refusal import Code, Refusal, check_ready, later, never
 
@@ -37,6 +40,7 @@ __all__ = [
     "SettleFacts",
     "SweepFacts",
     "check_mint",
+    "check_move",
     "check_payout",
     "check_settle",
     "check_sweep",
@@ -49,15 +53,16 @@ class NodeFacts:
 
     `unsynced` and `paused` say why, or None. `tip_height` is own bitcoind's, `view_height` the rollup's view's.
     `treasury` is own reader's state at own tip. `reserve` is the fee reserve on that tip, satoshis.
-    `ancestors_known`: the manifests of all batches below the tip are stored here. `own_min_rate` and
-    `own_max_rate` (sat/vB) are the operator's own limits, within the activation record's.
+    `keys` are the treasury's of all epochs that own rollup view knows; `successor` is what lane 0's rotation anchor
+    for the treasury's next epoch names, once that anchor is final on own chain. `ancestors_known`: the manifests of
+    all batches below the tip are stored here. `own_min_rate` and `own_max_rate` (sat/vB) are the operator's own
+    limits, within the activation record's.
     """
 
     unsynced: str | None
     paused: str | None
     tip_height: int
     view_height: int
-    epoch: int
     keys: TreasuryKeys
     params: Params
     treasury: TreasuryState
@@ -65,6 +70,11 @@ class NodeFacts:
     ancestors_known: bool
     own_min_rate: int
     own_max_rate: int
+    successor: Successor | None = None
+
+    def retires(self, epoch: int) -> int | None:
+        """The height up to which payments to a key epoch's addresses are swept; None while it has no end."""
+        return self.treasury.retires(epoch, self.params.reclaim_delay)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,8 +155,26 @@ def check_payout(manifest: PayoutManifest, facts: PayoutFacts) -> Batch:
     return batch
 
 
+def check_move(manifest: MoveManifest, node: NodeFacts) -> Batch:
+    """Return the move to sign, rebuilt here, or raise Refusal: it goes where a final rotation anchor says."""
+    check_ready(node.unsynced, node.paused)
+    successor = node.successor
+    if manifest.epoch == node.treasury.epoch:
+        if successor is None or successor.epoch != manifest.successor_epoch:
+            raise later(
+                Code.ROTATION_NOT_FINAL,
+                f"own chain has no final rotation anchor that names key epoch {manifest.successor_epoch}",
+            )
+        said = (manifest.treasury_key, manifest.record)
+        if said != (successor.treasury_key, successor.record):
+            raise never(
+                Code.WRONG_SUCCESSOR, "the move names another key or record than the lane's rotation anchor"
+            )
+    return _check_batch(manifest, node)
+
+
 def _check_batch(manifest: Manifest, node: NodeFacts, regained: int = 0) -> Batch:
-    """Check what sweeps and payouts have in common, then rebuild the transaction.
+    """Check what all batches have in common, then rebuild the transaction.
 
     `regained`: sats of deposits in it that are credited and came back from a sweep which a deep reorg took.
     """
@@ -154,9 +182,13 @@ def _check_batch(manifest: Manifest, node: NodeFacts, regained: int = 0) -> Batc
     own = node.treasury
     if own.halted is not None:
         raise never(Code.HALTED, own.halted)
-    if manifest.epoch != node.epoch:
+    if manifest.epoch != own.epoch:
         raise never(
-            Code.WRONG_EPOCH, f"the batch is of key epoch {manifest.epoch}, the treasury of {node.epoch}"
+            Code.WRONG_EPOCH, f"the batch is of key epoch {manifest.epoch}, the treasury of {own.epoch}"
+        )
+    if not isinstance(manifest, MoveManifest) and is_due(own, node.successor, node.reserve, node.params):
+        raise later(
+            Code.MOVING, f"the treasury moves to key epoch {own.epoch + 1} first: ask again when it has"
         )
     if manifest.tip != own.tip:
         raise later(
@@ -212,6 +244,11 @@ def _check_deposit(deposit: SweptDeposit, fact: DepositFact, node: NodeFacts) ->
     if deposit.params.delay != params.reclaim_delay:
         raise never(
             Code.DEPOSIT_DELAY, f"{what} has delay {deposit.params.delay}, not {params.reclaim_delay}"
+        )
+    retires = node.retires(deposit.epoch)
+    if retires is not None and node.tip_height >= retires and not fact.owed:
+        raise never(
+            Code.DEPOSIT_RETIRED, f"{what} is of key epoch {deposit.epoch}, retired at height {retires}"
         )
     left = blocks_to_reclaim(fact.height, deposit.params.delay, node.tip_height)
     needed = margin(deposit.params.delay) + params.k

@@ -39,10 +39,14 @@ class TreasuryKeys:
         """The newest epoch known."""
         return self.first + len(self.keys) - 1
 
+    def then(self, key33: bytes) -> "TreasuryKeys":
+        """These and the key of the epoch after the newest."""
+        return TreasuryKeys(self.first, (*self.keys, key33))
+
     @property
     def scripts(self) -> frozenset[bytes]:
         """The treasury's own scripts of all epochs known: no withdrawal goes to one."""
-        return _scripts(self)
+        return _scripts(self.keys)
 
     def by_epoch(self) -> Mapping[int, bytes]:
         """All of them."""
@@ -50,5 +54,11 @@ class TreasuryKeys:
 
 
 @lru_cache(maxsize=64)
-def _scripts(keys: TreasuryKeys) -> frozenset[bytes]:
-    return frozenset(treasury_script(key) for key in keys.keys)
+def script_under(key33: bytes) -> bytes:
+    """The treasury's own script under a group key, derived once. DepositFault when it is no key."""
+    return treasury_script(key33)
+
+
+@lru_cache(maxsize=64)
+def _scripts(keys: tuple[bytes, ...]) -> frozenset[bytes]:
+    return frozenset(map(script_under, keys))

@@ -12,9 +12,9 @@ from anchor.btc.amounts import MAX_MONEY, Sats
 from anchor.btc.codec import CodecError, Reader, Writer
 from anchor.btc.hashing import tagged_hash
 from anchor.btc.ids import OUTPOINT_SIZE, OutPoint
-from bridge.deposit.address import PARAMS_SIZE, DepositFault, DepositParams
+from bridge.deposit.address import PARAMS_SIZE, DepositFault, DepositParams, x_only
 
-SWEEP, PAYOUT = 1, 2
+SWEEP, PAYOUT, MOVE = 1, 2, 3
 MAX_ITEMS = 400  # more than 10,000 vB can hold
 MAX_SCRIPT = 34
 MAX_MANIFEST = 64 * 1024
@@ -60,7 +60,7 @@ class Payout:
 
 @dataclass(frozen=True, slots=True)
 class _Head:
-    """What both kinds say first.
+    """What all kinds say first.
 
     `sequence` counts batches from 1; `tip` and `tip_value` are the treasury coin spent; `previous` is the last
     batch's manifest hash (the activation record's hash before the first); `fee` is the whole Bitcoin fee.
@@ -177,8 +177,58 @@ class PayoutManifest(_Head):
         return manifest_hash(self.encode())
 
 
-Manifest = SweepManifest | PayoutManifest
-M = TypeVar("M", SweepManifest, PayoutManifest)
+@dataclass(frozen=True, slots=True)
+class MoveManifest(_Head):
+    """The batch that takes the treasury from one key epoch's key to the next one's.
+
+    `epoch` is the old one, `treasury_key` the new group key (33 bytes) and `record` the hash of the succession that
+    names it. All of it follows from the chain: whoever reads blocks writes the same manifest. Raises ManifestFault
+    unless the next epoch follows.
+    """
+
+    successor_epoch: int
+    treasury_key: bytes
+    record: bytes
+
+    def __post_init__(self) -> None:
+        self._check_head()
+        if self.successor_epoch != self.epoch + 1:
+            raise ManifestFault(f"key epoch {self.successor_epoch} does not follow epoch {self.epoch}")
+        try:
+            x_only(self.treasury_key)
+        except DepositFault as error:
+            raise ManifestFault(str(error)) from error
+        if len(self.record) != 32:
+            raise ManifestFault("the succession's hash has 32 bytes")
+
+    @property
+    def treasury_value(self) -> int:
+        """The treasury's value after the batch: tip − fee. Negative when it cannot be built."""
+        return self.tip_value - self.fee
+
+    @property
+    def shares(self) -> Sats:
+        """Nobody gives anything toward its fee: the reserve pays."""
+        return Sats(0)
+
+    def encode(self) -> bytes:
+        """Return the canonical bytes: kind 3, head, then what comes next."""
+        writer = self._write_head(MOVE).u32(self.successor_epoch).fixed(self.treasury_key, 33)
+        return writer.fixed(self.record, 32).done()
+
+    @classmethod
+    def decode(cls, data: bytes) -> "MoveManifest":
+        """Read what `encode` wrote. ManifestFault for anything else."""
+        return _decode(MoveManifest, data)
+
+    @property
+    def hash(self) -> bytes:
+        """Tagged hash of the encoding, 32 bytes."""
+        return manifest_hash(self.encode())
+
+
+Manifest = SweepManifest | PayoutManifest | MoveManifest
+M = TypeVar("M", SweepManifest, PayoutManifest, MoveManifest)
 
 
 def manifest_hash(encoded: bytes) -> bytes:
@@ -187,7 +237,7 @@ def manifest_hash(encoded: bytes) -> bytes:
 
 
 def decode(data: bytes) -> Manifest:
-    """Read a manifest of either kind (at most 64 KiB). ManifestFault for anything that `encode` cannot write."""
+    """Read a manifest of any kind (at most 64 KiB). ManifestFault for anything that `encode` cannot write."""
     if len(data) > MAX_MANIFEST:
         raise ManifestFault(f"a manifest of {len(data)} bytes is longer than {MAX_MANIFEST}")
     reader = Reader(data)
@@ -195,12 +245,15 @@ def decode(data: bytes) -> Manifest:
         kind, epoch, sequence = reader.u8(), reader.u32(), reader.u32()
         tip = OutPoint.decode(reader.fixed(OUTPOINT_SIZE))
         head = (epoch, sequence, tip, Sats(reader.u64()), reader.fixed(32), Sats(reader.u64()))
-        count = reader.count(MAX_ITEMS)
         match kind:
             case 1:
+                count = reader.count(MAX_ITEMS)
                 manifest: Manifest = SweepManifest(*head, tuple(_deposit(reader) for _ in range(count)))
             case 2:
+                count = reader.count(MAX_ITEMS)
                 manifest = PayoutManifest(*head, tuple(_payout(reader) for _ in range(count)))
+            case 3:
+                manifest = MoveManifest(*head, reader.u32(), reader.fixed(33), reader.fixed(32))
             case _:
                 raise ManifestFault(f"no manifest has kind {kind}")
         reader.end()

@@ -1,7 +1,8 @@
 """What the next batch should hold: the leader's choice, which every signer then checks for itself.
 
 Sweeps and payouts never mix, so a hostile deposit cannot stall a payout. Odd batches prefer sweeps and even ones
-payouts; either gives way when it has nothing to do. So neither kind can starve the other.
+payouts; either gives way when it has nothing to do. So neither kind can starve the other. When the treasury is to
+move to the next key epoch's key, that comes before both.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,10 +11,20 @@ from typing import TypeVar
 
 from anchor.btc.amounts import DUST_P2TR, FeeRate, Sats
 from anchor.btc.ids import OutPoint
+from anchor.inscription.successor import Successor
 from anchor.rollup.activation import Params
 from bridge.deposit.address import DepositParams, blocks_to_reclaim, margin
 from bridge.treasury.builder import MAX_VSIZE, batch_vsize
-from bridge.treasury.manifest import MAX_ITEMS, Manifest, Payout, PayoutManifest, SweepManifest, SweptDeposit
+from bridge.treasury.manifest import (
+    MAX_ITEMS,
+    Manifest,
+    MoveManifest,
+    Payout,
+    PayoutManifest,
+    SweepManifest,
+    SweptDeposit,
+)
+from bridge.treasury.moving import MOVE_VSIZE, is_due
 from bridge.treasury.reader import TreasuryState
 from bridge.withdrawal.template import UnpayableScript, dust_limit
 
@@ -26,7 +37,7 @@ Item = TypeVar("Item", SweptDeposit, Payout)
 class Sweepable:
     """A deposit to be swept: its coin, its parameters, the height of its block.
 
-    `epoch` is that of its address's key.
+    `epoch` is the key epoch of its address.
     `owed`: it is credited already, on a sweep that a deep reorg took, so it takes no room under the supply cap.
     """
 
@@ -54,14 +65,17 @@ class Situation:
     """What the choice depends on besides the items.
 
     `tip_height` is own bitcoind's, `view_height` the rollup's view's; `reserve` is the fee reserve and `room` how
-    much may still be minted under the supply cap (satoshis).
+    much may still be minted under the supply cap (satoshis). `successor` is what a final rotation anchor of lane 0
+    names for the treasury's next epoch. `able` are the key epochs whose signers are there now, None for all:
+    a deposit that waits for an absent committee must not hold up the others.
     """
 
-    epoch: int
     tip_height: int
     view_height: int
     reserve: Sats
     room: Sats
+    successor: Successor | None = None
+    able: frozenset[int] | None = None
 
 
 def plan(
@@ -80,10 +94,21 @@ def plan(
     """
     if state.halted is not None:
         return None
+    if situation.successor is not None and is_due(state, situation.successor, situation.reserve, params):
+        return _move(state, situation.successor, params, fee_rate, situation)
     sweep = _sweep(state, deposits, params, fee_rate, situation)
     payout = _payouts(state, withdrawals, params, fee_rate, situation)
     first, second = (sweep, payout) if state.sequence % 2 == 0 else (payout, sweep)
     return first or second
+
+
+def _move(
+    state: TreasuryState, successor: Successor, params: Params, fee_rate: FeeRate, now: Situation
+) -> MoveManifest | None:
+    rate = min(max(fee_rate, params.min_fee_rate), params.max_fee_rate)
+    paid = min(rate, min(params.batch_fee_cap, now.reserve - DUST_P2TR) // MOVE_VSIZE)
+    manifest = state.move_to(successor, Sats(paid * MOVE_VSIZE))
+    return manifest if manifest.treasury_value >= DUST_P2TR else None
 
 
 def _sweep(
@@ -101,7 +126,7 @@ def _sweep(
         good = params.min_deposit <= d.value <= params.max_deposit and (d.owed or minted <= room)
         # What backs a credit is swept as long as it is there: its depositor would have it twice.
         soon = d.owed or left > margin(d.params.delay) + params.k + SLACK
-        if good and soon and d.params.delay == params.reclaim_delay:
+        if good and soon and d.params.delay == params.reclaim_delay and _signable(d, state, params, now):
             chosen.append(SweptDeposit(d.outpoint, d.value, d.params, Sats(params.deposit_fee), d.epoch))
             room = room if d.owed else Sats(room - minted)
 
@@ -118,8 +143,18 @@ def _sweep(
         return None
     items, fee = fitted
     items = sorted(items, key=lambda d: d.outpoint.encode())
-    head = (now.epoch, state.sequence + 1, state.tip, state.tip_value, state.previous, fee)
+    head = (state.epoch, state.sequence + 1, state.tip, state.tip_value, state.previous, fee)
     return SweepManifest(*head, tuple(items))
+
+
+def _signable(d: Sweepable, state: TreasuryState, params: Params, now: Situation) -> bool:
+    """Whether the key of the deposit's address signs sweeps: known to the treasury, there, and not retired."""
+    if d.epoch > state.epoch or (now.able is not None and d.epoch not in now.able):
+        return False
+    retires = state.retires(d.epoch, params.reclaim_delay)
+    if retires is None or now.tip_height + SLACK < retires:
+        return True
+    return d.owed and now.able is not None  # as long as its committee is known to be there
 
 
 def _payouts(
@@ -150,7 +185,7 @@ def _payouts(
         return None
     items, fee = fitted
     items = sorted(items, key=lambda p: p.withdrawal)
-    head = (now.epoch, state.sequence + 1, state.tip, state.tip_value, state.previous, fee)
+    head = (state.epoch, state.sequence + 1, state.tip, state.tip_value, state.previous, fee)
     manifest = PayoutManifest(*head, tuple(items))
     return manifest if manifest.treasury_value >= DUST_P2TR else None
 

@@ -1,6 +1,6 @@
 """Whole keys and parameters for tests of the bridge: nothing shipped holds or signs with a whole key."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from coincurve import PrivateKey
 
@@ -10,6 +10,7 @@ from anchor.btc.hashing import sha256
 from anchor.btc.ids import OutPoint, Txid
 from anchor.btc.script import p2tr
 from anchor.btc.taproot import tweak_of
+from anchor.inscription.successor import Successor
 from anchor.rollup.activation import Activation, Lane, Params
 from bridge.deposit.address import DepositParams
 from bridge.treasury.builder import Batch, messages
@@ -51,6 +52,18 @@ EVEN = WholeKey((7).to_bytes(32, "big"))
 ODD = WholeKey((6).to_bytes(32, "big"))
 TREASURY = EVEN.key33
 KEYS = TreasuryKeys(1, (TREASURY,))
+NEXT, LATER = WholeKey(secret_of("treasury of epoch 2")), WholeKey(secret_of("treasury of epoch 3"))
+BOTH = KEYS.then(NEXT.key33)
+
+
+def successor(epoch: int, key: WholeKey) -> Successor:
+    anchor, mint = (
+        WholeKey(secret_of(f"{purpose} of epoch {epoch}")).key33 for purpose in ("anchor", "mint")
+    )
+    return Successor(epoch, key.key33, anchor, mint, sha256(b"succession %d" % epoch))
+
+
+SECOND, THIRD = successor(2, NEXT), successor(3, LATER)
 
 K = 3
 PARAMS = Params(
@@ -109,13 +122,22 @@ def payout(name: str, amount: int = 30_000, fee_share: int = PARAMS.withdrawal_f
 
 def sweep_manifest(*deposits: SweptDeposit, fee: int = 1_000, **changes: object) -> SweepManifest:
     chosen = tuple(sorted(deposits or (swept("alice"),), key=lambda d: d.outpoint.encode()))
-    a = ACTIVATION
-    manifest = SweepManifest(a.epoch, 1, a.treasury, a.treasury_value, a.hash, Sats(fee), chosen)
-    return replace(manifest, **changes)  # type: ignore[arg-type]
+    return SweepManifest(**(_head(fee) | changes), deposits=chosen)  # type: ignore[arg-type]
 
 
 def payout_manifest(*payouts: Payout, fee: int = 1_000, **changes: object) -> PayoutManifest:
     chosen = tuple(sorted(payouts or (payout("bob"),), key=lambda p: p.withdrawal))
+    return PayoutManifest(**(_head(fee) | changes), payouts=chosen)  # type: ignore[arg-type]
+
+
+def _head(fee: int) -> dict[str, object]:
+    """What a manifest on the activation record's coin says first."""
     a = ACTIVATION
-    manifest = PayoutManifest(a.epoch, 1, a.treasury, a.treasury_value, a.hash, Sats(fee), chosen)
-    return replace(manifest, **changes)  # type: ignore[arg-type]
+    return {
+        "epoch": a.epoch,
+        "sequence": 1,
+        "tip": a.treasury,
+        "tip_value": a.treasury_value,
+        "previous": a.hash,
+        "fee": Sats(fee),
+    }

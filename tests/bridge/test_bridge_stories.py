@@ -228,11 +228,13 @@ def test_core_s_own_chain_takes_a_sweep_then_a_payout_and_a_reclaim_only_after_t
     item = replace(swept("alice"), outpoint=funding.outpoint(1))
     sweep = sweep_manifest(item, tip=funding.outpoint(0))
     first = build(sweep, KEYS)
-    state, (found,) = reader.apply_block(reader.start(), chain.mine((assemble(first, EVEN.sign(first)),)), 2)
+    state, (found,) = reader.apply_block(
+        reader.start(), chain.mine((assemble(first, EVEN.sign(first)),)), 2, ()
+    )
     assert isinstance(found, BatchFound)
     head = {"tip": state.tip, "tip_value": state.tip_value, "sequence": 2, "previous": sweep.hash}
     second = build(payout_manifest(payout("carol"), **head), KEYS)
-    state, (found,) = reader.apply_block(state, chain.mine((assemble(second, EVEN.sign(second)),)), 3)
+    state, (found,) = reader.apply_block(state, chain.mine((assemble(second, EVEN.sign(second)),)), 3, ())
     assert (found.sequence, state.halted) == (2, None)
 
     plan = reclaim.build(bob, TREASURY, funding.outpoint(2), Sats(50_000), payee("bob"), Sats(200))

@@ -77,7 +77,7 @@ def test_sweep_replacement_payouts_and_reclaim_on_a_real_bitcoind(bitcoind):
         bitcoind.rpc().sendrawtransaction(tx.serialize().hex())
         assert bitcoind.rpc().getrawmempool() == [display(tx.txid)]
     mine(wallet)
-    state, (found,) = reader.apply_block(reader.start(), block_at(bitcoind, 103), 103)
+    state, (found,) = reader.apply_block(reader.start(), block_at(bitcoind, 103), 103, ())
     assert found == BatchFound(1, tx.txid, second.hash, 103)
 
     addresses = {kind: wallet.getnewaddress("", kind) for kind in TYPES}
@@ -87,7 +87,7 @@ def test_sweep_replacement_payouts_and_reclaim_on_a_real_bitcoind(bitcoind):
     batch = build(payout_manifest(*payouts, **head), KEYS)
     bitcoind.rpc().sendrawtransaction(assemble(batch, EVEN.sign(batch)).serialize().hex())
     mine(wallet)
-    state, (found,) = reader.apply_block(state, block_at(bitcoind, 104), 104)
+    state, (found,) = reader.apply_block(state, block_at(bitcoind, 104), 104, ())
     assert (found.sequence, state.halted) == (2, None)
     received = [int(wallet.getreceivedbyaddress(a, 1) * 10**8) for a in addresses.values()]
     assert received == [5_200] * 4

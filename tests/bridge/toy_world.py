@@ -103,7 +103,7 @@ class Node:
 
     def connect(self, block: Block) -> None:
         height = self.chain.height
-        state, _ = READER.apply_block(self.states[height - 1], block, height)
+        state, _ = READER.apply_block(self.states[height - 1], block, height, ())
         self.states[height] = state
         self._scanned(connected(block, height, self._known(state)))
         self.tell_height()
@@ -233,9 +233,7 @@ class Node:
             for i, r in self.withdrawal_rows.items()
             if isinstance(wst.decode(r), wst.Locked) and i not in self.paid_below()
         ]
-        situation = Situation(
-            1, self.chain.height, self.chain.height, self.reserve(), Sats(PARAMS.supply_cap)
-        )
+        situation = Situation(self.chain.height, self.chain.height, self.reserve(), Sats(PARAMS.supply_cap))
         return plan(self.treasury, deposits, waiting, PARAMS, FeeRate(rate), situation)
 
     def to_be_swept_again(self) -> list[Sweepable]:
@@ -281,7 +279,7 @@ class Node:
     def facts(self) -> NodeFacts:
         known = all(b.manifest_hash in self.manifests for b in self.treasury.batches)
         return NodeFacts(
-            None, self.rollup.paused, self.chain.height, self.chain.height, 1, KEYS, PARAMS,
+            None, self.rollup.paused, self.chain.height, self.chain.height, KEYS, PARAMS,
             self.treasury, self.reserve(), known, 1, 100,
         )  # fmt: skip
 
@@ -343,7 +341,7 @@ def audit(chain: ToyChain, rollup: Rollup) -> Totals:
     """What an observer that saw nothing prints: blocks, activation record and rollup are all it reads."""
     state = READER.start()
     for at, block in enumerate(chain.blocks):
-        state, _ = READER.apply_block(state, block, START + 1 + at)
+        state, _ = READER.apply_block(state, block, START + 1 + at, ())
     facts = rollup.facts()
     return totals(facts, treasury_facts(state, facts.final_height, rollup.manifests, KEYS, 0))
 

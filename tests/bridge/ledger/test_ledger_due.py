@@ -1,5 +1,6 @@
 """What becomes final is written down once, in order, and survives a restart."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -19,7 +20,7 @@ from bridge.ledger.replay import Books, append
 from bridge.library import Library
 from bridge.params import REGTEST
 from bridge.store import BridgeStore
-from bridge.treasury.manifest import SweepManifest, SweptDeposit
+from bridge.treasury.manifest import MoveManifest, SweepManifest, SweptDeposit
 from bridge.treasury.reader import BatchAt
 from migrations.database import open_database
 from migrations.upgrade import upgrade
@@ -37,7 +38,7 @@ MANIFEST = SweepManifest(
     Sats(225),
     (SweptDeposit(COIN, Sats(50_000), DepositParams(KEY, KEY, REGTEST.reclaim_delay), Sats(1_000), 1),),
 )
-BATCH = BatchAt(1, Txid(b"s" * 32), MANIFEST.hash, 101, Sats(1_049_775), (COIN,))
+BATCH = BatchAt(1, Txid(b"s" * 32), MANIFEST.hash, 101, Sats(1_049_775), (COIN,), BlockHash(b"b" * 32))
 MINT = MintStatement(
     1,
     b"g" * 32,
@@ -91,6 +92,13 @@ def present(
     state: Any, *, final: int = 9, batches: tuple[BatchAt, ...] = (BATCH,), deficit: int = 0
 ) -> Present:
     return Present(state, final, batches, [FinalBatch(b, MANIFEST) for b in batches], deficit)
+
+
+def test_a_move_is_written_with_the_epoch_that_begins():
+    move = MoveManifest(1, 1, TIP, Sats(1_000_000), b"p" * 32, Sats(200), 2, b"\x02" + KEY, b"r" * 32)
+    at = BatchAt(1, Txid(b"m" * 32), move.hash, 101, Sats(999_800), (), BlockHash(b"b" * 32), move)
+    (line, *_) = due(Books(), replace(present(rollup()), batches=(at,), final_batches=[FinalBatch(at, move)]))
+    assert line == ev.MoveConfirmed(1, at.txid, move.hash, 101, 999_800, 2)
 
 
 def test_a_sweep_a_mint_and_a_lock_are_written_in_that_order_and_once():

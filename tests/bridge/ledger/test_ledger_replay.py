@@ -15,10 +15,11 @@ LOCKED = ev.WithdrawalLocked(B, 30_000, payee("bob"))
 SETTLED = ev.WithdrawalSettled(B, 29_200, 800, A)
 SWEPT = ev.SweepConfirmed(1, A, B, 201, 1_049_000)
 PAID = ev.PayoutConfirmed(2, B, A, 204, 1_019_000)
+MOVED = ev.MoveConfirmed(3, B, A, 209, 1_018_000, 2)
 UNDONE = ev.BatchUndone(2, B, 204)
 DEFICIT = ev.DeficitRecorded(17, 5_000, "a reorg of 4 blocks")
 REOPENED = ev.SettlementUndone(B)
-STORY = [MINTED, SWEPT, LOCKED, PAID, SETTLED, DEFICIT, UNDONE, replace(DEFICIT, amount=0), REOPENED]
+STORY = [MINTED, SWEPT, LOCKED, PAID, SETTLED, MOVED, DEFICIT, UNDONE, replace(DEFICIT, amount=0), REOPENED]
 
 
 def written(*events):
@@ -54,9 +55,9 @@ def test_an_unknown_event_is_refused_with_the_next_move():
         ev.decode_event(b"\x63")
 
 
-@pytest.mark.parametrize("again", [MINTED, LOCKED, SETTLED, SWEPT], ids=lambda e: type(e).__name__)
+@pytest.mark.parametrize("again", [MINTED, LOCKED, SETTLED, SWEPT, MOVED], ids=lambda e: type(e).__name__)
 def test_a_repeated_event_writes_no_line(again):
-    books, _ = written(MINTED, SWEPT, LOCKED, PAID, SETTLED, DEFICIT)
+    books, _ = written(MINTED, SWEPT, LOCKED, PAID, SETTLED, MOVED, DEFICIT)
     assert append(books, again) is None
     assert append(books, DEFICIT) is None
     assert append(books, replace(UNDONE, txid=A)) is None
@@ -73,6 +74,7 @@ def test_a_repeated_event_writes_no_line(again):
         replace(SETTLED, withdrawal=A),
         replace(SWEPT, txid=B),
         replace(PAID, value=1),
+        replace(MOVED, sequence=2),
     ],
     ids=str,
 )

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from anchor.btc.amounts import Sats
+from anchor.btc.ids import BlockHash
 from bridge.ledger.totals import (
     RollupFacts,
     TotalsFault,
@@ -17,6 +18,7 @@ from bridge.treasury.reader import BatchAt, TreasuryReader
 from tests.bridge.keys import (
     ACTIVATION,
     KEYS,
+    SECOND,
     coin,
     payout,
     payout_manifest,
@@ -35,7 +37,9 @@ PAYOUT = replace(
 )
 CAROL = PAYOUT.payouts[0].withdrawal
 BATCHES = tuple(
-    BatchAt(m.sequence, build(m, KEYS).tx.txid, m.hash, height, Sats(m.treasury_value), ())
+    BatchAt(
+        m.sequence, build(m, KEYS).tx.txid, m.hash, height, Sats(m.treasury_value), (), BlockHash(bytes(32))
+    )
     for m, height in ((SWEEP, 201), (PAYOUT, 204))
 )
 STATE = replace(TreasuryReader.of(ACTIVATION).start(), batches=BATCHES, sequence=2)
@@ -86,6 +90,19 @@ def test_a_sweep_minted_in_part_leaves_the_rest_pending():
 def test_a_sweep_no_certificate_has_told_yet_changes_nothing():
     numbers = totals(EMPTY, at(201, {}))
     assert (numbers.treasury, numbers.fee_reserve, numbers.pending) == (1_099_000, 1_000_000, 0)
+
+
+def test_a_move_explains_itself_and_its_fee_is_the_reserve_s():
+    state = replace(STATE, tip=build(PAYOUT, KEYS).tx.outpoint(0), tip_value=Sats(PAYOUT.treasury_value))
+    move = state.move_to(SECOND, Sats(700))
+    txid, block = build(move, KEYS.then(SECOND.treasury_key)).tx.txid, BlockHash(bytes(32))
+    moved = BatchAt(3, txid, move.hash, 206, Sats(move.treasury_value), (), block, move)
+    before = totals(CLOSED, at(204))
+    after = totals(
+        CLOSED, treasury_facts(replace(state, batches=(*BATCHES, moved)), 206, BOTH, KEYS, anchors=3)
+    )
+    assert after.treasury == before.treasury - 700
+    assert after == replace(before, treasury=after.treasury, fee_reserve=before.fee_reserve - 700)
 
 
 def test_what_is_not_on_the_chain_any_more_is_the_deficit_exactly():

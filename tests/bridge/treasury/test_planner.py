@@ -14,7 +14,7 @@ from bridge.treasury.reader import TreasuryReader
 from tests.bridge.keys import ACTIVATION, KEYS, PARAMS, coin, params_of, payee, sha256
 
 START = replace(TreasuryReader.of(ACTIVATION).start(), tip_value=Sats(10**9))
-NOW = Situation(epoch=1, tip_height=210, view_height=210, reserve=Sats(10**6), room=Sats(10**9))
+NOW = Situation(tip_height=210, view_height=210, reserve=Sats(10**6), room=Sats(10**9))
 RATE = FeeRate(5)
 ALICE = params_of("alice")
 

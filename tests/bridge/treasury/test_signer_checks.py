@@ -31,6 +31,7 @@ from bridge.treasury.reader import TreasuryReader
 from tests.bridge.keys import (
     ACTIVATION,
     KEYS,
+    ODD,
     PARAMS,
     TREASURY,
     coin,
@@ -48,7 +49,6 @@ NODE = NodeFacts(
     paused=None,
     tip_height=210,
     view_height=210,
-    epoch=1,
     keys=KEYS,
     params=PARAMS,
     treasury=TreasuryReader.of(ACTIVATION).start(),
@@ -71,7 +71,7 @@ NODE_CASES = {
     Code.UNSYNCED: {"unsynced": "own bitcoind is 3 blocks behind"},
     Code.PAUSED: {"paused": "a reorg of 4 blocks"},
     Code.HALTED: {"treasury": replace(NODE.treasury, halted="spent by a stranger")},
-    Code.WRONG_EPOCH: {"epoch": 2},
+    Code.WRONG_EPOCH: {"treasury": replace(NODE.treasury, keys=KEYS.then(ODD.key33))},
     Code.TIP_MOVED: {"treasury": replace(NODE.treasury, tip=coin("elsewhere"))},
     Code.TIP_VALUE: {"treasury": replace(NODE.treasury, tip_value=Sats(999_999))},
     Code.WRONG_SEQUENCE: {"treasury": replace(NODE.treasury, sequence=1)},
@@ -108,6 +108,12 @@ MINT_CODES = {
     Code.NOT_IN_BATCH,
     Code.WRONG_CONTENT,
 }
+MOVE_CODES = {
+    Code.MOVING,
+    Code.ROTATION_NOT_FINAL,
+    Code.WRONG_SUCCESSOR,
+    Code.DEPOSIT_RETIRED,
+}  # test_move.py
 ELSEWHERE = {  # fired by tests of their own below
     Code.UNBUILDABLE,
     Code.RESERVE_EMPTY,
@@ -121,6 +127,7 @@ ELSEWHERE = {  # fired by tests of their own below
     Code.WITHDRAWAL_PAID,
     Code.WITHDRAWAL_TOO_SMALL,
     Code.WITHDRAWAL_TO_US,
+    *MOVE_CODES,
 }
 
 

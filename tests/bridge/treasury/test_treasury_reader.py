@@ -50,17 +50,17 @@ def follow(state, manifest):
 def test_two_batches_are_followed_and_the_value_is_known_at_every_height():
     chain, state = world()
     item = deposit(chain, "alice")
-    state, found = READER.apply_block(state, chain.mine(), 100)
+    state, found = READER.apply_block(state, chain.mine(), 100, ())
     assert found == ()
     sweep = follow(state, sweep_manifest(item))
     chain.send(build(sweep, KEYS).tx)
-    state, found = READER.apply_block(state, chain.mine(), 101)
+    state, found = READER.apply_block(state, chain.mine(), 101, ())
     txid = build(sweep, KEYS).tx.txid
     assert found == (BatchFound(1, txid, sweep.hash, 101),)
     assert (state.tip_value, state.previous, state.tip_height) == (1_049_000, sweep.hash, 101)
     pay = follow(state, payout_manifest(payout("bob")))
     chain.send(build(pay, KEYS).tx)
-    state, found = READER.apply_block(state, chain.mine(), 102)
+    state, found = READER.apply_block(state, chain.mine(), 102, ())
     assert [type(f) for f in found] == [BatchFound]
     assert [state.at(h)[0] for h in (99, 100, 101, 102, 500)] == [
         1_000_000,
@@ -75,11 +75,11 @@ def test_two_batches_are_followed_and_the_value_is_known_at_every_height():
 def test_a_reorg_is_going_back_to_the_state_that_was_kept():
     chain, state = world()
     item = deposit(chain, "alice")
-    kept, _ = READER.apply_block(state, chain.mine(), 100)
+    kept, _ = READER.apply_block(state, chain.mine(), 100, ())
     chain.send(build(follow(kept, sweep_manifest(item)), KEYS).tx)
-    READER.apply_block(kept, chain.mine(), 101)
+    READER.apply_block(kept, chain.mine(), 101, ())
     chain.undo()
-    again, found = READER.apply_block(kept, chain.mine(leave_out=frozenset(chain.mempool)), 101)
+    again, found = READER.apply_block(kept, chain.mine(leave_out=frozenset(chain.mempool)), 101, ())
     assert (again, found) == (kept, ())
 
 
@@ -89,7 +89,7 @@ def test_a_second_reader_on_another_version_of_the_batch_sees_that_one():
     second = replace(first, fee=Sats(2_000))
     chain.send(build(first, KEYS).tx)
     chain.send(build(second, KEYS).tx)
-    state, (found,) = READER.apply_block(state, chain.mine(), 100)
+    state, (found,) = READER.apply_block(state, chain.mine(), 100, ())
     assert found.manifest_hash == second.hash
 
 
@@ -97,7 +97,7 @@ def test_strangers_coins_are_reported_and_never_become_the_tip():
     chain, state = world()
     gift = payment(chain.outside_coin(9_000), TxOut(Sats(4_000), OWN), TxOut(Sats(5_000), OWN))
     chain.send(gift)
-    after, found = READER.apply_block(state, chain.mine(), 100)
+    after, found = READER.apply_block(state, chain.mine(), 100, ())
     assert after == state
     assert found == tuple(StrangersCoin(gift.outpoint(n), v, 100) for n, v in ((0, 4_000), (1, 5_000)))
 
@@ -106,7 +106,7 @@ def test_a_payout_to_the_treasury_s_own_script_is_a_stranger_s_coin_too():
     chain, state = world()
     circle = follow(state, payout_manifest(replace(payout("bob"), script=OWN)))
     chain.send(build(circle, KEYS).tx)
-    state, found = READER.apply_block(state, chain.mine(), 100)
+    state, found = READER.apply_block(state, chain.mine(), 100, ())
     assert [type(f) for f in found] == [BatchFound, StrangersCoin]
     assert state.tip.vout == 0
 
@@ -116,7 +116,7 @@ def test_the_genesis_coin_is_no_stranger_s():
     tx = payment(chain.outside_coin(1_000_000), TxOut(Sats(1_000_000), OWN))
     reader = TreasuryReader.of(replace(ACTIVATION, treasury=tx.outpoint(0)))
     chain.send(tx)
-    assert reader.apply_block(reader.start(), chain.mine(), 100) == (reader.start(), ())
+    assert reader.apply_block(reader.start(), chain.mine(), 100, ()) == (reader.start(), ())
 
 
 def mark(**changes):
@@ -133,7 +133,7 @@ HONEST = build(payout_manifest(payout("bob")), KEYS).tx
         (replace(HONEST, outputs=(HONEST.outputs[0], TxOut(Sats(5), payee("thief")))), "no mark"),
         (replace(HONEST, outputs=(HONEST.outputs[0], mark(epoch=2))), "epoch 2"),
         (replace(HONEST, outputs=(HONEST.outputs[0], mark(sequence=2))), "batch 2"),
-        (replace(HONEST, outputs=(TxOut(Sats(5), payee("thief")), mark())), "input 0 to output 0"),
+        (replace(HONEST, outputs=(TxOut(Sats(5), payee("thief")), mark())), "no rotation anchor names"),
         (replace(HONEST, version=2), "input 0 to output 0"),
     ],
     ids=["bare", "thief", "epoch", "sequence", "moved", "version"],
@@ -141,11 +141,11 @@ HONEST = build(payout_manifest(payout("bob")), KEYS).tx
 def test_a_spend_that_is_no_batch_halts_the_treasury_for_good(tx, why):
     chain, state = world()
     chain.send(tx)
-    state, found = READER.apply_block(state, chain.mine(), 100)
+    state, found = READER.apply_block(state, chain.mine(), 100, ())
     assert isinstance(found[0], ForeignSpend)
     assert why in found[0].reason
     assert state.halted == found[0].reason
-    after, _ = READER.apply_block(state, chain.mine(), 101)
+    after, _ = READER.apply_block(state, chain.mine(), 101, ())
     assert after == state
 
 
@@ -153,5 +153,5 @@ def test_the_tip_must_be_input_0():
     chain, state = world()
     other = chain.outside_coin(5_000)
     chain.send(replace(HONEST, inputs=(TxIn(other, 0), *HONEST.inputs)))
-    _, found = READER.apply_block(state, chain.mine(), 100)
+    _, found = READER.apply_block(state, chain.mine(), 100, ())
     assert isinstance(found[0], ForeignSpend)
