@@ -31,11 +31,15 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class NextCommittee:
-    """The committee of the next epoch: its file, its operators in its order, who came and who left."""
+    """The committee of the next epoch: its file, its operators in its order, who came and who left.
+
+    `threshold_before` is how many signed in the epoch before.
+    """
 
     epoch: int
     file: Path
     threshold: int
+    threshold_before: int
     operators: tuple[Node, ...]
     newcomers: tuple[Node, ...]
     leavers: tuple[Node, ...]
@@ -77,7 +81,9 @@ def form(world: World, change: Change) -> NextCommittee:
     )
     sign_committee(operators, proposal, file)
     proposal.unlink()
-    return NextCommittee(epoch, file, threshold, tuple(operators), tuple(newcomers), tuple(leavers))
+    return NextCommittee(
+        epoch, file, threshold, world.threshold, tuple(operators), tuple(newcomers), tuple(leavers)
+    )
 
 
 def accept(world: World, committee: NextCommittee) -> None:
@@ -128,7 +134,9 @@ def _up(node: Node) -> set[str]:
 def propose(node: Node) -> str:
     """One operator of the new committee proposes the succession; return its record once the rollup has it."""
     made = holdfast_json("bridge", "epoch", "propose", "--dir", node.folder)
-    return str(made["record"])
+    epoch, record = int(made["epoch"]), str(made["record"])
+    wait_until(lambda: epoch in epochs_of(node), f"the rollup to take the succession to epoch {epoch}")
+    return record
 
 
 def hand_over(world: World, change: Change) -> Handover:

@@ -1,6 +1,7 @@
 """Coins on their way in and out: what depositor and friend do, and what anybody can see of it."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from anchor.btc.curve import schnorr_verify
@@ -9,6 +10,7 @@ from anchor.rollup.tx import Mint
 from regtest.command import holdfast, holdfast_json
 from regtest.http import HttpFault
 from regtest.operators import Node
+from regtest.story import trail
 from regtest.story.scene import Person, Scene
 from regtest.telling import short
 from regtest.wallets import Payment
@@ -27,16 +29,21 @@ class Deposit:
 # In
 
 
-def address_for(s: Scene, owner: Person, node: Node) -> str:
-    """Ask a node by command for a deposit address; the recovery file is kept."""
-    recovery = s.world.folder / f"recovery-{len(list(s.world.folder.glob('recovery-*')))}.json"
+def address_for(s: Scene, owner: Person, node: Node, recovery: Path | None = None) -> str:
+    """Ask a node by command for a deposit address; the recovery file is kept, under that name if one is given."""
+    if recovery is None:
+        recovery = s.world.folder / f"recovery-{len(list(s.world.folder.glob('recovery-*')))}.json"
     words = ("--recipient", owner.key, "--reclaim-key", owner.key, "-o", recovery)
     return str(holdfast_json("bridge", "address", "--node", node.url, *words)["address"])
 
 
 def deposit(s: Scene, owner: Person, sats: int, node: Node) -> Deposit:
     """Ask for an address, pay it from the depositor's wallet, wait until the payment is everywhere."""
-    address = address_for(s, owner, node)
+    return pay(s, owner, address_for(s, owner, node), sats)
+
+
+def pay(s: Scene, owner: Person, address: str, sats: int) -> Deposit:
+    """Pay a deposit address that its owner has, from the depositor's wallet; wait until it is everywhere."""
     paid = s.world.depositor.pay(address, sats)
     s.world.network.wait_in_mempools(paid.txid)
     s.tell.say(f"{sats} sats paid to {address} in {paid}")
@@ -88,8 +95,27 @@ def minted(s: Scene, made: Deposit, sweep: str, due: int) -> None:
         deep,
         f"whose block {statement.height} was {s.activation.params.k} deep in rollup block {height}'s view",
     )
-    held = schnorr_verify(s.activation.mint_x, statement.message, mint.signature)
-    s.tell.check(held, f"on one signature under the mint key: {short(mint.signature.hex())}")
+    epoch = s.epochs().get(statement.epoch)
+    held = epoch is not None and schnorr_verify(epoch.mint_x, statement.message, mint.signature)
+    said = f"on one signature under the mint key of epoch {statement.epoch}: {short(mint.signature.hex())}"
+    s.tell.check(held, said)
+
+
+def credited(s: Scene, made: Deposit, due: int) -> None:
+    """Confirm the sweep of a confirmed payment, k deep; the owner's balance becomes what is due."""
+
+    def sweep() -> trail.Step | None:
+        return next((step for step in trail.treasury(s) if str(made.paid) in step.inputs), None)
+
+    s.until(lambda: sweep() is not None, "the committee to sweep the deposit")
+    found = sweep()
+    assert found is not None
+    if found.height is None:
+        s.mined(found.txid)
+    mined = next(step.height for step in trail.treasury(s) if step.txid == found.txid)
+    assert mined is not None
+    s.world.mine(max(0, mined + s.activation.params.k - 1 - s.world.network.height()))
+    minted(s, made, found.txid, due)
 
 
 def mints_of(s: Scene, made: Deposit) -> list[tuple[int, Mint]]:
@@ -158,8 +184,8 @@ def books_agree(s: Scene, *others: Node) -> None:
         (found["supply"], found["escrow"]),
         f"supply is {found['supply']}",
     )
-    held = s.balance(s.depositor) + s.balance(s.friend)
-    s.tell.equal(held, found["supply"], "which is what depositor and friend have together")
+    held, names = sum(map(s.balance, s.people)), " and ".join(person.name for person in s.people)
+    s.tell.equal(held, found["supply"], f"which is what {names} have together")
 
 
 def _agreed(s: Scene, *others: Node) -> dict[str, Any]:

@@ -9,7 +9,8 @@ from typing import Any
 from anchor.rollup.activation import Activation, SignedActivation
 from anchor.rollup.block import CertifiedBlock
 from anchor.rollup.genesis import Genesis
-from anchor.rollup.tx import RollupTx, decode_tx
+from anchor.rollup.succession import Epochs, KeyEpoch, Succeeded
+from anchor.rollup.tx import RollupTx, Succeed, decode_tx
 from regtest import http
 from regtest.command import holdfast_json
 from regtest.telling import Teller
@@ -33,6 +34,7 @@ class Scene:
 
     def __init__(self, world: World, tell: Teller) -> None:
         self.world, self.tell = world, tell
+        self.people: list[Person] = []
 
     # People
 
@@ -40,7 +42,8 @@ class Scene:
         """Somebody with a fresh rollup key."""
         file = self.world.folder / f"{name}.json"
         (key,) = holdfast_json("rollup", "key", "new", "-o", file)["keys"]
-        return Person(name, file, key)
+        self.people.append(Person(name, file, key))
+        return self.people[-1]
 
     @cached_property
     def depositor(self) -> Person:
@@ -70,6 +73,15 @@ class Scene:
     def activation(self) -> Activation:
         """What all have signed."""
         return self.signed_activation.activation
+
+    def epochs(self) -> Epochs:
+        """All key epochs, from activation record and certified blocks alone; every succession is checked."""
+        known = Epochs.of(self.genesis, self.activation)
+        for height, tx in self.transactions():
+            if isinstance(tx, Succeed):
+                tx.signed.verify(known.latest)
+                known = Epochs((*known, KeyEpoch.begun_by(Succeeded(height, tx.signed))))
+        return known
 
     # The rollup from outside
 
