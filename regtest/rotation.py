@@ -3,6 +3,7 @@
 Everything is done by the commands that operators use; see `tss/ROTATION.md`.
 """
 
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 
 from regtest import ceremony
 from regtest.command import holdfast, holdfast_json, together
-from regtest.operators import Node, sign_committee
+from regtest.operators import Node, accept_committee, sign_committee
 from regtest.waiting import wait_until
 from regtest.world import World
 
@@ -88,17 +89,13 @@ def form(world: World, change: Change) -> NextCommittee:
 
 def accept(world: World, committee: NextCommittee) -> None:
     """Every member accepts the file; who stays restarts, who comes starts. Who leaves runs on with the old file."""
-    earlier = committee_files(world)
     for node in committee.newcomers:
         world.give_genesis(node)
-    given = [word for file in earlier for word in ("--earlier", file)]
-    together(
-        [
-            ("tss", "rotate", "accept", "--dir", node.folder, committee.file)
-            + (tuple(given) if node in committee.newcomers else ())
-            for node in committee.operators
-        ]
-    )
+        for epoch, file in enumerate(committee_files(world), 1):
+            shutil.copy2(file, node.folder / f"committee-{epoch}.json")
+    stay = [node for node in committee.operators if node not in committee.newcomers]
+    together([("tss", "rotate", "accept", "--dir", node.folder, committee.file) for node in stay])
+    accept_committee(committee.newcomers, committee.file)
     world.succeed(committee.operators, committee.leavers, committee.threshold, committee.file)
     for node in committee.operators:
         node.process.ask_to_stop()
