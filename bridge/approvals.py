@@ -36,7 +36,7 @@ class Approvals:
         self.anchors, self.fresh = anchors, fresh
         self.look_again, self.clock = look_again, clock
 
-    async def approve(self, purpose: str, payload: bytes) -> Approved | Refused:
+    async def approve(self, purpose: str, payload: bytes, epoch: int) -> Approved | Refused:  # noqa: ARG002 -- until a second epoch's keys sign
         """Say yes with what is to be signed, or no with the reason.
 
         A leader may have seen a block a moment before us: before a no that waiting can cure, look once more.

@@ -359,7 +359,7 @@ class Node:
             members = len(self.committee.committee.members)
             signer = Signer(self.tss, self.peers, self.identity.index, members)
             with contextlib.suppress(KeyFault):  # a share that was lost: the node's health says so
-                await self.tss.activate(PURPOSES)
+                await self.tss.activate(PURPOSES, signed.activation.epoch)
         ground = Ground(
             self.bitcoind,
             self.feed,

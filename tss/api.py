@@ -29,10 +29,11 @@ class DkgRequest(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class SignTestRequest(msgspec.Struct, forbid_unknown_fields=True):
-    """What to sign, and under the key of which purpose."""
+    """What to sign, and under the key of which purpose and epoch (by default the newest that serves)."""
 
     text: str
     key: str
+    epoch: int | None = None
 
 
 class _BadRequest(Exception):
@@ -146,11 +147,14 @@ class _Api:
         wanted = await _read(request, SignTestRequest)
         begun = time.monotonic()
         payload = payload_for_test(wanted.key, wanted.text.encode())
-        (signature,) = await self._tss.sign(TEST, payload)
-        public = self._tss.public(wanted.key)
+        public, epoch = self._tss.public(wanted.key, wanted.epoch), wanted.epoch
+        if epoch is None and public is not None:
+            epoch = self._tss.keys()[wanted.key].epoch
+        (signature,) = await self._tss.sign(TEST, payload, epoch=epoch)
         return _json(
             {
                 "key": wanted.key,
+                "epoch": epoch,
                 "text": wanted.text,
                 "message": message_for_test(payload).hex(),
                 "public_key": "" if public is None else public.x_only.hex(),
@@ -164,6 +168,7 @@ class _Api:
         return {
             "id": info.id.hex(),
             "purpose": info.purpose,
+            "epoch": info.epoch,
             "state": info.state,
             "members": [names(member) for member in info.members],
             "pending": [names(member) for member in info.pending],

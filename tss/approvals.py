@@ -21,7 +21,9 @@ class Approvals:
 
     def __init__(self, keyring: Keyring, store: Store, pause: Pause | None = None) -> None:
         self._keyring, self._store, self._pause = keyring, store, pause
-        self.counts: Counter[tuple[str, bool]] = Counter()  # (purpose of the key, approved) since the start
+        self.counts: Counter[tuple[str, int, bool]] = (
+            Counter()
+        )  # (purpose, key epoch, approved) since the start
         self._port: ApprovalPort | None = None
         self._log = structlog.get_logger("tss.approval")
 
@@ -34,7 +36,8 @@ class Approvals:
         said = await self._ask(key, purpose, payload)
         if self._pause is not None and self._pause.now is not None:  # said meanwhile, it counts too
             said = Refused(f"signing is paused here: {self._pause.now.reason}", retryable=True)
-        self.counts[purpose if purpose == TEST else key.info.purpose, isinstance(said, Approved)] += 1
+        named = purpose if purpose == TEST else key.info.purpose
+        self.counts[named, key.info.epoch, isinstance(said, Approved)] += 1
         return said
 
     async def _ask(self, key: Key, purpose: str, payload: bytes) -> Approved | Refused:
@@ -48,7 +51,7 @@ class Approvals:
             return Refused(f"nothing on this node can judge {purpose} requests yet", retryable=True)
         try:
             async with asyncio.timeout(_SECONDS):
-                return await self._port.approve(purpose, payload)
+                return await self._port.approve(purpose, payload, key.info.epoch)
         except TimeoutError:
             return Refused(f"this node could not check the request within {_SECONDS:g} s", retryable=True)
         except Exception as error:

@@ -223,10 +223,10 @@ def sessions(folder: Path, as_json: bool) -> None:
     """
     found = Admin(folder).get("/v1/tss/sessions")
     rows = [
-        (s["id"][:16], s["purpose"], s["state"], ", ".join(s["members"]), ", ".join(s["pending"]))
+        (s["id"][:16], s["purpose"], s["epoch"], s["state"], ", ".join(s["members"]), ", ".join(s["pending"]))
         for s in found["sessions"]
     ]
-    columns = ("session", "purpose", "state", "members", "waiting for")
+    columns = ("session", "purpose", "epoch", "state", "members", "waiting for")
     show(as_json, found, table(columns, rows, "this node has coordinated nothing since its start"))
 
 
@@ -257,16 +257,19 @@ def peers(folder: Path, as_json: bool) -> None:
 @tss.command("sign-test")
 @FOLDER
 @click.option("--key", "purpose", type=_PURPOSE, default="anchor", show_default=True, help="Which key signs.")
+@click.option("--epoch", type=click.IntRange(0), help="The key's epoch; the newest that serves by default.")
 @click.argument("text")
 @JSON
-def sign_test(folder: Path, purpose: str, text: str, as_json: bool) -> None:
+def sign_test(folder: Path, purpose: str, epoch: int | None, text: str, as_json: bool) -> None:
     """Have t members sign a test message that can mean nothing else.
 
     Example: holdfast tss sign-test --dir ~/holdfast --key anchor "hello"
     """
-    made = Admin(folder).post("/v1/tss/sign-test", {"key": purpose, "text": text}, timeout=_SIGN_SECONDS)
+    body = {"key": purpose, "epoch": epoch, "text": text}
+    made = Admin(folder).post("/v1/tss/sign-test", body, timeout=_SIGN_SECONDS)
     text = "\n".join(
         (
+            f"key        {made['key']} of epoch {made['epoch']}",
             f"message    {made['message']}",
             f"public key {made['public_key']}",
             f"signature  {made['signature']}",

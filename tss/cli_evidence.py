@@ -105,7 +105,7 @@ def nonces(folder: Path, as_json: bool) -> None:
     found = Admin(folder).get("/v1/tss/nonces")
     rows = [
         (
-            b["purpose"] or f"replaced {b['share_set'][:16]}",
+            f"{b['purpose']} {b['epoch']}" if b["purpose"] else f"replaced {b['share_set'][:16]}",
             f"{b['boot']}{' (now)' if b['running'] else ''}",
             *(b[name] for name in ("made", "spent", "voided", "refused", "unused")),
         )
@@ -137,9 +137,9 @@ def requests(folder: Path, request_id: str | None, as_json: bool) -> None:
         show(as_json, made, "\n".join(made["signatures"]))
         return
     found = admin.get("/v1/tss/requests")
-    rows = [(r["id"], r["purpose"], r["coordinator"], _when(r["at"])) for r in found["requests"]]
+    rows = [(r["id"], r["purpose"], r["epoch"], r["coordinator"], _when(r["at"])) for r in found["requests"]]
     none = "nothing waits: every request of the last day was brought to its end here"
-    show(as_json, found, table(("request", "purpose", "brought by", "since"), rows, none))
+    show(as_json, found, table(("request", "purpose", "epoch", "brought by", "since"), rows, none))
 
 
 def _read_evidence(path: Path) -> "Evidence":

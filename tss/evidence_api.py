@@ -15,7 +15,7 @@ from tss.handover import UnknownRequest
 from tss.nonce_store import BootCounts
 
 if TYPE_CHECKING:
-    from tss.node import TssNode
+    from tss.node import KeyInfo, TssNode
 
 
 class EvidenceApi:
@@ -41,8 +41,8 @@ class EvidenceApi:
 
     async def nonces(self, _request: web.Request) -> web.Response:
         """What became of the nonces of each key and boot, and every sign of a second copy of a node."""
-        purposes = {i.public.share_set: i.purpose for i in self._tss.keys().values()}
-        rows = [self._counts(row, purposes) for row in await self._tss.nonces()]
+        keys = {info.public.share_set: info for info in self._tss.every_key()}
+        rows = [self._counts(row, keys) for row in await self._tss.nonces()]
         clones = [
             {
                 "member": self._tss.committee.name_of(alarm.member),
@@ -60,6 +60,7 @@ class EvidenceApi:
             {
                 "id": row.request_id.hex(),
                 "purpose": row.purpose,
+                "epoch": row.epoch,
                 "coordinator": self._tss.committee.name_of(row.coordinator),
                 "at": row.at,
             }
@@ -89,10 +90,12 @@ class EvidenceApi:
             "bytes": len(row.body),
         }
 
-    def _counts(self, row: BootCounts, purposes: dict[bytes, str]) -> dict[str, Any]:
+    def _counts(self, row: BootCounts, keys: dict[bytes, "KeyInfo"]) -> dict[str, Any]:
         counts = row.counts
+        key = keys.get(counts.share_set)
         return {
-            "purpose": purposes.get(counts.share_set),
+            "purpose": None if key is None else key.purpose,
+            "epoch": None if key is None else key.epoch,
             "share_set": counts.share_set.hex(),
             "boot_id": counts.boot_id.hex(),
             "boot": row.number,

@@ -35,7 +35,7 @@ _ASK_SECONDS = 5.0
 _ENTRY = 32 + 2  # request id, who brought it
 _SIGNATURES = 64 * MAX_MESSAGES
 
-Sign = Callable[[str, bytes, float], Awaitable[list[bytes]]]
+Sign = Callable[[str, bytes, float, int], Awaitable[list[bytes]]]  # purpose, payload, seconds, key epoch
 
 
 class UnknownRequest(Exception):
@@ -47,23 +47,30 @@ class Handed:
     """A request as it is handed on; `signatures` are empty while nobody has them, else 64 bytes per message."""
 
     purpose: str
+    epoch: int
     payload: bytes
     signatures: bytes
 
     def encode(self) -> bytes:
-        """Purpose, payload, signatures with their u32 lengths."""
-        writer = Writer().text(self.purpose, 32).var(self.payload, MAX_PAYLOAD)
+        """Purpose, u32 key epoch, payload, signatures; all but the epoch with their u32 lengths."""
+        writer = Writer().text(self.purpose, 32).u32(self.epoch).var(self.payload, MAX_PAYLOAD)
         return writer.var(self.signatures, _SIGNATURES).done()
 
     @classmethod
     def decode(cls, data: bytes) -> "Handed":
         """DecodeError for anything but what `encode` writes."""
         reader = Reader(data, MAX_PAYLOAD + _SIGNATURES + 64)
-        handed = cls(read_purpose(reader), reader.var(MAX_PAYLOAD), reader.var(_SIGNATURES))
+        purpose, epoch = read_purpose(reader), reader.u32()
+        handed = cls(purpose, epoch, reader.var(MAX_PAYLOAD), reader.var(_SIGNATURES))
         reader.finish()
         if len(handed.signatures) % 64:
             raise DecodeError("signatures have 64 bytes each")
         return handed
+
+    @property
+    def request(self) -> bytes:
+        """Its id, 32 bytes."""
+        return request_id(self.purpose, self.payload, self.epoch)
 
 
 class Handover:
@@ -91,13 +98,13 @@ class Handover:
         """Requests of the last day without signatures here, newest first, payloads left out."""
         r, s = tables.requests.c, tables.signatures.c
         wanted = (
-            sa.select(r.request_id, r.purpose, r.coordinator, r.at)
+            sa.select(r.request_id, r.purpose, r.epoch, sa.literal(b""), r.coordinator, r.at)
             .outerjoin(tables.signatures, s.request_id == r.request_id)
             .where(s.request_id.is_(None), r.purpose != TEST, r.at > self._clock() - _SECONDS)
             .order_by(r.at.desc())
             .limit(_LISTED)
         )
-        return [RequestRow(row[0], row[1], b"", row[2], row[3]) for row in await self._store.rows(wanted)]
+        return [RequestRow(*row) for row in await self._store.rows(wanted)]
 
     async def take_over(self, request: bytes, timeout: float = 30) -> list[bytes]:
         """Lead a request that another member began: its signatures.
@@ -105,7 +112,7 @@ class Handover:
         Raises UnknownRequest, or SigningFailed as `sign` does. Our own approval port is asked like for any other.
         """
         row = await self._store.request(request)
-        handed = None if row is None else Handed(row.purpose, row.payload, b"")
+        handed = None if row is None else Handed(row.purpose, row.epoch, row.payload, b"")
         for other in await self._ask(request):
             if other.signatures and (made := await self._checked(request, other)) is not None:
                 return made
@@ -114,7 +121,7 @@ class Handover:
             raise UnknownRequest(
                 f"no member that answers has seen request {request.hex()}: let its first leader ask again"
             )
-        return await self._sign(handed.purpose, handed.payload, timeout)
+        return await self._sign(handed.purpose, handed.payload, timeout, handed.epoch)
 
     async def _ask(self, request: bytes) -> list[Handed]:
         found: list[Handed] = []
@@ -126,13 +133,13 @@ class Handover:
             except DecodeError as error:
                 self._log.warning("a handed request is damaged", by=self._peers.name(member), why=str(error))
                 continue
-            if request_id(handed.purpose, handed.payload) == request:
+            if handed.request == request:
                 found.append(handed)
         return found
 
     async def _checked(self, request: bytes, handed: Handed) -> list[bytes] | None:
         """Another member's signatures, if they are what our own port approves, under our key; then kept."""
-        key = self._keyring.serving(handed.purpose)
+        key = self._keyring.signing(handed.purpose, handed.epoch)
         if key is None:
             return None
         approval = await self._approvals.ask(key, handed.purpose, handed.payload)
@@ -165,4 +172,4 @@ class Handover:
         if row is None:
             raise Refuse("unknown-request", "we have not seen this request, or no longer hold it")
         known = await self._store.signatures(body)
-        return Handed(row.purpose, row.payload, known[1] if known else b"").encode()
+        return Handed(row.purpose, row.epoch, row.payload, known[1] if known else b"").encode()

@@ -167,7 +167,8 @@ async def outranked(keyring: Keyring, store: Store, key: Key) -> bool:
         if rival.sid != key.sid and rival.info.state not in _UNPROVEN:
             return True
         if rival.sid < key.sid:
-            verdicts = await store.verdicts(request_id(TEST, verify_payload(rival.info.purpose, rival.sid)))
+            payload = verify_payload(rival.info.purpose, rival.sid)
+            verdicts = await store.verdicts(request_id(TEST, payload, rival.info.epoch))
             if any(verdict.approved and verdict.phase == "release" for verdict in verdicts):
                 return True
     return False

@@ -1,7 +1,7 @@
 """Key work of one node, joined: refresh, removal, repair, a key's last states, and catching up."""
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 
 import structlog
@@ -22,6 +22,8 @@ from tss.rotation_store import RotationStore
 from tss.rounds import Rounds
 from tss.store import Store
 from tss.views import Views
+
+RetirementGuard = Callable[[str, int], Awaitable[str | None]]  # why a purpose's key of an epoch is needed yet
 
 _FINISHING_SECONDS = 1.0
 _IDLE_SECONDS = 10.0
@@ -55,6 +57,7 @@ class KeyWork:
             engine, sealer, committee, peers, keyring, self.keys, rows, clock, prove, book, views, rounds
         )
         self.member.catch_up = self.relay.catch_up_key
+        self.guard: RetirementGuard | None = None
         self._loop: asyncio.Task[None] | None = None
         self._log = structlog.get_logger("tss.rotation")
 
@@ -104,8 +107,17 @@ class KeyWork:
                 "this share is wiped"
             )
             raise DkgFailed("key-state", reason, retryable=False)
+        needed = None if self.guard is None else await self.guard(purpose, epoch)
+        if needed is not None:
+            raise DkgFailed("key-needed", needed, retryable=True)
         await self._keyring.end(key.sid, state)
         return next(i for i in self._keyring.every_info() if (i.purpose, i.epoch) == (purpose, epoch))
+
+    async def retire(self, purpose: str, epoch: int) -> None:
+        """Serving → retiring; nothing for a key in any other state."""
+        for key in self._keyring.of(purpose, epoch):
+            if key.info.state in SERVING:
+                await self._keyring.set_state(key.sid, "retiring")
 
     def _indexes(self, names: Iterable[str]) -> tuple[int, ...]:
         known = {member.name: index for index, member in enumerate(self._committee.members, 1)}

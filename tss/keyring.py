@@ -317,12 +317,13 @@ class Keyring:
         sync_folder(path.parent)
         self._log.info("key ended", purpose=key.info.purpose, epoch=key.info.epoch, state=state)
 
-    async def activate(self, purposes: list[str]) -> None:
-        """Verified → active for the newest key of each purpose; KeyFault when one has none."""
-        keys = {purpose: self.serving(purpose) for purpose in purposes}
+    async def activate(self, purposes: list[str], epoch: int) -> None:
+        """Verified → active for the key of an epoch of each purpose; KeyFault when one has none."""
+        keys = {purpose: self.signing(purpose, epoch) for purpose in purposes}
         missing = [purpose for purpose, key in keys.items() if key is None]
         if missing:
-            raise KeyFault(f"no verified key for {', '.join(missing)}: run `holdfast tss dkg` first")
+            names = ", ".join(missing)
+            raise KeyFault(f"no verified key of epoch {epoch} for {names}: run `holdfast tss dkg` first")
         for key in keys.values():
             if key is not None and key.info.state == "verified":
                 await self.set_state(key.sid, "active")

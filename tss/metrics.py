@@ -84,11 +84,13 @@ def _members(tss: "TssNode") -> list[Family]:
 def _keys(tss: "TssNode") -> list[Family]:
     state = Family("holdfast_tss_key_state", "gauge", "1 for the state that each key is in.")
     serving = Family(
-        "holdfast_tss_key_serving", "gauge", "1 while a share of this purpose's key can sign here."
+        "holdfast_tss_key_serving", "gauge", "1 while our share of this key may sign, a retiring one's too."
     )
-    for purpose, info in sorted(tss.keys().items()):
-        state.add(1, purpose=purpose, epoch=str(info.epoch), state=info.state)
-        serving.add(tss.public(purpose) is not None, purpose=purpose)
+    for info in tss.every_key():
+        which = {"purpose": info.purpose, "epoch": str(info.epoch)}
+        state.add(1, **which, state=info.state)
+        if info.state != "retired":
+            serving.add(tss.public(info.purpose, info.epoch) is not None, **which)
     return [state, serving]
 
 
@@ -96,13 +98,14 @@ def _signing(tss: "TssNode") -> list[Family]:
     ended = Family(
         "holdfast_tss_sessions_total", "counter", "Signing runs that this node led, by how they ended."
     )
-    for (purpose, end), count in sorted(tss.session_counts.items()):
-        ended.add(count, purpose=purpose, state=end)
+    for (purpose, epoch, end), count in sorted(tss.session_counts.items()):
+        ended.add(count, purpose=purpose, epoch=str(epoch), state=end)
     running = Family("holdfast_tss_sessions_running", "gauge", "Signing sessions that this node leads now.")
     running.add(sum(info.state in ("gathering", "open") for info in tss.sessions()))
     verdicts = Family("holdfast_tss_verdicts_total", "counter", "Answers to requests, by key and yes or no.")
-    for (purpose, approved), count in sorted(tss.verdict_counts.items()):
-        verdicts.add(count, purpose=purpose, verdict="approved" if approved else "refused")
+    for (purpose, epoch, approved), count in sorted(tss.verdict_counts.items()):
+        said = "approved" if approved else "refused"
+        verdicts.add(count, purpose=purpose, epoch=str(epoch), verdict=said)
     paused = Family("holdfast_tss_paused", "gauge", "1 while the operator lets this node sign nothing.")
     paused.add(tss.pause.now is not None)
     return [ended, running, verdicts, paused]
@@ -113,15 +116,15 @@ async def _nonces(tss: "TssNode") -> list[Family]:
         "holdfast_tss_nonces_total", "counter", "Nonces of this start, by key and what became of them."
     )
     unused = Family("holdfast_tss_nonces_unused", "gauge", "Commitments that are out and not signed with.")
-    purposes = {info.public.share_set: purpose for purpose, info in tss.keys().items()}
+    keys = {info.public.share_set: (info.purpose, str(info.epoch)) for info in tss.every_key()}
     for row in await tss.nonces():
         counts = row.counts
         if counts.boot_id != tss.boot_id:
             continue
-        key = purposes.get(counts.share_set, counts.share_set.hex()[:16])
+        key, epoch = keys.get(counts.share_set, (counts.share_set.hex()[:16], ""))
         for event in ("made", "spent", "voided", "refused"):
-            nonces.add(getattr(counts, event), key=key, event=event)
-        unused.add(counts.unused, key=key)
+            nonces.add(getattr(counts, event), key=key, epoch=epoch, event=event)
+        unused.add(counts.unused, key=key, epoch=epoch)
     return [nonces, unused]
 
 

@@ -39,13 +39,14 @@ from tss.frost.errors import FrostError
 from tss.handover import Handover, UnknownRequest
 from tss.identity import HostIdentity
 from tss.key_proof import HELD, HeldKey, KeyProof, KeyTopics, ProofNotOurs, held_request
-from tss.key_work import KeyWork
+from tss.key_work import KeyWork, RetirementGuard
 from tss.keyring import KeyFault, KeyInfo, Keyring
 from tss.mending import Mender
 from tss.nonce_store import BootCounts, NonceBook
 from tss.pause import Pause
 from tss.peers import PeerError, Peers
 from tss.rehearsal import RehearsalTopics
+from tss.rotation.succession import staying
 from tss.rounds import Round, Rounds
 from tss.signing.approval import ApprovalPort
 from tss.signing_member import SigningMember
@@ -206,7 +207,7 @@ class TssNode:
     ) -> list[bytes]:
         """Coordinate one request: 64-byte signatures over what our port approves, in its order.
 
-        `epoch` picks a key that no longer serves, for the move away from it; by default the serving one signs.
+        `epoch` picks the key, also one that no longer serves; by default the newest that serves signs.
         `own` makes our share one of those that sign, as a rehearsal must.
 
         Raises SigningFailed with code refused, no-key, too-few-signers, timeout or too-large.
@@ -225,14 +226,30 @@ class TssNode:
         """All keys of this node, retired, removed and lost ones too."""
         return self._keyring.every_info()
 
-    def public(self, purpose: str) -> GroupPublic | None:
-        """The group key that serves a purpose: verified or active."""
-        key = self._keyring.serving(purpose)
+    def public(self, purpose: str, epoch: int | None = None) -> GroupPublic | None:
+        """The group key of a purpose and epoch that our share may sign under, by default the newest that serves."""
+        key = self._keyring.serving(purpose) if epoch is None else self._keyring.signing(purpose, epoch)
         return None if key is None else key.info.public
 
-    async def activate(self, purposes: Iterable[str]) -> None:
-        """Verified → active, once the activation record is signed; KeyFault when a key is missing."""
-        await self._keyring.activate(list(purposes))
+    def holders(self, purpose: str, epoch: int) -> tuple[int, ...]:
+        """Who of the present committee holds a share of this key, by number, ascending; none for an unknown key."""
+        key = self._keyring.signing(purpose, epoch)
+        return () if key is None else staying(key.committee, self.committee, key.info.public.verifying_shares)
+
+    async def activate(self, purposes: Iterable[str], epoch: int) -> None:
+        """Verified → active for the keys of an epoch, once its coins may come; KeyFault when one is missing."""
+        await self._keyring.activate(list(purposes), epoch)
+
+    async def retire(self, purpose: str, epoch: int) -> None:
+        """A key that serves becomes a retiring one: it signs on, a later one comes first.
+
+        Nothing happens when it retires already, is over, is not verified, or is not here.
+        """
+        await self.key_work.retire(purpose, epoch)
+
+    def use_retirement(self, guard: RetirementGuard) -> None:
+        """Ask this before a share is wiped: None, or the sentence that says what the key still has to do."""
+        self.key_work.guard = guard
 
     def sessions(self) -> list[SessionInfo]:
         """The signing sessions that this node coordinates, and the last that ended."""
@@ -270,13 +287,13 @@ class TssNode:
         return await self._rounds.of(self._dkg_member.relays | self.key_work.member.relays)
 
     @property
-    def session_counts(self) -> Counter[tuple[str, str]]:
-        """How many signing runs of this node ended since its start, by purpose and done or failed."""
+    def session_counts(self) -> Counter[tuple[str, int, str]]:
+        """How many signing runs of this node ended since its start, by purpose, key epoch, and done or failed."""
         return self._runner.counts
 
     @property
-    def verdict_counts(self) -> Counter[tuple[str, bool]]:
-        """How many requests were answered since this start, by purpose and whether approved."""
+    def verdict_counts(self) -> Counter[tuple[str, int, bool]]:
+        """How many requests were answered since this start, by purpose, key epoch and whether approved."""
         return self._approvals.counts
 
     @property

@@ -127,7 +127,8 @@ class SigningMember:
             return signer.refusal(self._identity, ask.commit, granted).encode()
         approval = await self._approvals.ask(key, ask.purpose, ask.payload)
         verdict = self._verdict(key, "request", ask.purpose, ask.payload, approval)
-        seen = RequestRow(verdict.request_id, ask.purpose, ask.payload, member, self._clock())
+        epoch, now = key.info.epoch, self._clock()
+        seen = RequestRow(verdict.request_id, ask.purpose, epoch, ask.payload, member, now)
         if isinstance(approval, Refused):
             if await self._remember_no(member, verdict, seen if approval.retryable else None):
                 self._log.info("request refused", purpose=ask.purpose, by=member, reason=approval.reason)
@@ -258,7 +259,8 @@ class SigningMember:
         return answer
 
     def _seen(self, request: SharesRequest) -> RequestRow:
-        return RequestRow(request.request, request.purpose, request.payload, request.sender, self._clock())
+        what = (request.request, request.purpose, request.epoch, request.payload)
+        return RequestRow(*what, request.sender, self._clock())
 
     async def _again(self, key: Key, request: SharesRequest, first: Approved | Refused) -> Approved | Refused:
         """The port's word now that the shares are made and about to leave; it must not have changed."""
@@ -318,6 +320,6 @@ class SigningMember:
     def _verdict(
         self, key: Key, phase: str, purpose: str, payload: bytes, approval: Approved | Refused
     ) -> VerdictRow:
-        public = key.info.public
-        message = signer.verdict(self._identity, public.group_key, purpose, payload, approval)
+        of = (key.info.public.group_key, key.info.epoch)
+        message = signer.verdict(self._identity, *of, purpose, payload, approval)
         return VerdictRow(message.request, phase, message.approved, message.reason, message.encode())

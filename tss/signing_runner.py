@@ -62,10 +62,14 @@ class _TooSlow(SigningFailed):
 
 @dataclass(frozen=True, slots=True)
 class SessionInfo:
-    """A signing session of this coordinator; `state` is gathering, open, done or failed; Unix seconds."""
+    """A signing session of this coordinator; `state` is gathering, open, done or failed; Unix seconds.
+
+    `epoch` is that of the key which signs.
+    """
 
     id: bytes
     purpose: str
+    epoch: int
     members: tuple[int, ...]
     pending: tuple[int, ...]
     state: str
@@ -77,7 +81,7 @@ class _Run:
     purpose: str
     request: bytes
     coordinator: Coordinator
-    committee: Committee
+    committee: Committee  # the key's
     started: float
     share_timeout: float
     slow: set[int] = field(default_factory=set)
@@ -114,7 +118,9 @@ class SigningRunner:
         self._running: dict[bytes, asyncio.Task[list[bytes]]] = {}
         self._runs: list[_Run] = []
         self._ended: deque[SessionInfo] = deque(maxlen=_KEPT_SESSIONS)
-        self.counts: Counter[tuple[str, str]] = Counter()  # (purpose, done or failed) since the start
+        self.counts: Counter[tuple[str, int, str]] = (
+            Counter()
+        )  # (purpose, epoch, done or failed) since the start
         self._log = structlog.get_logger("tss.sign")
 
     async def close(self) -> None:
@@ -128,12 +134,10 @@ class SigningRunner:
         """What is under way, then the last that ended."""
         found: list[SessionInfo] = []
         for run in self._runs:
-            views = run.coordinator.sessions
-            found += [
-                SessionInfo(v.session, run.purpose, v.members, v.pending, "open", run.started) for v in views
-            ]
+            views, what = run.coordinator.sessions, (run.purpose, run.committee.epoch)
+            found += [SessionInfo(v.session, *what, v.members, v.pending, "open", run.started) for v in views]
             if not views:
-                found.append(SessionInfo(run.request, run.purpose, (), (), "gathering", run.started))
+                found.append(SessionInfo(run.request, *what, (), (), "gathering", run.started))
         return found + list(self._ended)
 
     async def sign(
@@ -146,7 +150,7 @@ class SigningRunner:
         if len(payload) > MAX_PAYLOAD:
             raise SigningFailed("too-large", f"a payload is at most {MAX_PAYLOAD} bytes", retryable=False)
         key = self._key(purpose, payload, epoch)
-        request = request_id(purpose, payload)
+        request = request_id(purpose, payload, key.info.epoch)
         running = request + key.sid
         task = self._running.get(running)
         if task is None:
@@ -194,7 +198,7 @@ class SigningRunner:
             raise SigningFailed(
                 "refused", f"this node refuses: {approval.reason}", retryable=approval.retryable
             )
-        request = request_id(purpose, payload)
+        request = request_id(purpose, payload, key.info.epoch)
         known = None if purpose == TEST else await self._store.signatures(request)
         if known is not None and known[0] == approval.digest and _made_by(key, approval, known[1]):
             return [known[1][at : at + 64] for at in range(0, len(known[1]), 64)]
@@ -210,7 +214,7 @@ class SigningRunner:
         return signatures
 
     def _task(self, key: Key, purpose: str, payload: bytes, approved: Approved, quorum: int) -> Task:
-        order = self._preferred(request_id(purpose, payload))
+        order = self._preferred(request_id(purpose, payload, key.info.epoch))
         return Task(
             self._engine,
             key.info.public,
@@ -247,7 +251,7 @@ class SigningRunner:
             if info.boot_id:
                 pool.saw_boot(member, info.boot_id)
         coordinator = Coordinator(task, pool)
-        request = request_id(task.purpose, task.payload)
+        request = request_id(task.purpose, task.payload, task.committee.epoch)
         run = _Run(task.purpose, request, coordinator, task.committee, self._clock(), share_timeout)
         self._runs.append(run)
         session, state = request, "failed"
@@ -275,7 +279,11 @@ class SigningRunner:
                 self._send(run, member, signed, ask.encode())
             case effects.OpenSession(session, members, request):
                 self._log.info(
-                    "session opens", purpose=task.purpose, session=session.hex()[:16], members=members
+                    "session opens",
+                    purpose=task.purpose,
+                    epoch=task.committee.epoch,
+                    session=session.hex()[:16],
+                    members=members,
                 )
                 order = request.signed(self._identity)
                 run.orders[session] = order
@@ -363,13 +371,14 @@ class SigningRunner:
         return f": waiting for {', '.join(sorted(names))}" if names else ""
 
     def _end(self, run: _Run, session: bytes, state: str) -> None:
-        self.counts[run.purpose, state] += 1
+        what = (run.purpose, run.committee.epoch)
+        self.counts[*what, state] += 1
         order = run.orders.get(session)
         members = order.members if order is not None else ()
-        self._ended.appendleft(SessionInfo(session, run.purpose, members, (), state, run.started))
+        self._ended.appendleft(SessionInfo(session, *what, members, (), state, run.started))
 
 
 def _made_by(key: Key, approved: Approved, signatures: bytes) -> bool:
-    """Whether stored signatures are this key's; the same request may have been signed under the epoch before."""
+    """Whether stored signatures are this key's: of two certified keys of one epoch one may have signed alone."""
     message, path = approved.messages[0]
     return verify(key.info.public.output_key(path)[0], message, signatures[:64])

@@ -175,9 +175,8 @@ class Store:
 
         def keep(db: sqlite3.Connection) -> None:
             if self._keep(db, row):
-                detail = (
-                    f"{row.request_id.hex()}: {row.purpose}, {len(row.payload)} bytes of {row.coordinator}"
-                )
+                what = f"{row.purpose} epoch {row.epoch}, {len(row.payload)} bytes of {row.coordinator}"
+                detail = f"{row.request_id.hex()}: {what}"
                 store_rows.add_audit(db, now, "request", detail)
             store_rows.add_verdict(db, now, verdict)
 

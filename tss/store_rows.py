@@ -33,10 +33,11 @@ class VerdictRow:
 
 @dataclass(frozen=True, slots=True)
 class RequestRow:
-    """A request as it was first seen; `coordinator` is the member that brought it."""
+    """A request as it was first seen; `coordinator` is the member that brought it, `epoch` the key's."""
 
     request_id: bytes
     purpose: str
+    epoch: int
     payload: bytes
     coordinator: int
     at: float
@@ -55,9 +56,9 @@ def add_audit(db: sqlite3.Connection, now: float, kind: str, detail: str) -> Non
 def add_request(db: sqlite3.Connection, row: RequestRow) -> bool:
     """Store a request at its first sight; whether this was it."""
     done = db.execute(
-        "INSERT INTO requests (request_id, purpose, payload, coordinator, at) VALUES (?, ?, ?, ?, ?) "
+        "INSERT INTO requests (request_id, purpose, epoch, payload, coordinator, at) VALUES (?, ?, ?, ?, ?, ?) "
         "ON CONFLICT DO NOTHING",
-        (row.request_id, row.purpose, row.payload, row.coordinator, row.at),
+        (row.request_id, row.purpose, row.epoch, row.payload, row.coordinator, row.at),
     )
     return done.rowcount > 0
 
@@ -123,5 +124,5 @@ def set_signatures(
 def told(session: SessionRow, rows: Sequence[NonceRow], request: RequestRow) -> str:
     """What the audit log says of shares that leave: whose wish, which session, which commitments (their hash)."""
     spent = sha256(b"".join(row.commitment for row in rows)).hexdigest()
-    who = f"{request.purpose} for {request.coordinator}"
+    who = f"{request.purpose} epoch {request.epoch} for {request.coordinator}"
     return f"{session.request_id.hex()}: {len(rows)} {who}, session {session.session.hex()}, nonces {spent}"

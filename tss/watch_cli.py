@@ -93,7 +93,14 @@ def _tables(now: dict[str, Any]) -> list[_Table]:
         for r in now["rounds"]
     ]
     sessions: _Rows = [
-        (s["id"][:16], s["purpose"], s["state"], ", ".join(s["members"]), ", ".join(s["pending"]))
+        (
+            s["id"][:16],
+            s["purpose"],
+            str(s["epoch"]),
+            s["state"],
+            ", ".join(s["members"]),
+            ", ".join(s["pending"]),
+        )
         for s in now["sessions"]
     ]
     return [
@@ -108,7 +115,7 @@ def _tables(now: dict[str, Any]) -> list[_Table]:
         ),
         (
             "sessions led here",
-            ("session", "purpose", "state", "members", "waiting for"),
+            ("session", "purpose", "epoch", "state", "members", "waiting for"),
             sessions,
             "none yet",
         ),

@@ -32,7 +32,7 @@ BLOCK = 4096
 class CountPort:
     """Approves as many messages as the payload's first word says."""
 
-    async def approve(self, _purpose: str, payload: bytes) -> Approved | Refused:
+    async def approve(self, _purpose: str, payload: bytes, _epoch: int) -> Approved | Refused:
         count = int(payload.split(b" ", 1)[0])
         return Approved(
             tuple((tagged_hash("bench", payload, i.to_bytes(2, "big")), KEY_ONLY) for i in range(count))

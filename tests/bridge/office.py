@@ -142,7 +142,7 @@ class OfficeNode:
         node, peers = self.seat.node, self.seat.peers
         assert node is not None
         assert peers is not None
-        await node.activate(PURPOSES)
+        await node.activate(PURPOSES, signed.activation.epoch)
         ground = Ground(
             self.client,
             self.feed,

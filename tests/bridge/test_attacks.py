@@ -48,7 +48,7 @@ async def test_a_signer_whose_bitcoind_does_not_answer_signs_nothing(
 ) -> None:
     async with office(tmp_path, bitcoind) as it:
         payout = await planned_payout(it)
-        assert isinstance(await port(it, 1).approve("treasury", payout), Approved)
+        assert isinstance(await port(it, 1).approve("treasury", payout, 1), Approved)
 
         async def dead(*_: Any, **__: Any) -> Any:
             raise Unreachable("it was cut off")
@@ -56,7 +56,7 @@ async def test_a_signer_whose_bitcoind_does_not_answer_signs_nothing(
         for name in ("best", "call", "batch"):
             setattr(it.nodes[1].client, name, dead)
         port(it, 1).look_again = lambda: asyncio.sleep(0)
-        verdict = await port(it, 1).approve("treasury", payout)
+        verdict = await port(it, 1).approve("treasury", payout, 1)
         assert isinstance(verdict, Refused)
         assert verdict.retryable
         assert "does not answer" in verdict.reason
@@ -69,7 +69,7 @@ async def test_a_signer_that_has_not_read_the_newest_block_signs_nothing(
         payout = await planned_payout(it)
         it.mine(only=[])
         port(it, 1).look_again = lambda: asyncio.sleep(0)
-        verdict = await port(it, 1).approve("treasury", payout)
+        verdict = await port(it, 1).approve("treasury", payout, 1)
         assert isinstance(verdict, Refused)
         assert "newest block" in verdict.reason
 
@@ -94,7 +94,7 @@ async def test_a_sequencer_that_hides_a_deep_reorg_does_not_keep_value_moving(
                 manifests.Sats(210),
                 (manifests.Payout(b"w" * 32, PAYEE, manifests.Sats(50_000), manifests.Sats(1_000)),),
             )
-            verdict = await port(it, index).approve("treasury", manifest.encode())
+            verdict = await port(it, index).approve("treasury", manifest.encode(), 1)
             assert isinstance(verdict, Refused)
             assert "paused" in verdict.reason
 
@@ -125,9 +125,9 @@ async def test_evidence_that_proves_nothing_gets_no_share(tmp_path: Path, bitcoi
         planned = await it.nodes[0].active.lanes.plan()
         assert planned is not None
         batch = AnchorBatch.decode(planned[1])
-        assert isinstance(await port(it, 1).approve("anchor", planned[1]), Approved)
+        assert isinstance(await port(it, 1).approve("anchor", planned[1], 1), Approved)
         bad = replace(batch, evidence=tuple(b"\0" * len(e) for e in batch.evidence))
-        verdict = await port(it, 1).approve("anchor", bad.encode())
+        verdict = await port(it, 1).approve("anchor", bad.encode(), 1)
         assert isinstance(verdict, Refused)
         assert "evidence" in verdict.reason
 
@@ -144,14 +144,14 @@ async def test_a_leader_cannot_burn_the_reserve_or_the_lane_with_fees(
         planned = await it.nodes[0].active.treasury.plan()
         assert planned is not None
         sweep = manifests.decode(planned[1])
-        assert isinstance(await port(it, 1).approve("treasury", planned[1]), Approved)
+        assert isinstance(await port(it, 1).approve("treasury", planned[1], 1), Approved)
         dear = replace(sweep, fee=manifests.Sats(225 * 200))
-        assert "fee-too-high" in (await port(it, 1).approve("treasury", dear.encode())).reason
+        assert "fee-too-high" in (await port(it, 1).approve("treasury", dear.encode(), 1)).reason
         lane = await it.nodes[0].active.lanes.plan()
         assert lane is not None
         batch = AnchorBatch.decode(lane[1])
         dear_commit = replace(batch, commit_fee=111 * 100)
-        verdict = await port(it, 1).approve("anchor", dear_commit.encode())
+        verdict = await port(it, 1).approve("anchor", dear_commit.encode(), 1)
         assert isinstance(verdict, Refused)
         assert "a commit pays 111 sat" in verdict.reason
 

@@ -90,7 +90,7 @@ async def _set(it: Office) -> Stage:
 
 async def refused(stage: Stage, purpose: str, payload: bytes, word: str) -> None:
     for node in (1, 2):
-        answer = await stage.port(node).approve(purpose, payload)
+        answer = await stage.port(node).approve(purpose, payload, 1)
         assert isinstance(answer, Refused), word
         assert word in answer.reason, answer.reason
 
@@ -100,7 +100,7 @@ async def test_the_true_requests_are_agreed_to_by_all(stage: Stage) -> None:
     true += [("mint", certificates.encode(s)) for s in (stage.mint, stage.settle)]
     true.append(("anchor", stage.anchor.encode()))
     for purpose, payload in true:
-        answers = [await stage.port(node).approve(purpose, payload) for node in range(3)]
+        answers = [await stage.port(node).approve(purpose, payload, 1) for node in range(3)]
         assert isinstance(answers[0], Approved), answers[0]
         assert answers[0] == answers[1] == answers[2], "all compute the same messages"
     assert isinstance(stage.sweep, SweepManifest)
@@ -232,7 +232,7 @@ async def test_garbage_unknown_purposes_and_swapped_purposes_get_no_share(stage:
         others = [payload for other, payload in true.items() if other != purpose]
         for payload in (b"", b"\0", b"\xff" * 300, own[:-1], own + b"\0", *others):
             for node in (1, 2):
-                answer = await stage.port(node).approve(purpose, payload)
+                answer = await stage.port(node).approve(purpose, payload, 1)
                 assert isinstance(answer, Refused), (purpose, payload[:20])
                 assert not answer.retryable
 
@@ -243,7 +243,7 @@ class Liar:
 
     node: OfficeNode
 
-    async def approve(self, purpose: str, payload: bytes) -> Approved | Refused:
+    async def approve(self, purpose: str, payload: bytes, _epoch: int) -> Approved | Refused:
         if purpose == "mint":
             return Approved(((certificates.decode(payload).message, INTERNAL),))
         batch = build(manifests.decode(payload), TreasuryKeys.of(self.node.active.activation))
@@ -275,7 +275,7 @@ async def test_a_signer_behind_by_a_block_looks_once_more_and_agrees(
     async with office(tmp_path, bitcoind) as it:
         stage = await _set(it)
         ahead, behind = it.nodes[0].active, it.nodes[1].active
-        assert isinstance(await stage.port(1).approve("treasury", stage.sweep.encode()), Approved)
+        assert isinstance(await stage.port(1).approve("treasury", stage.sweep.encode(), 1), Approved)
         signed = await it.nodes[0].seat.node.sign("treasury", stage.sweep.encode())
         batch = assemble(build(stage.sweep, TreasuryKeys.of(it.activation)), signed)
         it.mine(only=[batch.serialize().hex()])
@@ -283,5 +283,7 @@ async def test_a_signer_behind_by_a_block_looks_once_more_and_agrees(
         assert behind.view.height < ahead.view.height
         _, following = await ahead.treasury.plan()
         assert manifests.decode(following).sequence == stage.sweep.sequence + 1
-        assert isinstance(await stage.port(1).approve("treasury", following), Approved), "it has looked again"
+        assert isinstance(await stage.port(1).approve("treasury", following, 1), Approved), (
+            "it has looked again"
+        )
         assert behind.view.height == ahead.view.height

@@ -47,7 +47,7 @@ async def test_the_public_port_tells_heights_and_the_admin_port_what_the_signer_
         assert set(public.splitlines()) <= set(admin.splitlines())
         assert "holdfast_backup_ok 0" in admin
         assert "holdfast_rehearsal_seconds" in admin
-        assert 'holdfast_tss_key_serving{purpose="anchor"} 1' in admin
+        assert 'holdfast_tss_key_serving{purpose="anchor",epoch="1"} 1' in admin
         free = next(line for line in admin.splitlines() if line.startswith("holdfast_disk_free_bytes "))
         assert float(free.split()[1]) > 0
         assert [(m.name, m.up) for m in members_of(node)] == [("bob", True), ("carol", True)]

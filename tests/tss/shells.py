@@ -98,9 +98,11 @@ class AllowAll:
     def __init__(self) -> None:
         self.refusal: Refused | None = None
         self.asked: list[tuple[str, bytes]] = []
+        self.epochs: list[int] = []
 
-    async def approve(self, purpose: str, payload: bytes) -> Approved | Refused:
+    async def approve(self, purpose: str, payload: bytes, epoch: int) -> Approved | Refused:
         self.asked.append((purpose, payload))
+        self.epochs.append(epoch)
         if self.refusal is not None:
             return self.refusal
         message = tagged_hash("tests/message", payload)

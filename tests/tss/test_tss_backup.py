@@ -307,7 +307,7 @@ async def test_chains_of_another_member_bring_what_ours_lacks_but_not_its_states
         _, old = await backed_up(bob, tmp_path)
         own = RecoveryFile.read(old).chains
         await key_everywhere(seats, "mint")
-        await alice.node.activate(["anchor"])
+        await alice.node.activate(["anchor"], 1)
         _, newer = await backed_up(alice, tmp_path)
         merged = {c.purpose: c for c in recovery.newest(own, RecoveryFile.read(newer).chains)}
         assert merged["anchor"].state == "verified"

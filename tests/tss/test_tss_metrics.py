@@ -39,10 +39,10 @@ async def test_a_signer_tells_of_members_keys_sessions_nonces_and_the_stop(tmp_p
         assert here['holdfast_tss_member_round_trip_seconds{member="bob"}'] < 5
         assert abs(here['holdfast_tss_member_clock_skew_seconds{member="carol"}']) < 5
         assert here['holdfast_tss_key_state{purpose="anchor",epoch="1",state="verified"}'] == 1
-        assert here['holdfast_tss_key_serving{purpose="anchor"}'] == 1
-        assert here['holdfast_tss_sessions_total{purpose="anchor",state="done"}'] == 1
-        assert here['holdfast_tss_verdicts_total{purpose="anchor",verdict="approved"}'] >= 1
-        assert here['holdfast_tss_nonces_total{key="anchor",event="spent"}'] >= 3
+        assert here['holdfast_tss_key_serving{purpose="anchor",epoch="1"}'] == 1
+        assert here['holdfast_tss_sessions_total{purpose="anchor",epoch="1",state="done"}'] == 1
+        assert here['holdfast_tss_verdicts_total{purpose="anchor",epoch="1",verdict="approved"}'] >= 1
+        assert here['holdfast_tss_nonces_total{key="anchor",epoch="1",event="spent"}'] >= 3
         assert here["holdfast_tss_sessions_running"] == 0
         assert here["holdfast_tss_paused"] == 0
         assert here["holdfast_tss_audit_rows"] >= 4

@@ -28,7 +28,7 @@ async def test_three_members_make_a_key_and_sign_with_two(tmp_path):
             assert share.stat().st_mode & 0o777 == 0o600
         await carol.down()
         await sign_test(alice.node, b"without carol")
-        await alice.node.activate(["anchor"])
+        await alice.node.activate(["anchor"], 1)
         assert alice.node.keys()["anchor"].state == "active"
         await bob.down()
         with pytest.raises(
@@ -96,7 +96,7 @@ async def test_nothing_is_signed_without_enough_approvals_and_verdicts_are_kept(
 async def _only_request(seat, payload):
     from tss.signing.slots import request_id
 
-    return await seat.node.request(request_id("treasury", payload))
+    return await seat.node.request(request_id("treasury", payload, 1))
 
 
 async def test_the_port_is_asked_again_when_shares_are_released(tmp_path):
@@ -107,10 +107,10 @@ async def test_the_port_is_asked_again_when_shares_are_released(tmp_path):
         class Changing:
             asked = 0
 
-            async def approve(self, purpose, payload):
+            async def approve(self, purpose, payload, epoch):
                 Changing.asked += 1
                 return (
-                    await bob.port.approve(purpose, payload)
+                    await bob.port.approve(purpose, payload, epoch)
                     if Changing.asked == 1
                     else Refused("paused", False)
                 )

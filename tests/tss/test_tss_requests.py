@@ -11,7 +11,7 @@ from tss.signing.slots import request_id
 from tss.signing_runner import SigningFailed
 from tss.store import RequestRow, Store, VerdictRow
 
-PAY = request_id("treasury", b"pay")
+PAY = request_id("treasury", b"pay", 1)
 
 
 async def with_treasury(seats):
@@ -45,10 +45,12 @@ async def test_a_no_between_signing_and_release_keeps_the_share_in_and_burns_its
         class Changing:
             asked = 0
 
-            async def approve(self, purpose, payload):
+            async def approve(self, purpose, payload, epoch):
                 Changing.asked += 1
                 return (
-                    await real.approve(purpose, payload) if Changing.asked == 1 else Refused("paused", False)
+                    await real.approve(purpose, payload, epoch)
+                    if Changing.asked == 1
+                    else Refused("paused", False)
                 )
 
         bob.node.use_approval(Changing())
@@ -147,12 +149,12 @@ async def test_a_member_fills_only_its_own_share_of_the_requests(tmp_path):
         for number in range(100):
             name = number.to_bytes(32, "big")
             no = VerdictRow(name, "request", approved=False, reason="no", verdict=b"signed")
-            await store.keep_request(RequestRow(name, "treasury", bytes(100), 2, float(number)), no)
-        mine = RequestRow(b"m" * 32, "treasury", bytes(100), 1, 0.0)
+            await store.keep_request(RequestRow(name, "treasury", 1, bytes(100), 2, float(number)), no)
+        mine = RequestRow(b"m" * 32, "treasury", 1, bytes(100), 1, 0.0)
         await store.keep_request(
             mine, VerdictRow(b"m" * 32, "request", approved=True, reason="", verdict=b"s")
         )
-        big = RequestRow(b"b" * 32, "treasury", bytes(9_999), 2, 200.0)
+        big = RequestRow(b"b" * 32, "treasury", 1, bytes(9_999), 2, 200.0)
         await store.keep_request(
             big, VerdictRow(b"b" * 32, "request", approved=True, reason="", verdict=b"s")
         )

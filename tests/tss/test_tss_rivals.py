@@ -77,7 +77,7 @@ async def test_shares_given_for_different_keys_by_different_members_stop_neither
 
 async def released(seat, key):
     """Whether this member gave its share for the proof of a key."""
-    rows = await seat.node._store.verdicts(request_id(TEST, verify_payload("anchor", key.sid)))
+    rows = await seat.node._store.verdicts(request_id(TEST, verify_payload("anchor", key.sid), 1))
     return any(row.approved and row.phase == "release" for row in rows)
 
 

@@ -9,12 +9,10 @@ import pytest
 from aiohttp import web
 from click.testing import CliRunner
 
-from tests.tss.shells import Seat, committee_of, make_identities, noticed, sign_test, signed_committee, until
+from tests.tss.shells import committee_of, make_identities, sign_test, signed_committee, until
 from tss.api import routes
 from tss.cli import tss
-from tss.dkg.committee import Member, SignedCommittee
-from tss.node import SigningFailed
-from tss.rotation.succession import successor
+from tss.dkg.committee import SignedCommittee
 
 
 def run(*words, code=0):
@@ -160,65 +158,3 @@ async def test_shares_are_refreshed_removed_and_repaired_from_the_command_line(t
         finally:
             for runner in runners:
                 await runner.cleanup()
-
-
-def seated(folder, one, committee):
-    return Seat(folder / one.name, one, committee)
-
-
-async def test_a_new_epoch_makes_new_keys_while_the_old_ones_sign_the_move(tmp_path):
-    people = make_identities(tmp_path, 4)
-    first = signed_committee(people[:3], 2)
-    seats = [seated(tmp_path, one, first) for one in people[:3]]
-    try:
-        for seat in seats:
-            await seat.up()
-        for seat in seats:
-            await seat.peers.until_heard((1, 2, 3), 40)
-        await seats[0].node.dkg("treasury")
-        await until(lambda: all(seat.node.public("treasury") for seat in seats))
-        await seats[0].node.key_work.refresh("treasury")
-        old = seats[0].node.public("treasury")
-        for seat in seats:
-            await seat.down()
-        dave = people[3]
-        member = Member(dave.name, dave.host_key, dave.tls.fingerprint, dave.peer_url)
-        second = SignedCommittee.unsigned(successor(first.committee, {"carol": member}, (), (), None))
-        staying = [people[0], people[1], dave]
-        for index, one in enumerate(staying, 1):
-            second = second.with_signature(index, one.sign(second.committee.hash))
-        seats = [seated(tmp_path, one, second) for one in staying]
-        for seat in seats:
-            await seat.up()
-        for seat in seats:
-            await seat.peers.until_heard((1, 2, 3), 40)
-        alice, bob, _dave = seats
-        assert alice.node.public("treasury").group_key == old.group_key, "it serves until a new one does"
-        assert len(await alice.node.sign("treasury", b"business")) == 2
-        made = await alice.node.dkg("treasury")
-        assert (made.epoch, made.state) == (2, "verified")
-        await until(lambda: all(seat.node.public("treasury") == made.public for seat in seats))
-        new = await bob.node.sign("treasury", b"business")
-        from tests.tss.shells import valid
-        from tss.frost.hashing import tagged_hash
-
-        message = tagged_hash("tests/message", b"business")
-        assert valid(made.public.x_only, message, new[0]), (
-            "what the old key signed is not taken for the new one's"
-        )
-        await alice.node.key_work.move("treasury", 1, "retiring")
-        moved = await alice.node.sign("treasury", b"move", epoch=1)
-        assert valid(old.x_only, tagged_hash("tests/message", b"move"), moved[0])
-        with pytest.raises(SigningFailed, match="no treasury key of epoch 7"):
-            await alice.node.sign("treasury", b"move", epoch=7)
-        assert (await alice.node.key_work.move("treasury", 1, "retired")).state == "retired"
-        assert not (alice.folder / "keys" / "treasury-1.share").exists()
-        with pytest.raises(SigningFailed, match="epoch 1 can sign here"):
-            await alice.node.sign("treasury", b"again", epoch=1)
-        await alice.down()
-        await alice.up()
-        await noticed(bob, alice)
-        await sign_test(bob.node, b"only the new one", purpose="treasury")
-    finally:
-        for seat in seats:
-            await seat.down()

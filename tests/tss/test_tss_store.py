@@ -37,7 +37,7 @@ async def store(tmp_path):
 
 
 BOOT = b"b" * 16
-SEEN = RequestRow(bytes(32), "test", b"payload", 1, 1.0)
+SEEN = RequestRow(bytes(32), "test", 1, b"payload", 1, 1.0)
 
 
 def session(number):
@@ -88,9 +88,9 @@ async def test_two_keys_cannot_serve_one_purpose_and_epoch(store):
 
 
 async def test_a_request_is_kept_as_first_seen(store):
-    first = RequestRow(b"r" * 32, "test", b"payload", 2, 1.0)
+    first = RequestRow(b"r" * 32, "test", 1, b"payload", 2, 1.0)
     await store.keep_request(first, YES)
-    await store.keep_request(RequestRow(b"r" * 32, "test", b"payload", 3, 2.0), YES)
+    await store.keep_request(RequestRow(b"r" * 32, "test", 1, b"payload", 3, 2.0), YES)
     assert await store.request(b"r" * 32) == first
     assert await store.request(b"x" * 32) is None
 

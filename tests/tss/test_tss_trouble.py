@@ -27,7 +27,7 @@ async def test_three_keys_are_made_at_once_by_three_drivers(tmp_path):
         assert len({info.public.group_key for info in made}) == 3
         await until(lambda: all(seat.node.public(p) for seat in seats for p in purposes))
         for seat in seats:
-            await seat.node.activate(purposes)
+            await seat.node.activate(purposes, 1)
             assert {info.state for info in seat.node.keys().values()} == {"active"}
 
 

@@ -151,13 +151,13 @@ def _signing() -> Iterator[Form]:
         request.order,
         shares,
         signer.refusal(one.identity, request, refuse),
-        signer.verdict(one.identity, request.key, "test", b"pay", approve("test", b"pay")),
+        signer.verdict(one.identity, request.key, 0, "test", b"pay", approve("test", b"pay")),
     ):
         yield _of(value, lambda value: value.check(dkg.committee))
     yield _of(Ask("test", b"pay", commit))  # its payload is the envelope's to protect
     yield _of(request.packages[0])
     yield _of(request.packages[2].path)
-    yield _of(Handed("test", b"pay", bytes(64)))
+    yield _of(Handed("test", 3, b"pay", bytes(64)))
 
 
 def _work(kind: str) -> Iterator[Form]:

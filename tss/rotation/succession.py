@@ -7,7 +7,7 @@ takes the coins from the old key to the new one, is a transaction: the bridge bu
 it, and tss knows nothing of it.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from tss.dkg.committee import Committee, Member
 from tss.dkg.faults import CommitteeFault, DkgFault
@@ -60,6 +60,12 @@ def successor(
     )
     check_successor(old, made)
     return made
+
+
+def staying(old: Committee, new: Committee, holders: Iterable[int]) -> tuple[int, ...]:
+    """Which holders of a key that `old` made sit in `new` too, in the same place; ascending."""
+    both = [place for place in holders if place <= min(old.size, new.size)]
+    return tuple(sorted(p for p in both if old.member(p).host_key == new.member(p).host_key))
 
 
 def check_successor(old: Committee, new: Committee) -> None:

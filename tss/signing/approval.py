@@ -31,8 +31,11 @@ class Refused:
 class ApprovalPort(Protocol):
     """Asked when a request arrives and again before shares leave."""
 
-    async def approve(self, purpose: str, payload: bytes) -> Approved | Refused:
-        """Rebuild from the payload and one's own sources what is to be signed, or say why not."""
+    async def approve(self, purpose: str, payload: bytes, epoch: int) -> Approved | Refused:
+        """Rebuild from the payload and one's own sources what is to be signed, or say why not.
+
+        `epoch` is that of the key which would sign: a payload that is right for one may be wrong for another.
+        """
 
 
 def _sized(data: bytes) -> bytes:

@@ -213,7 +213,8 @@ class Coordinator:
                 raise  # our own bug: all but the commitments is ours
             return [effect for member in fault.culprits for effect in self._unsound(member, taken[member])]
         key = task.public.share_set
-        request = SharesRequest(key, task.coordinator, task.purpose, task.payload, packages, want, era)
+        epoch, payload = task.committee.epoch, task.payload
+        request = SharesRequest(key, task.coordinator, task.purpose, payload, packages, want, era, epoch)
         self._open[request.session] = OpenSession(request, checkers)
         return [effects.OpenSession(request.session, tuple(taken), request)]
 

@@ -102,8 +102,8 @@ class Opening(SignedMessage):
 class SharesRequest(Opening):
     """A coordinator opens a session: the whole request, one package per message, `want` next commitments.
 
-    `era` is that of the pool which the commitments came from. The signature covers all of it through the session
-    id, so that it can be shown without the payload (`order`).
+    `epoch` is that of the key, which the request id binds; `era` that of the pool which the commitments came from.
+    The signature covers all of it through the session id, so that it can be shown without the payload (`order`).
     """
 
     KIND: ClassVar[int] = 34
@@ -116,6 +116,7 @@ class SharesRequest(Opening):
     packages: tuple[SigningPackage, ...]
     want: int
     era: bytes = NO_ERA
+    epoch: int = 0
     signature: bytes = UNSIGNED
 
     @property
@@ -138,7 +139,7 @@ class SharesRequest(Opening):
         try:
             return self._request_id
         except AttributeError:
-            object.__setattr__(self, "_request_id", request_id(self.purpose, self.payload))
+            object.__setattr__(self, "_request_id", request_id(self.purpose, self.payload, self.epoch))
             return self._request_id
 
     @property
@@ -147,8 +148,8 @@ class SharesRequest(Opening):
         return tuple(self.packages[0].commitments)
 
     def write(self, writer: Writer) -> None:
-        """Key, u16 sender, purpose, payload, u16 count, packages, u16 want, era 16."""
-        writer.raw(self.key, KEY_SIZE).u16(self.sender).text(self.purpose, 32)
+        """Key, u16 sender, u32 epoch, purpose, payload, u16 count, packages, u16 want, era 16."""
+        writer.raw(self.key, KEY_SIZE).u16(self.sender).u32(self.epoch).text(self.purpose, 32)
         writer.var(self.payload, MAX_PAYLOAD)
         _write_packages(writer, self.packages)
         writer.u16(self.want).raw(self.era, ERA_SIZE)
@@ -156,10 +157,10 @@ class SharesRequest(Opening):
     @classmethod
     def read(cls, reader: Reader) -> Self:
         """Take what `write` appended; all packages are for the same members."""
-        key, sender, purpose = reader.raw(KEY_SIZE), read_member(reader), read_purpose(reader)
-        payload, packages = reader.var(MAX_PAYLOAD), _read_packages(reader)
+        key, sender, epoch = reader.raw(KEY_SIZE), read_member(reader), reader.u32()
+        purpose, payload, packages = read_purpose(reader), reader.var(MAX_PAYLOAD), _read_packages(reader)
         want = reader.between(reader.u16(), 0, MAX_COMMITMENTS, "a count of commitments")
-        return cls(key, sender, purpose, payload, packages, want, reader.raw(ERA_SIZE))
+        return cls(key, sender, purpose, payload, packages, want, reader.raw(ERA_SIZE), epoch)
 
 
 @dataclass(frozen=True, slots=True)

@@ -223,10 +223,10 @@ def refusal(identity: Identity, request: SharesRequest | CommitRequest, refuse: 
 
 
 def verdict(
-    identity: Identity, key: bytes, purpose: str, payload: bytes, approval: Approved | Refused
+    identity: Identity, key: bytes, epoch: int, purpose: str, payload: bytes, approval: Approved | Refused
 ) -> Verdict:
-    """The port's answer as a signed row to store."""
-    request = request_id(purpose, payload)
+    """The port's answer as a signed row to store; `key` is the group key, `epoch` its epoch."""
+    request = request_id(purpose, payload, epoch)
     if isinstance(approval, Approved):
         message = Verdict(key, identity.index, request, True, approval.digest, "", False)
     else:
@@ -242,6 +242,11 @@ def _misformed(context: SignerContext, request: SharesRequest) -> Refuse | None:
         request.check(context.committee)
     except BadSignature as error:
         return Refuse("signature", error.reason)
+    if request.epoch != context.committee.epoch:
+        reason = (
+            f"the session is for key epoch {request.epoch}, this key is of epoch {context.committee.epoch}"
+        )
+        return Refuse("wrong-epoch", reason)
     if context.index not in request.members:
         return Refuse("not-a-signer", "the session does not name this member")
     if not context.threshold <= len(request.members) or request.members[-1] > context.committee.size:

@@ -3,11 +3,14 @@
 from tss.frost.hashing import tagged_hash
 
 
-def request_id(purpose: str, payload: bytes) -> bytes:
-    """The 32-byte id of what is to be signed: tagged hash of u8 length ‖ purpose ‖ payload; equal, equal id."""
+def request_id(purpose: str, payload: bytes, epoch: int) -> bytes:
+    """The 32-byte id of what is to be signed and under which key epoch.
+
+    Tagged hash of u8 length ‖ purpose ‖ u32 epoch ‖ payload: one payload under two keys is two requests.
+    """
     name = purpose.encode()
     assert len(name) <= 32, "a purpose is at most 32 bytes"
-    return tagged_hash("holdfast/request/v1", bytes([len(name)]), name, payload)
+    return tagged_hash("holdfast/request/v1", bytes([len(name)]), name, epoch.to_bytes(4, "big"), payload)
 
 
 def leader(slot: bytes, attempt: int, n: int) -> int:

@@ -68,6 +68,7 @@ def _signing() -> None:
         "requests",
         sa.Column("request_id", sa.LargeBinary, primary_key=True),
         sa.Column("purpose", sa.Text, nullable=False),
+        sa.Column("epoch", sa.Integer, nullable=False),
         sa.Column("payload", sa.LargeBinary, nullable=False),
         sa.Column("coordinator", sa.Integer, nullable=False),
         sa.Column("at", sa.Float, nullable=False),

@@ -195,6 +195,13 @@ def test_a_request_for_another_key_is_refused(three, session):
     assert one.decide(other).code == "wrong-key"
 
 
+def test_a_request_that_names_another_key_epoch_is_refused(three, session):
+    one, request = session
+    other = replace(request, epoch=7).signed(three.identities[COORDINATOR - 1])
+    assert other.request != request.request
+    assert one.decide(other).code == "wrong-epoch"
+
+
 def test_a_session_of_too_few_signers_is_refused(three, session):
     one, request = session
     alone = {ME: commitments_of(request)[ME]}
@@ -235,8 +242,8 @@ def test_a_request_for_commitments_is_checked(three):
 
 def test_a_verdict_is_signed_and_says_what_was_decided(three):
     one = three.signers[ME]
-    yes = signer.verdict(one.identity, one.context.key, "test", b"x", approve("test", b"x"))
-    no = signer.verdict(one.identity, one.context.key, "test", b"x", Refused("é" * 2000, retryable=True))
+    yes = signer.verdict(one.identity, one.context.key, 0, "test", b"x", approve("test", b"x"))
+    no = signer.verdict(one.identity, one.context.key, 0, "test", b"x", Refused("é" * 2000, retryable=True))
     for made in (yes, no):
         assert messages.Verdict.decode(made.encode()).check(three.committee) == made
     assert yes.approved

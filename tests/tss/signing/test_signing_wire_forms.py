@@ -38,7 +38,7 @@ def forms(three):
         request.order,
         messages.Shares.decode(one.handle_shares(request.encode())),
         signer.refusal(one.identity, request, refuse),
-        signer.verdict(one.identity, request.key, "test", b"pay", approve("test", b"pay")),
+        signer.verdict(one.identity, request.key, 0, "test", b"pay", approve("test", b"pay")),
     ]
     return {type(form): form for form in every}
 

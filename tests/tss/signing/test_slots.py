@@ -6,8 +6,9 @@ from tss.signing.slots import leader, request_id
 
 
 def test_equal_content_makes_equal_ids_and_nothing_else_does():
-    assert request_id("mint", b"x") == request_id("mint", b"x")
-    assert len({request_id("mint", b"x"), request_id("min", b"tx"), request_id("anchor", b"x")}) == 3
+    assert request_id("mint", b"x", 1) == request_id("mint", b"x", 1)
+    asked = [("mint", b"x", 1), ("min", b"tx", 1), ("anchor", b"x", 1), ("mint", b"x", 2)]
+    assert len({request_id(*one) for one in asked}) == 4, "one payload under two keys is two requests"
 
 
 def test_in_each_round_every_member_leads_once_so_dead_ones_cost_a_time_out_each():
