@@ -2,7 +2,7 @@
 PYTHON := $(firstword $(foreach p,python3 python3.11 python3.12 python3.13,$(if $(shell command -v $(p)),$(p))))
 BIN := .venv/bin
 
-.PHONY: help setup demo test unit bench-tss bench-headers soak-tss soak-reorgs show-evidence differential-headers check format requirements clean
+.PHONY: help setup demo test unit bench-tss bench-headers soak-tss soak-reorgs soak-move show-move show-evidence differential-headers check format requirements clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -13,6 +13,9 @@ setup: ## environment, native crate, bitcoind: made once, checked always
 
 demo: setup ## tell the whole story with real parts, on this machine
 	@$(BIN)/python -m regtest.demo
+
+show-move: setup ## tell how a committee hands a live bridge on: five operators become six, and all coins move
+	@$(BIN)/python -m regtest.move
 
 test: setup ## run all tests
 	@$(BIN)/python -m pytest
@@ -40,6 +43,9 @@ asan-tss: setup ## the native engine's tests, Rust and Python, under AddressSani
 
 soak-reorgs: setup ## Bitcoin cut in two and joined, depths 1 to k + 2, with all of ours in the lost branch (SOAK_MINUTES, 1)
 	@$(BIN)/python -m tests.soak.reorgs
+
+soak-move: setup ## committees hand a bridge on, epoch after epoch, while nodes die and Bitcoin turns back (SOAK_MINUTES, 5)
+	@$(BIN)/python -m tests.soak.moves
 
 differential-headers: setup ## header rules against Core, btcd and a slow model: 100,000 random headers each (HEADERS, SEED)
 	@$(BIN)/python -m tests.soak.headers

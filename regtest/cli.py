@@ -119,6 +119,36 @@ def resume(as_json: bool) -> None:
 
 
 @regtest.command()
+@click.option(
+    "--replace", multiple=True, metavar="NAME", help="Somebody new takes NAME's place; may be repeated."
+)
+@click.option("--add", type=click.IntRange(0, 4), default=0, show_default=True, help="How many more come.")
+@click.option(
+    "--drop", type=click.IntRange(0, 4), default=0, show_default=True, help="How many at the end leave."
+)
+@click.option("--threshold", type=click.IntRange(2, 12), help="Signers needed, t; as before by default.")
+@JSON
+def rotate(replace: tuple[str, ...], add: int, drop: int, threshold: int | None, as_json: bool) -> None:
+    """Have the committee hand the bridge on: new file, restarts, new keys, the succession; `mine` does the rest.
+
+    At least t of the present members stay. The lane moves by the next blocks, the treasury k blocks later.
+
+    Example: holdfast regtest rotate --replace carol --add 1 --threshold 4
+    """
+    if not replace and not add and not drop and threshold is None:
+        raise click.UsageError("nothing would change: name --replace, --add, --drop or --threshold")
+    done = _ask("rotate", replace=list(replace), add=add, drop=drop, threshold=threshold)
+    members = ", ".join(node["name"] for node in done["operators"])
+    left = f"; {', '.join(done['left'])} left" if done["left"] else ""
+    node = done["operators"][0]["url"]
+    text = (
+        f"epoch {done['epoch']}: {members}, {done['threshold']} of them sign{left}\n"
+        f"next: `holdfast regtest mine 1`, some times, and look: `holdfast bridge epoch show --node {node}`"
+    )
+    _show(as_json, done, text)
+
+
+@regtest.command()
 @click.argument("address")
 @click.argument("sats", type=click.IntRange(min=1))
 @JSON

@@ -7,7 +7,7 @@ from typing import Any
 from bitcoinrpc.authproxy import JSONRPCException
 
 from anchor.rollup.activation import SignedActivation
-from regtest import ceremony, control, decisions
+from regtest import ceremony, control, decisions, rotation
 from regtest.bitcoind import BitcoindError
 from regtest.command import CommandFault
 from regtest.core import CoreError
@@ -88,6 +88,8 @@ class Playground:
                 self._decisions += 1
                 folder = self.world.folder / f"decision-{self._decisions}"
                 return decisions.resume(self.world, folder, "resumed by hand in a world to play with")
+            case "rotate":
+                return self._rotate(arguments)
             case "fund":
                 return {"outpoint": str(self._fund(str(arguments["address"]), int(arguments["sats"])))}
             case _:
@@ -146,6 +148,17 @@ class Playground:
                 "",
             )
         )
+
+    def _rotate(self, wanted: dict[str, Any]) -> dict[str, Any]:
+        change = rotation.Change(wanted["replace"], wanted["add"], wanted["drop"], wanted["threshold"])
+        done = rotation.hand_over(self.world, change)
+        return {
+            "epoch": done.committee.epoch,
+            "record": done.record,
+            "threshold": done.committee.threshold,
+            "operators": [{"name": node.name, "url": node.url} for node in done.committee.operators],
+            "left": [node.name for node in done.committee.leavers],
+        }
 
     def _fund(self, address: str, sats: int) -> object:
         try:

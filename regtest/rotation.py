@@ -3,7 +3,6 @@
 Everything is done by the commands that operators use; see `tss/ROTATION.md`.
 """
 
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -89,15 +88,13 @@ def form(world: World, change: Change) -> NextCommittee:
 
 def accept(world: World, committee: NextCommittee) -> None:
     """Every member accepts the file; who stays restarts, who comes starts. Who leaves runs on with the old file."""
-    for node in committee.newcomers:
-        world.give_genesis(node)
-        for epoch, file in enumerate(committee_files(world), 1):
-            shutil.copy2(file, node.folder / f"committee-{epoch}.json")
     stay = [node for node in committee.operators if node not in committee.newcomers]
     together([("tss", "rotate", "accept", "--dir", node.folder, committee.file) for node in stay])
-    accept_committee(committee.newcomers, committee.file)
     world.succeed(committee.operators, committee.leavers, committee.threshold, committee.file)
-    for node in committee.operators:
+    for node in committee.newcomers:
+        world.give_papers(node)
+    accept_committee(committee.newcomers, committee.file)
+    for node in stay:
         node.process.ask_to_stop()
     for node in committee.operators:
         node.restart()
@@ -105,13 +102,6 @@ def accept(world: World, committee: NextCommittee) -> None:
         node.wait_ready(seconds=60)
     world.wait_seen()
     hear_each_other(committee.operators)
-
-
-def committee_files(world: World) -> list[Path]:
-    """The signed committee files of all epochs so far, oldest first."""
-    kept = sorted(world.folder.glob("committee-of-*.json"), key=lambda path: int(path.stem.rsplit("-", 1)[1]))
-    first = world.folder / "committee.json"
-    return [first, *(path for path in kept if int(path.stem.rsplit("-", 1)[1]) <= world.epoch)]
 
 
 def hear_each_other(nodes: Sequence[Node]) -> None:

@@ -48,8 +48,7 @@ class World:
         self.left: list[Node] = []  # members of an earlier committee, not of the present one
         self.observer: Node | None = None
         self._rollup: Rollup | None = None
-        self.epoch = 1  # of the committee file
-        self.committee_file = folder / "committee.json"
+        self.committee_files = [folder / "committee.json"]  # of every epoch, oldest first
         self.activation_file = folder / "activation.json"
 
     # Making it, in this order
@@ -78,11 +77,13 @@ class World:
         """Make the rollup's genesis and hand it to every operator."""
         self.rollup.make_genesis(self.committee_file, height=self.network.height() - 1)
         for node in self.operators:
-            self.give_genesis(node)
+            self.give_papers(node)
 
-    def give_genesis(self, node: Node) -> None:
-        """Hand the rollup's genesis to a node that does not run yet."""
+    def give_papers(self, node: Node) -> None:
+        """Hand a node that does not run yet the rollup's genesis and the committee files before the present one."""
         shutil.copy2(self.rollup.genesis_file, node.folder / "genesis.json")
+        for epoch, file in enumerate(self.committee_files[:-1], 1):
+            shutil.copy2(file, node.folder / f"committee-{epoch}.json")
 
     def start_nodes(self) -> None:
         """Start every operator's node."""
@@ -108,7 +109,7 @@ class World:
         self.observer = node
         holdfast(*node.init_command())
         accept_committee([node], self.committee_file)
-        self.give_genesis(node)
+        self.give_papers(node)
         start_all([node])
         return node
 
@@ -118,7 +119,7 @@ class World:
         """Take the next committee for the present one; see `rotation`."""
         self.left += leavers
         self.operators, self.size, self.threshold = list(operators), len(operators), threshold
-        self.committee_file, self.epoch = committee_file, self.epoch + 1
+        self.committee_files.append(committee_file)
 
     def close(self) -> None:
         """Stop everything, in the order in which nobody misses anybody; what fails does not stop the rest."""
@@ -177,6 +178,16 @@ class World:
     def depositor(self) -> Wallet:
         """The depositor's money."""
         return Wallet(self.network.nodes[self.miner], "depositor")
+
+    @property
+    def committee_file(self) -> Path:
+        """The present committee's, signed by all its members."""
+        return self.committee_files[-1]
+
+    @property
+    def epoch(self) -> int:
+        """The number of the present committee's file."""
+        return len(self.committee_files)
 
     # Verbs
 

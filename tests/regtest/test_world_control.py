@@ -135,7 +135,11 @@ def test_the_lock_names_the_process_that_holds_the_world():
         assert int((control.home() / "lock").read_text()) == os.getpid()
 
 
-@pytest.mark.parametrize("words", [("status",), ("mine", "1"), ("reorg", "1"), ("fund", "x", "1")])
+@pytest.mark.parametrize(
+    "words", [("status",), ("mine", "1"), ("reorg", "1"), ("fund", "x", "1"), ("rotate", "--add", "1")]
+)
+    "words", [("status",), ("mine", "1"), ("reorg", "1"), ("fund", "x", "1"), ("rotate", "--add", "1")]
+)
 def test_each_verb_without_a_world_is_one_sentence_and_status_1(words):
     result = CliRunner().invoke(regtest, words)
     assert result.exit_code == 1
@@ -156,6 +160,8 @@ def test_down_without_a_world_is_content():
         ("fund", "x", "-1"),
         ("up", "--operators", "1"),
         ("up", "--json"),
+        ("rotate",),
+        ("rotate", "--threshold", "1"),
     ],
 )
 def test_impossible_wishes_are_usage_errors(words):
