@@ -138,8 +138,6 @@ def test_the_lock_names_the_process_that_holds_the_world():
 @pytest.mark.parametrize(
     "words", [("status",), ("mine", "1"), ("reorg", "1"), ("fund", "x", "1"), ("rotate", "--add", "1")]
 )
-    "words", [("status",), ("mine", "1"), ("reorg", "1"), ("fund", "x", "1"), ("rotate", "--add", "1")]
-)
 def test_each_verb_without_a_world_is_one_sentence_and_status_1(words):
     result = CliRunner().invoke(regtest, words)
     assert result.exit_code == 1
