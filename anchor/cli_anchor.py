@@ -114,7 +114,8 @@ def verify(
     """
     from anchor.btc.codec import CodecError
     from anchor.btc.network import network_by_name
-    from anchor.proofs.proof import ProofRefused, verify
+    from anchor.proofs.proof import verify
+    from anchor.proofs.refused import ProofRefused
     from anchor.rollup.activation import ActivationRefused, SignedActivation
     from anchor.rollup.genesis import Genesis
 

@@ -116,7 +116,7 @@ class RotationFound:
 
 @dataclass(frozen=True, slots=True)
 class VoidFound:
-    """A mined void: sequence number `sequence` carries no anchor."""
+    """A mined void: sequence number `sequence` carries no anchor. The commit's value and scriptPubKey are kept."""
 
     lane: int
     sequence: int
@@ -124,6 +124,8 @@ class VoidFound:
     txid: Txid
     height: Height
     fee: Sats
+    commit_value: Sats
+    commit_script: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +206,8 @@ def _read_end(
     if void:
         _key_path(txin)
         _recreates(tx, state.key33)
-        return moved, VoidFound(state.lane, sequence, commit, tx.txid, height, fee)
+        was = pending.value, pending.script
+        return moved, VoidFound(state.lane, sequence, commit, tx.txid, height, fee, *was)
     payload = _payload_of(state, pending, txin)
     if (successor := payload.successor) is None:
         _recreates(tx, state.key33)

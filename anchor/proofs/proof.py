@@ -8,37 +8,20 @@ with a leaf of his own. What such a file shows is that the bytes existed, not th
 from dataclasses import dataclass
 
 from anchor.btc.amounts import Height
-from anchor.btc.block import BlockError, merkle_root_from
 from anchor.btc.codec import CodecError
-from anchor.btc.curve import schnorr_verify
-from anchor.btc.header import HEADER_SIZE, Header, work_of
+from anchor.btc.header import Header
 from anchor.btc.ids import BlockHash, Txid, XOnlyKey
 from anchor.btc.network import Network
-from anchor.btc.script import is_p2tr
-from anchor.btc.taproot import leaf_hash, sighash, verify_control
-from anchor.btc.tx import Tx, TxError, TxOut
-from anchor.headers.rules import HeaderRefused
-from anchor.headers.verify import check_length, verify_headers
-from anchor.inscription.lane import REVEAL_SEQUENCE, TRUC_VERSION, tip_script
+from anchor.inscription.lane import x_only
 from anchor.inscription.payload import MANY_ROLLUPS, Payload
-from anchor.inscription.script import LeafError, parse_leaf
 from anchor.proofs import tree
+from anchor.proofs.inclusion import HeaderFile, check_block, check_signed, read_payload, transactions
 from anchor.proofs.manifest import BatchManifest, RollupEnd
 from anchor.proofs.proof_file import AnchorProof, ProofFormatError
 from anchor.proofs.records import Record, decode_record, record_hash
+from anchor.proofs.refused import Existed, ProofRefused
+from anchor.proofs.rotations import KeyPeriod, LaneKeys, first_key, follow
 from anchor.rollup.activation import Activation
-
-
-@dataclass(frozen=True, slots=True)
-class Existed:
-    """What holds whoever signed: the payload's root was committed to in this block. Hashes in internal order."""
-
-    root: bytes
-    txid: Txid
-    height: Height
-    block_hash: BlockHash
-    block_time: int
-    depth: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +29,8 @@ class Verified:
     """What was anchored, under whose key, when and how deep.
 
     `key` is P; `block_time` in Unix seconds as the miner wrote it; `depth` = confirmations in the headers given;
-    `final` tells whether depth and work reach the activation record's k.
+    `final` tells whether depth and work reach the activation record's k. `succeeded` is the height of the rotation
+    that ended the key's time, None when none was given.
     """
 
     record: Record
@@ -61,24 +45,24 @@ class Verified:
     block_time: int
     depth: int
     final: bool
-
-
-class ProofRefused(ValueError):
-    """A file that does not prove an anchor; `existed` is what it shows all the same, if anything."""
-
-    def __init__(self, reason: str, existed: Existed | None = None) -> None:
-        super().__init__(f"existed, not authorised: {reason}" if existed else reason)
-        self.reason, self.existed = reason, existed
+    succeeded: int | None
 
 
 def verify(
-    data: bytes, headers_raw: bytes, activation: Activation, network: Network, *, start_height: int = 0
+    data: bytes,
+    headers_raw: bytes,
+    activation: Activation,
+    network: Network,
+    *,
+    start_height: int = 0,
+    rotations: bytes | None = None,
 ) -> Verified:
-    """Check the bytes of a proof file against headers and the activation record.
+    """Check the bytes of a proof file against headers, the activation record, and the lane's rotations.
 
     `headers_raw` are 80-byte headers without framing, the first at `start_height` (0: the genesis; a later first
     header is taken on trust). The record's signatures are the caller's to check (`SignedActivation.verify`).
-    Raises ProofRefused.
+    `rotations` are the bytes of a file of rotations; without them the activation record's key alone is known, and
+    not when it was succeeded. Raises ProofRefused.
     """
     try:
         proof = AnchorProof.decode(data)
@@ -88,16 +72,19 @@ def verify(
         names = f"{proof.network[:20]!r}, {network.name}, {activation.network}"
         raise ProofRefused(f"proof, verifier and activation record are of different networks: {names}")
     root, record, manifest = _tree(proof)
-    commit, reveal = _transactions(proof)
-    payload, leaf_key = _payload(commit, reveal)
-    if payload.root != root:
+    commit, reveal = transactions(proof)
+    payload, leaf_key = read_payload(commit, reveal)
+    if payload.root != root or payload.successor is not None:
         raise ProofRefused("the record is not under the root that Bitcoin carries")
-    _block(proof, reveal)
-    existed = _headers(proof, headers_raw, network, start_height, payload, reveal.txid)
+    check_block(proof, reveal)
+    headers = HeaderFile(headers_raw, network, start_height)
+    existed = _existed(proof, headers, payload, reveal.txid)
     try:
         _agree(payload, manifest, record)
-        _authorised(activation, payload, leaf_key, existed.height)
-        _signed(activation, commit.outputs[reveal.inputs[0].outpoint.vout], reveal)
+        keys = first_key(activation) if rotations is None else follow(rotations, activation, headers)
+        period = _authorised(activation, keys, payload, leaf_key, existed.height)
+        committed = commit.outputs[reveal.inputs[0].outpoint.vout]
+        check_signed(period.key33, committed, reveal, period.key33)
     except ProofRefused as refused:
         raise ProofRefused(refused.reason, existed) from refused
     if record.rollup_id != activation.rollup_id:
@@ -114,7 +101,8 @@ def verify(
         block_hash=existed.block_hash,
         block_time=existed.block_time,
         depth=existed.depth,
-        final=_final(proof, headers_raw, start_height, activation.params.k),
+        final=headers.final(proof.height, activation.params.k),
+        succeeded=period.until,
     )
 
 
@@ -133,71 +121,8 @@ def _tree(proof: AnchorProof) -> tuple[bytes, Record, BatchManifest]:
     return root, record, manifest
 
 
-def _transactions(proof: AnchorProof) -> tuple[Tx, Tx]:
-    try:
-        commit, reveal = Tx.parse(proof.commit), Tx.parse(proof.reveal)
-    except TxError as error:
-        raise ProofRefused(f"commit or reveal: {error}") from error
-    if proof.commit != commit.serialize_stripped():
-        raise ProofRefused("the commit is written without witness")
-    spent = reveal.inputs[0].outpoint
-    if spent.txid != commit.txid or spent.vout >= len(commit.outputs):
-        raise ProofRefused("the reveal does not spend the commit")
-    return commit, reveal
-
-
-def _payload(commit: Tx, reveal: Tx) -> tuple[Payload, XOnlyKey]:
-    """Read the payload that the commit's output commits to: this holds whatever the witness's signature is."""
-    stack, out = reveal.inputs[0].witness, commit.outputs[reveal.inputs[0].outpoint.vout]
-    if len(stack) != 3 or not is_p2tr(out.script):
-        raise ProofRefused("the reveal is no script spend of a Taproot output")
-    _, leaf, control = stack
-    if len(control) != 33 or not verify_control(out.script[2:], control, leaf):
-        raise ProofRefused("the commit's output does not commit to the leaf")
-    try:
-        data, key = parse_leaf(leaf)
-        return Payload.decode(data), key
-    except (LeafError, CodecError) as error:
-        raise ProofRefused(f"the leaf: {error}") from error
-
-
-def _block(proof: AnchorProof, reveal: Tx) -> None:
-    try:
-        coinbase = Tx.parse(proof.coinbase)
-        roots = {
-            merkle_root_from(reveal.txid, proof.tx_index, proof.tx_branch),
-            merkle_root_from(coinbase.txid, 0, proof.coinbase_branch),
-        }
-    except (TxError, BlockError) as error:
-        raise ProofRefused(f"the block: {error}") from error
-    stripped = coinbase.serialize_stripped()
-    if not coinbase.is_coinbase or proof.coinbase != stripped or len(stripped) == 64:
-        raise ProofRefused("transaction 0 is no coinbase written without witness")
-    if len(proof.tx_branch) != len(proof.coinbase_branch) or len(reveal.serialize_stripped()) == 64:
-        raise ProofRefused("the reveal is not at the depth of the block's transactions")
-    if roots != {Header.parse(proof.header).merkle_root}:
-        raise ProofRefused("the reveal is not in the block")
-
-
-def _headers(
-    proof: AnchorProof, raw: bytes, network: Network, start: int, payload: Payload, txid: Txid
-) -> Existed:
-    try:
-        check_length(raw)
-    except HeaderRefused as error:
-        raise ProofRefused(f"the headers file is not valid: {error}") from error
-    place = (proof.height - start) * HEADER_SIZE
-    if not 0 <= place < len(raw):
-        last = start + len(raw) // HEADER_SIZE - 1
-        raise ProofRefused(f"block {proof.height} is not among the headers {start} to {last}: get newer ones")
-    if raw[place : place + HEADER_SIZE] != proof.header:
-        raise ProofRefused(f"the headers have another block {proof.height}: reorged, or another chain")
-    try:
-        known = verify_headers(network, raw, start)
-    except HeaderRefused as error:
-        raise ProofRefused(f"the headers file is not valid: {error}") from error
-    header = Header.parse(proof.header)
-    depth = known.height - proof.height + 1
+def _existed(proof: AnchorProof, headers: HeaderFile, payload: Payload, txid: Txid) -> Existed:
+    depth, header = headers.depth(proof.header, proof.height), Header.parse(proof.header)
     return Existed(payload.root, txid, Height(proof.height), header.hash, header.time, depth)
 
 
@@ -215,33 +140,26 @@ def _agree(payload: Payload, manifest: BatchManifest, record: Record) -> None:
         raise ProofRefused("the manifest has another state root at the record's end")
 
 
-def _authorised(activation: Activation, payload: Payload, leaf_key: XOnlyKey, height: int) -> None:
-    if leaf_key != activation.anchor_x:
-        raise ProofRefused("the leaf's key is not the anchor key of the activation record")
-    if height < activation.height:
-        raise ProofRefused(f"block {height} is before the key's activation at {activation.height}")
-    if payload.epoch != activation.epoch:
-        raise ProofRefused(f"the payload is of key epoch {payload.epoch}, the key of {activation.epoch}")
+def _authorised(
+    activation: Activation, keys: LaneKeys, payload: Payload, leaf_key: XOnlyKey, height: int
+) -> KeyPeriod:
+    """Return the period of the key that the payload names, when it is the leaf's and counts at this height."""
     if payload.lane not in {lane.number for lane in activation.lanes}:
         raise ProofRefused(f"lane {payload.lane} is not in the activation record")
-
-
-def _signed(activation: Activation, committed: TxOut, reveal: Tx) -> None:
-    signature, leaf, control = reveal.inputs[0].witness
-    if control[1:] != activation.anchor_x:
-        raise ProofRefused("the commit's internal key is not the anchor key")
-    shape = (reveal.version, len(reveal.inputs), len(reveal.outputs), reveal.inputs[0].sequence)
-    recreated = reveal.outputs[0].script == tip_script(activation.anchor_key)
-    if shape != (TRUC_VERSION, 1, 1, REVEAL_SEQUENCE) or not recreated:
+    if keys.lane not in (None, payload.lane):
         raise ProofRefused(
-            "the reveal is not one of this lane: it does not recreate the tip and nothing else"
+            f"the rotations are of lane {keys.lane}, the anchor of {payload.lane}: export its own"
         )
-    message = sighash(reveal, 0, [committed], leaf=leaf_hash(leaf))
-    if not schnorr_verify(activation.anchor_x, message, signature):
-        raise ProofRefused("the reveal's signature is not the anchor key's")
-
-
-def _final(proof: AnchorProof, raw: bytes, start: int, k: int) -> bool:
-    place = (proof.height - start) * HEADER_SIZE
-    above = [Header.parse(raw[at : at + HEADER_SIZE]).bits for at in range(place, len(raw), HEADER_SIZE)]
-    return len(above) >= k and sum(map(work_of, above)) >= k * work_of(above[0])
+    period = keys.of(payload.epoch)
+    if period is None:
+        raise ProofRefused(
+            f"the payload is of key epoch {payload.epoch}, the keys known here end with {keys.periods[-1].epoch}: "
+            "give --rotations, or a newer file of them"
+        )
+    if leaf_key != x_only(period.key33):
+        raise ProofRefused(f"the leaf's key is not the anchor key of epoch {period.epoch}")
+    if height < period.since:
+        raise ProofRefused(f"block {height} is before the key's activation at {period.since}")
+    if period.until is not None and height > period.until:
+        raise ProofRefused(f"the key was succeeded at block {period.until}, the anchor is in block {height}")
+    return period

@@ -81,7 +81,9 @@ def test_two_anchors_and_a_void_are_read_back_from_cores_chain(chain, lane):
     void = ANCHOR.sign_void(build_void(package, 2))
     root = lane.root
     lane, (found,) = apply_block(lane, chain.mine((signed.commit, void)), chain.height)
-    assert found == VoidFound(0, 3, signed.commit.txid, void.txid, chain.height, found.fee)
+    out = signed.commit.outputs[0]
+    place = (0, 3, signed.commit.txid, void.txid, chain.height)
+    assert found == VoidFound(*place, 111 * 4, out.value, out.script)
     assert (lane.sequence, lane.root) == (3, root)
     assert lane.tip == void.outpoint(0)
 

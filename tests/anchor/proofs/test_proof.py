@@ -14,10 +14,11 @@ from anchor.btc.tx import Tx
 from anchor.inscription.lane import tip_script
 from anchor.proofs import tree
 from anchor.proofs.manifest import leaves_of
-from anchor.proofs.proof import ProofRefused, verify
+from anchor.proofs.proof import verify
 from anchor.proofs.proof_file import MAX_PROOF, AnchorProof, ProofFormatError
 from anchor.proofs.proof_maker import make_proof
 from anchor.proofs.records import record_hash
+from anchor.proofs.refused import ProofRefused
 from tests.anchor.inscription.batches import a_batch, a_range
 from tests.anchor.inscription.whole_key import ANCHOR, ODD, STRANGER
 from tests.anchor.proofs.story import Lie, changed, strangers_story, tell, told_by_hand, with_root
