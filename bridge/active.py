@@ -40,6 +40,7 @@ from bridge.outgoing import Whereabouts
 from bridge.registry import Registry
 from bridge.reorgs import Now, ReorgBook
 from bridge.store import BridgeStore
+from bridge.succession import SuccessionDesk
 from bridge.treasurer import TreasuryDesk, TreasuryFacts
 from bridge.treasury.keys import TreasuryKeys
 from bridge.treasury.manifest import SweepManifest
@@ -79,6 +80,7 @@ class Ground:
     depths: Policy | None = None  # None: k for every use
     stream: Stream | None = None
     tell: Callable[[HeaderAlarm], Awaitable[None]] | None = None  # None: alarms are kept and logged only
+    successions: SuccessionDesk | None = None
 
 
 class Active:
@@ -165,9 +167,8 @@ class Active:
             depths=self.depths,
             log=g.log,
         )
-        signer.tss.use_approval(
-            Approvals(self.lanes, self.treasury, self.certifier, g.anchors, self.fresh, g.look_again, g.clock)
-        )
+        parts = self.lanes, self.treasury, self.certifier, g.successions, g.anchors
+        signer.tss.use_approval(Approvals(*parts, self.fresh, g.look_again, g.clock))
         keeper.serve(signer.peers, g.anchors, self.keepers, g.wake)
         self.registry.serve()
 
@@ -382,8 +383,6 @@ class Active:
         """Whether bitcoind's newest block is the one our view ends with."""
         _, best = await self.ground.bitcoind.best()
         return self.view is not None and self.view.hash == best
-
-    # Acting
 
     async def _post(self, tx: bytes) -> None:
         assert self.ground.rollup is not None, "certificates are due only where a rollup is followed"

@@ -17,6 +17,7 @@ from bridge import metrics
 from bridge.active import TotalsFault
 from bridge.api_active import active_of
 from bridge.api_deposits import DepositApi
+from bridge.api_epochs import EpochApi
 from bridge.api_wire import ChainTip, CheckView, CommitteeView, Health, Info, MemberView, RollupView
 from bridge.api_withdrawals import WithdrawalApi
 from bridge.deposit.address import treasury_script
@@ -48,7 +49,14 @@ def public_routes(node: Node) -> list[web.RouteDef]:
         paused=lambda: node.follower.state.paused if node.active is None else node.active.paused(),
         rollup_reorgs=lambda: node.follower.state.reorgs,
     )
-    parts = (NodeApi(node), DepositApi(node), WithdrawalApi(node), AnchorApi(sources), HeaderApi(headers))
+    parts = (
+        NodeApi(node),
+        EpochApi(node),
+        DepositApi(node),
+        WithdrawalApi(node),
+        AnchorApi(sources),
+        HeaderApi(headers),
+    )
     return [route for part in parts for route in part.routes()]
 
 

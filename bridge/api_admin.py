@@ -15,6 +15,7 @@ from anchor.rollup.activation import ActivationRefused
 from bridge import metrics
 from bridge.api import VERSION, health_of
 from bridge.api_decisions import DecisionApi
+from bridge.api_epochs import EpochAdminApi
 from bridge.api_wire import CheckView, ConfirmTip, Consent, GenesisCoins, NodeStatus
 from bridge.care import care_of, keys_of, members_of
 from bridge.ceremony import Ceremony, CeremonyFault
@@ -26,7 +27,7 @@ MAX_LANES = 64
 
 def admin_routes(node: Node, public_url: str) -> list[web.RouteDef]:
     """Every admin route of a node."""
-    routes = AdminApi(node, public_url).routes() + DecisionApi(node).routes()
+    routes = AdminApi(node, public_url).routes() + DecisionApi(node).routes() + EpochAdminApi(node).routes()
     if node.tss is not None:
         from tss.api import routes as tss_routes
 
@@ -125,8 +126,8 @@ class AdminApi:
         """Agree to one activation record, so that this node signs it when it is proposed."""
         body = await problem.read_json(request, Consent)
         self._ceremony()
-        self._node.consents.add(problem.read_hash(body.hash, "the record's hash"))
-        return answer({"consents": sorted(digest.hex() for digest in self._node.consents)})
+        self._node.consents.given.add(problem.read_hash(body.hash, "the record's hash"))
+        return answer({"consents": sorted(digest.hex() for digest in self._node.consents.given)})
 
     async def confirm(self, request: web.Request) -> web.Response:
         """The operator's word that the chain with this tip is right, however much it disconnects.

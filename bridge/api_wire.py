@@ -227,7 +227,7 @@ class GenesisCoins(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Consent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The hash of the activation record that this operator agrees to."""
+    """The hash of the record, activation or succession, that this operator agrees to."""
 
     hash: str
 

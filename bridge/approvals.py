@@ -12,8 +12,9 @@ from anchor.store import AnchorStore, StoredPackage
 from bridge.certifier import Certifier
 from bridge.desk import Desk, package_id
 from bridge.lane import LaneOnChain
+from bridge.succession import SuccessionDesk, SuccessionFault
 from bridge.treasurer import TreasuryDesk
-from bridge.treasury import builder
+from bridge.treasury import builder, certificates
 from bridge.treasury.refusal import Refusal
 from tss.frost.path import INTERNAL, KEY_ONLY, SigningPath, key_with_root
 from tss.signing.approval import Approved, Refused
@@ -27,27 +28,28 @@ class Approvals:
         lanes: LaneOnChain,
         treasury: TreasuryDesk,
         certifier: Certifier,
+        successions: SuccessionDesk | None,
         anchors: AnchorStore,
         fresh: Callable[[], Awaitable[bool]],
         look_again: Callable[[], Awaitable[None]],
         clock: Callable[[], float],
     ) -> None:
         self.lanes, self.treasury, self.certifier = lanes, treasury, certifier
-        self.anchors, self.fresh = anchors, fresh
+        self.successions, self.anchors, self.fresh = successions, anchors, fresh
         self.look_again, self.clock = look_again, clock
 
-    async def approve(self, purpose: str, payload: bytes, epoch: int) -> Approved | Refused:  # noqa: ARG002 -- until a second epoch's keys sign
-        """Say yes with what is to be signed, or no with the reason.
+    async def approve(self, purpose: str, payload: bytes, epoch: int) -> Approved | Refused:
+        """Say yes with what is to be signed under the key of `epoch`, or no with the reason.
 
         A leader may have seen a block a moment before us: before a no that waiting can cure, look once more.
         """
-        verdict = await self._judge(purpose, payload)
+        verdict = await self._judge(purpose, payload, epoch)
         if isinstance(verdict, Refused) and verdict.retryable:
             await self.look_again()
-            verdict = await self._judge(purpose, payload)
+            verdict = await self._judge(purpose, payload, epoch)
         return verdict
 
-    async def _judge(self, purpose: str, payload: bytes) -> Approved | Refused:
+    async def _judge(self, purpose: str, payload: bytes, epoch: int) -> Approved | Refused:
         try:
             if not await self.fresh():
                 return Refused("this node has not read bitcoind's newest block yet", retryable=True)
@@ -60,13 +62,15 @@ class Approvals:
                 case "treasury":
                     return await self._treasury(payload)
                 case "mint":
-                    return Approved(((self.certifier.approve(payload).message, INTERNAL),))
+                    return await self._mint(payload, epoch)
                 case _:
                     return Refused(f"this node signs nothing for the purpose {purpose!r}", retryable=False)
         except NotApproved as no:
             return Refused(no.reason, no.retryable)
         except Refusal as no:
             return Refused(str(no), no.retryable)
+        except SuccessionFault as no:
+            return Refused(no.reason, no.retryable)
         except NodeError as fault:
             return Refused(f"this node's bitcoind does not answer: {fault}", retryable=True)
 
@@ -80,6 +84,11 @@ class Approvals:
         batch = await self.treasury.approve(payload)
         await self._remember(self.treasury, payload)
         return Approved(tuple((message, _path(root)) for message, root in builder.messages(batch)))
+
+    async def _mint(self, payload: bytes, epoch: int) -> Approved:
+        if self.successions is not None and certificates.is_succession(payload):
+            return Approved((((await self.successions.approve(payload, epoch)).message, INTERNAL),))
+        return Approved(((self.certifier.approve(payload).message, INTERNAL),))
 
     async def _remember(self, desk: Desk, payload: bytes) -> None:
         """Keep the batch before a share leaves, so that a lost disk elsewhere loses no record."""

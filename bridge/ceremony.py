@@ -19,15 +19,41 @@ from anchor.inscription.lane import tip_script
 from anchor.rollup.activation import Activation, ActivationRefused, Lane, Params, SignedActivation
 from anchor.rollup.genesis import Genesis
 from bridge.deposit.address import treasury_script
+from bridge.store import BridgeStore
 from tss.node import TssNode
 from tss.peers import PeerError, Peers, Refuse
 
+SIGNED_RECORD = "activation-signed"  # a document of node.db
 PROPOSE, PUBLISH = "bridge.activation", "bridge.activated"
 PURPOSES = ("treasury", "anchor", "mint")
 
 
 class CeremonyFault(Exception):
     """Why there is no activation record yet; the sentence names the next move."""
+
+
+class Consents:
+    """What the operator said about activation records, and which one this node has signed."""
+
+    def __init__(self, network: Network, store: BridgeStore, active: Callable[[], bool]) -> None:
+        self._network, self._store, self._active = network, store, active
+        self.given: set[bytes] = set()
+
+    async def objects(self, digest: bytes) -> str | None:
+        """Why this node does not sign an activation record; what it lets pass is stored first."""
+        command = f"`holdfast bridge genesis consent {digest.hex()}`"
+        if self._active():
+            return "this bridge is active already: its record is signed and cannot be replaced"
+        before = await self._store.document(SIGNED_RECORD)
+        if before not in (None, digest) and digest not in self.given:
+            return (
+                f"this node has signed another record, {before.hex()}: "
+                f"if that one came to nothing, the operator consents by {command}"
+            )
+        if self._network.name != "regtest" and digest not in self.given:
+            return f"the operator must consent first: {command}"
+        await self._store.save_document(SIGNED_RECORD, digest)
+        return None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from anchor.cli_http import HttpClient
 from anchor.cli_tools import FILE, FOLDER, JSON, NODE, READABLE, Failed, key32, lines, show, write_new
 from bridge.admin_client import admin
 from bridge.cli_decision import decision
+from bridge.cli_epoch import epoch
 from bridge.cli_reclaim import reclaim
 
 
@@ -20,6 +21,7 @@ def bridge() -> None:
 
 bridge.add_command(reclaim)
 bridge.add_command(decision)
+bridge.add_command(epoch)
 
 
 # The ceremony

@@ -31,12 +31,14 @@ from anchor.second_source import open_source
 from anchor.store import AnchorStore, headers
 from anchor.stream import Stream
 from bridge.active import Active, Ground, Signer
-from bridge.ceremony import PROPOSE, PUBLISH, PURPOSES, Ceremony
+from bridge.ceremony import PROPOSE, PUBLISH, PURPOSES, Ceremony, Consents
 from bridge.decisions import PauseNews
+from bridge.epochs import successions_of
 from bridge.health import Check, checks_of
 from bridge.papers import REMEDIES, Papers, StartFault, bitcoind_of, check_ports, read_papers, readable
 from bridge.params import proposed
 from bridge.store import BridgeStore
+from bridge.succession import SuccessionDesk
 from migrations import upgrade
 from migrations.database import open_database
 from tss.files import FolderInUse, FolderLock
@@ -44,7 +46,7 @@ from tss.identity import HostIdentity, IdentityFault
 from tss.node import KeyFault, TssNode
 from tss.peers import Peers, Refuse
 
-ACTIVATION, GENESIS, SIGNED_RECORD = "activation", "genesis", "activation-signed"  # documents of node.db
+ACTIVATION, GENESIS = "activation", "genesis"  # documents of node.db
 
 
 class Node:
@@ -66,7 +68,7 @@ class Node:
         self.active: Active | None = None
         self.trouble: dict[str, str] = {}
         self.stream = Stream(secrets.token_hex(4))
-        self.consents: set[bytes] = set()
+        self.successions: SuccessionDesk | None = None
         self._woken = asyncio.Event()
         self._rounds, self._in_round = 0, False
         self._round_over = asyncio.Condition()
@@ -109,6 +111,7 @@ class Node:
             raise StartFault(str(fault)) from fault
         self.log.info("bitcoind", version=info.version, height=info.blocks)
         await self._open_chains()
+        self.consents = Consents(self.network, self.store, lambda: self.active is not None)
         signed = await self._stored_activation()
         if papers.identity is not None:
             await self._open_signer(papers.identity)
@@ -197,10 +200,11 @@ class Node:
             self.feed.chain,
             self.tss,
             self.peers,
-            self._objection,
+            self.consents.objects,
         )
         self.peers.handle(PROPOSE, self.ceremony.on_propose)
         self.peers.handle(PUBLISH, self._on_activated)
+        self.successions = await successions_of(self, self.tss, self.peers)
         listen = self.config.peer
         await self.peers.start(listen.host, listen.port)
         await self.tss.start()
@@ -257,6 +261,8 @@ class Node:
             await self._try("rollup", self.follower.advance(self.rollup))
             await self._try("activation", self._adopt())
             await self._try("pauses", self.news.look())
+            if self.successions is not None:
+                await self._try("succession", self.successions.bring())
         if self.active is not None:
             await self._try("bridge", self.active.tick())
 
@@ -319,22 +325,6 @@ class Node:
             with contextlib.suppress(RollupError):  # somebody else's copy may be under way
                 await self.rollup.submit(Activate(self.active.signed).encode())
 
-    async def _objection(self, digest: bytes) -> str | None:
-        """Why this node does not sign an activation record; what it lets pass is stored first."""
-        command = f"`holdfast bridge genesis consent {digest.hex()}`"
-        if self.active is not None:
-            return "this bridge is active already: its record is signed and cannot be replaced"
-        before = await self.store.document(SIGNED_RECORD)
-        if before not in (None, digest) and digest not in self.consents:
-            return (
-                f"this node has signed another record, {before.hex()}: "
-                f"if that one came to nothing, the operator consents by {command}"
-            )
-        if self.network.name != "regtest" and digest not in self.consents:
-            return f"the operator must consent first: {command}"
-        await self.store.save_document(SIGNED_RECORD, digest)
-        return None
-
     async def activate(self, signed: SignedActivation) -> None:
         """Store a complete record and act on it; ActivationRefused or ValueError when it is not ours."""
         async with self._activating:  # a peer and the rollup may bring it at the same time
@@ -377,6 +367,7 @@ class Node:
             self.depths(),
             self.stream,
             self._tell,
+            self.successions,
         )
         active = Active(ground, signed)
         await active.start()

@@ -43,8 +43,10 @@ from bridge.store import BridgeStore
 from migrations.database import open_database
 from regtest.bitcoind import Bitcoind
 from tests.anchor.rollup.rollup_world import VALIDATORS, Whole, certified
+from tests.bridge.desks import desk_of
 from tests.tss.shells import Seat, make_identities, signed_committee
 from tss.dkg.committee import SignedCommittee
+from tss.node import KeyFault
 
 POLICY = PolicySection(leader_timeout=10.0)
 ALICE = Whole.named("alice")
@@ -136,13 +138,15 @@ class OfficeNode:
             self.office.objects,
         )
         peers.handle(PROPOSE, self.ceremony.on_propose)
+        self.successions = await desk_of(self)
 
     async def follow(self, signed: SignedActivation, *, sign: bool = True) -> Active:
         """What `Node` does once the record is known; an observer's does not `sign`."""
         node, peers = self.seat.node, self.seat.peers
         assert node is not None
         assert peers is not None
-        await node.activate(PURPOSES, signed.activation.epoch)
+        with contextlib.suppress(KeyFault):  # a newcomer holds no share of the keys that serve
+            await node.activate(PURPOSES, signed.activation.epoch)
         ground = Ground(
             self.client,
             self.feed,
@@ -158,6 +162,7 @@ class OfficeNode:
             self.look_again,
             structlog.get_logger("tests"),
             self.office.depths,
+            successions=self.successions,
         )
         self.active = Active(ground, signed)
         await self.active.start()
@@ -174,6 +179,7 @@ class OfficeNode:
             finally:
                 await self.alarms.look()
             await self.follower.advance(self.office.rollup)
+            await self.successions.bring()
             if self.active is not None:
                 await self.active.tick()
 

@@ -3,7 +3,7 @@
 import asyncio
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
@@ -12,8 +12,8 @@ from anchor.inscription.batch import AnchorBatch
 from anchor.jsonrpc import Unreachable
 from bridge import keeper
 from bridge.active import Active
+from bridge.ceremony import Consents
 from bridge.limits import RateLimit
-from bridge.node import Node
 from bridge.store import BridgeStore
 from bridge.treasury import manifest as manifests
 from migrations.database import open_database
@@ -197,10 +197,10 @@ async def test_off_regtest_nothing_is_signed_without_consent(tmp_path: Path) -> 
     upgrade("node", tmp_path / "node.db")
     engine = open_database(tmp_path / "node.db")
     try:
-        node = object.__new__(Node)
-        node.network, node.store, node.active, node.consents = MAINNET, BridgeStore(engine), None, set()
-        assert "must consent first" in (await node._objection(b"\x01" * 32) or "")
-        assert await node.store.document("activation-signed") is None
+        store = BridgeStore(engine)
+        consents = Consents(MAINNET, store, lambda: False)
+        assert "must consent first" in (await consents.objects(b"\x01" * 32) or "")
+        assert await store.document("activation-signed") is None
     finally:
         await engine.dispose()
 
@@ -211,15 +211,15 @@ async def test_a_node_signs_one_activation_record_and_another_only_with_its_oper
     upgrade("node", tmp_path / "node.db")
     engine = open_database(tmp_path / "node.db")
     try:
-        node = object.__new__(Node)  # its signature desk alone: nothing else is opened
-        node.network, node.store, node.active, node.consents = REGTEST, BridgeStore(engine), None, set()
+        active: list[str] = []
+        consents = Consents(REGTEST, BridgeStore(engine), lambda: bool(active))
         first, second = b"\x01" * 32, b"\x02" * 32
-        assert await node._objection(first) is None
-        assert await node._objection(first) is None, "the same one again, after a peer's time-out"
-        assert "has signed another record" in (await node._objection(second) or "")
-        node.consents.add(second)
-        assert await node._objection(second) is None
-        node.active = cast("Active", object())
-        assert "active already" in (await node._objection(second) or "")
+        assert await consents.objects(first) is None
+        assert await consents.objects(first) is None, "the same one again, after a peer's time-out"
+        assert "has signed another record" in (await consents.objects(second) or "")
+        consents.given.add(second)
+        assert await consents.objects(second) is None
+        active.append("the record")
+        assert "active already" in (await consents.objects(second) or "")
     finally:
         await engine.dispose()

@@ -1,0 +1,119 @@
+"""The HTTP of key epochs: what there is, for everybody; the next one's record, for the operator."""
+
+import json
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from anchor import problem
+from anchor.problem import Problem, answer
+from bridge.api_active import active_of
+from bridge.api_wire import Consent
+from bridge.node import Node
+from bridge.succession import SuccessionDesk, SuccessionFault
+
+
+class EpochApi:
+    """Handlers for everybody."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+
+    def routes(self) -> list[web.RouteDef]:
+        """All routes."""
+        return [web.get("/v1/successions", self.successions)]
+
+    async def successions(self, _: web.Request) -> web.Response:
+        """The signed records that began the epochs after the first, oldest first, as succession.json."""
+        active_of(self._node)
+        records = [json.loads(each.signed.to_json()) for each in self._node.follower.state.successions]
+        return answer({"successions": records})
+
+
+class NextEpoch(msgspec.Struct, frozen=True):
+    """What this node would sign for the next epoch; `waits_for` says what is missing, `record` is null then."""
+
+    committee_epoch: int
+    record: str | None
+    epoch: int | None
+    waits_for: str | None
+
+
+class Proposed(msgspec.Struct, frozen=True):
+    """A succession that all signed; `rollup_height` once this node's copy of the rollup holds it.
+
+    `refusal` is what the rollup last said against it.
+    """
+
+    epoch: int
+    record: str
+    rollup_height: int | None
+    refusal: str | None = None
+    succession: dict[str, Any] | None = None
+
+
+class EpochAdminApi:
+    """Handlers for the operator."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+
+    def routes(self) -> list[web.RouteDef]:
+        """All routes."""
+        return [
+            web.get("/v1/bridge/epoch", self.following),
+            web.post("/v1/bridge/epoch/propose", self.propose),
+            web.post("/v1/bridge/epoch/consent", self.consent),
+        ]
+
+    def _desk(self) -> SuccessionDesk:
+        if self._node.successions is None:
+            title = "an observer takes no part in a succession"
+            raise Problem(409, "observer", title, remedy="ask an operator's node")
+        return self._node.successions
+
+    async def following(self, _: web.Request) -> web.Response:
+        """The epochs, and what this node would sign next."""
+        active_of(self._node)
+        return answer({"next": self._next(self._desk())})
+
+    @staticmethod
+    def _next(desk: SuccessionDesk) -> NextEpoch:
+        ours = desk.tss.committee.epoch
+        try:
+            record = desk.own()
+        except SuccessionFault as fault:
+            return NextEpoch(ours, None, None, str(fault))
+        return NextEpoch(ours, record.hash.hex(), record.epoch, desk.bridge.hinders())
+
+    async def propose(self, _: web.Request) -> web.Response:
+        """Have all members and the old mint key sign the next epoch's record, and hand it to the rollup.
+
+        Asked again it makes the same record; once the rollup has it, that is what is answered.
+        """
+        desk = self._desk()
+        if (begun := desk.begun()) is not None:
+            return answer(Proposed(begun.number, begun.record.hex(), begun.since))
+        try:
+            signed = await desk.propose()
+            await desk.bring()
+        except SuccessionFault as fault:
+            raise _refused(fault) from fault
+        self._node.wake()
+        epoch, record = signed.succession.epoch, signed.succession.hash.hex()
+        return answer(Proposed(epoch, record, None, desk.refusal, json.loads(signed.to_json())))
+
+    async def consent(self, request: web.Request) -> web.Response:
+        """Agree to one record, so that this node signs it when it is proposed."""
+        body = await problem.read_json(request, Consent)
+        try:
+            record = await self._desk().consent(problem.read_hash(body.hash, "the record's hash"))
+        except SuccessionFault as fault:
+            raise _refused(fault) from fault
+        return answer({"epoch": record.epoch, "record": record.hash.hex()})
+
+
+def _refused(fault: SuccessionFault) -> Problem:
+    title, remedy = "the bridge is not handed on", "see the reason"
+    return Problem(409, fault.code, title, str(fault), retryable=fault.retryable, remedy=remedy)
