@@ -84,7 +84,7 @@ def sign(folder: Path, file: Path, out: Path | None, as_json: bool, passphrase_f
     from tss.passphrase import PassphraseFault, source
 
     read = read_committee(file)
-    _check_chain(folder, read.committee.chain)
+    check_chain(folder, read.committee.chain)
     try:
         identity = load(folder, source(passphrase_fd)).seated(read.committee)
     except (IdentityFault, PassphraseFault) as fault:
@@ -135,21 +135,31 @@ def show_committee(file: Path, as_json: bool) -> None:
 @committee.command()
 @FOLDER
 @click.argument("file", type=_FILE)
+@click.option(
+    "--earlier",
+    "given",
+    multiple=True,
+    type=_FILE,
+    metavar="FILE",
+    help="An earlier epoch's; may be repeated.",
+)
 @JSON
-def accept(folder: Path, file: Path, as_json: bool) -> None:
+def accept(folder: Path, file: Path, given: Sequence[Path], as_json: bool) -> None:
     """Check a committee file that all have signed and put it into the node's folder.
+
+    Of a later epoch all earlier files are needed too: those that lie there as committee-EPOCH.json, or are given.
 
     Example: holdfast tss committee accept --dir ~/holdfast committee.json
     """
+    from tss.committee_files import install
     from tss.dkg.faults import CommitteeFault
-    from tss.files import write_atomically
     from tss.identity import IdentityFault, check_seat
 
-    signed = read_committee(file)
+    signed, before = read_committee(file), [read_committee(path) for path in given]
     target = folder / "committee.json"
     if not folder.is_dir():
         raise Failed(f"{folder} does not exist: make the node with `holdfast node init` first", 2)
-    _check_chain(folder, signed.committee.chain)
+    check_chain(folder, signed.committee.chain)
     try:
         signed.verify()
         if (folder / "keys").exists():  # an observer has no keys and no seat
@@ -159,9 +169,12 @@ def accept(folder: Path, file: Path, as_json: bool) -> None:
     if target.exists() and read_committee(target).committee.hash != signed.committee.hash:
         raise Failed(
             f"{target} is another committee ({read_committee(target).committee.words}): a node serves one; "
-            "use a new folder, or move the old file away if no key was made with it"
+            "use a new folder; the next epoch's file is taken by `holdfast tss rotate accept`"
         )
-    write_atomically(target, signed.to_json().encode(), 0o644)
+    try:
+        install(folder, signed, before)
+    except CommitteeFault as fault:
+        raise Failed(str(fault), 2) from fault
     _describe(as_json, signed, f"{target} is in place")
 
 
@@ -312,7 +325,7 @@ def read_committee(path: Path) -> "SignedCommittee":
     return signed
 
 
-def _check_chain(folder: Path, chain: str) -> None:
+def check_chain(folder: Path, chain: str) -> None:
     """Refuse a committee file of another network than the node's."""
     network = setting(folder, "network")
     if network not in (None, chain):

@@ -81,10 +81,10 @@ def rotate() -> None:
     """The next epoch: a new committee file, new keys by a new DKG, and the end of the old keys.
 
     In order: `rotate propose`, all sign (`tss committee sign`, `merge`), `rotate accept` and a restart on every
-    node, `tss dkg` for each key, `rotate retire`; then the coins move; then `rotate finish` wipes the old shares.
+    node, `tss dkg` for each key; then the coins move; then `rotate finish` wipes the old shares.
 
-    tss makes and ends keys. It does not move coins: that is a transaction of the bridge, and this release's bridge
-    cannot make it yet, so `rotate accept` refuses a folder that serves a rollup.
+    tss makes and ends keys. It does not move coins: the bridge does (`holdfast bridge epoch propose`), marks the
+    old keys as retiring when they have moved, and says when they may be finished. Without one: `rotate retire`.
     """
 
 
@@ -140,39 +140,54 @@ def propose(
 @rotate.command("accept")
 @FOLDER
 @click.argument("file", type=_FILE)
+@click.option(
+    "--earlier",
+    "given",
+    multiple=True,
+    type=_FILE,
+    metavar="FILE",
+    help="An earlier epoch's; may be repeated.",
+)
 @JSON
-def accept(folder: Path, file: Path, as_json: bool) -> None:
+def accept(folder: Path, file: Path, given: Sequence[Path], as_json: bool) -> None:
     """Put the next epoch's signed committee file in the present one's place; it counts from the next start.
 
     The old file is kept as committee-EPOCH.json. Old keys stay with the members who stay, and sign under their
-    epoch.
+    epoch. A new member's folder has no old file: give all earlier ones, from any other operator's folder.
 
-    Example: holdfast tss rotate accept --dir ~/holdfast next.json
+    Example: holdfast tss rotate accept --dir ~/holdfast next.json --earlier committee-1.json
     """
-    from tss.cli import read_committee
+    from tss.cli import check_chain, read_committee
+    from tss.committee_files import PRESENT, install
     from tss.dkg.faults import CommitteeFault
-    from tss.files import write_atomically
-    from tss.rotation.succession import check_successor
+    from tss.identity import IdentityFault, passport
+    from tss.stored_keys import without_quorum
 
-    target, signed = folder / "committee.json", read_committee(file)
-    old = read_committee(target)
-    if (folder / "genesis.json").exists():
-        raise Failed(
-            f"{folder} serves a rollup whose genesis names the present committee: this release's bridge cannot "
-            "move its coins to the next epoch's keys yet, so nothing was changed"
-        )
-    if old.committee.hash != signed.committee.hash:
-        try:
-            signed.verify()
-            check_successor(old.committee, signed.committee)
-        except CommitteeFault as fault:
-            raise Failed(str(fault), 2) from fault
-        kept = folder / f"committee-{old.committee.epoch}.json"
-        write_atomically(kept, old.to_json().encode(), 0o644)
-        write_atomically(target, signed.to_json().encode(), 0o644)
+    signed, before = read_committee(file), [read_committee(path) for path in given]
+    check_chain(folder, signed.committee.chain)
+    try:
+        if (folder / "keys").exists() and signed.committee.index_of(passport(folder).host_key) is None:
+            raise Failed(_left_out(folder, signed.committee))
+        stuck = without_quorum(folder, signed.committee)
+        if stuck:
+            raise Failed(stuck[0])
+        install(folder, signed, before)
+    except (CommitteeFault, IdentityFault) as fault:
+        raise Failed(str(fault), 2) from fault
+    except OSError as error:
+        raise Failed(f"{folder} cannot be written ({error.strerror}): make room, then try again") from error
     epoch = signed.committee.epoch
-    text = f"{target} is of epoch {epoch}: restart the node, then make the keys (`holdfast tss dkg`)"
+    text = (
+        f"{folder / PRESENT} is of epoch {epoch}: restart the node, then make the keys (`holdfast tss dkg`)"
+    )
     show(as_json, _described(signed.committee), text)
+
+
+def _left_out(folder: Path, committee: "Committee") -> str:
+    return (
+        f"{folder} is not in the committee of epoch {committee.epoch}: its node has no part in it. Leave it as it "
+        "is until the others say that the coins have moved, then stop it and keep a backup"
+    )
 
 
 @rotate.command("retire")
@@ -183,6 +198,8 @@ def accept(folder: Path, file: Path, as_json: bool) -> None:
 @JSON
 def retire(folder: Path, purpose: str, epoch: int, undo: bool, as_json: bool) -> None:
     """Mark an old key as retiring on this node: it signs on, but a later key of its purpose comes first.
+
+    A bridge does that by itself when its coins have moved.
 
     Example: holdfast tss rotate retire --dir ~/holdfast --purpose treasury --epoch 1
     """
@@ -198,8 +215,9 @@ def retire(folder: Path, purpose: str, epoch: int, undo: bool, as_json: bool) ->
 def finish(folder: Path, purpose: str, epoch: int, yes: bool, as_json: bool) -> None:
     """Retire an old key for good on this node: its share is wiped here, and nothing is signed with it again.
 
-    Only when all its coins have moved and the move is final: look on Bitcoin first, for tss cannot. The recovery
-    data in signer.db and in backups still gives the share to whoever has the host key.
+    Only when all its coins have moved and the move is final. A node that serves a bridge refuses as long as the key
+    has a duty left, and says which; without a bridge look on Bitcoin first, for tss cannot. The recovery data in
+    signer.db and in backups still gives the share to whoever has the host key.
 
     Example: holdfast tss rotate finish --dir ~/holdfast --purpose treasury --epoch 1
     """

@@ -1,7 +1,11 @@
 """Keys as signer.db holds them: what is public of a key, and its chain of refreshes."""
 
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
+from pathlib import Path
 
+from tss.dkg.committee import Committee
 from tss.dkg.transcript import RecoveryData
 from tss.frost.codec import DecodeError
 from tss.frost.engine import Engine, GroupPublic
@@ -9,6 +13,7 @@ from tss.frost.errors import FrostError
 from tss.rotation.chain import Chain
 from tss.rotation.link import Link
 from tss.rotation.rules import Proven, counts
+from tss.rotation.succession import staying
 from tss.rotation_store import RotationRow, RotationStore
 from tss.store import KeyRow
 
@@ -47,3 +52,36 @@ def _following(rows: list[RotationRow], base: bytes) -> RotationRow | None:
     found = {row.sid: row for row in rows if row.work == "refresh" and row.base == base}
     chosen = counts(Proven(row.attempt, row.sid) for row in found.values())
     return None if chosen is None else found[chosen.sid]
+
+
+def without_quorum(folder: Path, following: Committee) -> list[str]:
+    """A sentence for each key of a folder that could not sign any more under this next committee.
+
+    Keys that are over do not count, nor do damaged rows; a folder without signer.db has no keys. OSError when it
+    cannot be read.
+    """
+    path, said = folder / "signer.db", list[str]()
+    if not path.exists():
+        return said
+    wanted = (
+        "SELECT purpose, epoch, public, recovery FROM keys WHERE state IN ('verified', 'active', 'retiring')"
+    )
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as db:
+            rows = db.execute(wanted).fetchall()
+    except sqlite3.Error as error:
+        raise OSError(0, f"{path} cannot be read: {error}") from error
+    for purpose, epoch, public, recovery in rows:
+        try:
+            key = GroupPublic.decode(public)
+            of = RecoveryData.decode(recovery).transcript.committee
+        except (DecodeError, FrostError):
+            continue
+        left = len(staying(of, following, key.verifying_shares))
+        if left < key.threshold:
+            said.append(
+                f"only {left} of those who hold the {purpose} key of epoch {epoch} are in this file, and it needs "
+                f"{key.threshold}: keep more of them, or let its coins move and finish it first (`holdfast tss "
+                "rotate finish`)"
+            )
+    return said
