@@ -120,6 +120,7 @@ class Book:
             OutPoint.decode(row.outpoint),
             DepositParams.decode(row.params),
             self.activation.params,
+            self.activation.epoch,
         )
 
     def _deposit_facts(
@@ -132,7 +133,8 @@ class Book:
         minted = page.rollup.minted.get(OutPoint.decode(row.outpoint))
         credited = None
         if minted is not None and minted.height <= page.final:
-            credited = (minted.statement.message, int(minted.statement.amount))
+            said = minted.statement
+            credited = (said.message, int(said.amount), said.epoch)
         reclaim = None
         if row.spent_by is not None and row.spent_height is not None and batch is None:
             reclaim = (row.spent_by, row.spent_height)

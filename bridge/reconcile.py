@@ -22,7 +22,7 @@ class DepositFacts:
     """A deposit as the chains have it now.
 
     `coin` None: in no block of the main chain. `sweep` names the batch that spent it, `reclaim` (txid, height) a
-    spend that is no batch. `minted` is (rollup transaction, amount) from a final rollup block.
+    spend that is no batch. `minted` is (rollup transaction, amount, key epoch) from a final rollup block.
     """
 
     tip: int
@@ -31,7 +31,7 @@ class DepositFacts:
     sweep: InBatch | None = None
     sweep_final: bool = False
     reclaim: tuple[bytes, int] | None = None
-    minted: tuple[bytes, int] | None = None
+    minted: tuple[bytes, int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)

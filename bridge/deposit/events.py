@@ -92,10 +92,14 @@ class SigningFailed:
 
 @dataclass(frozen=True, slots=True)
 class MintApplied:
-    """A final rollup block minted this outpoint. Fed at every reconciliation until it is taken."""
+    """A final rollup block minted this outpoint. Fed at every reconciliation until it is taken.
+
+    `epoch` is that of the mint key which certified it; the rollup's present one may be later.
+    """
 
     rollup_tx: bytes
     amount: int
+    epoch: int
 
 
 @dataclass(frozen=True, slots=True)

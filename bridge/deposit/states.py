@@ -62,7 +62,10 @@ class Swept(_State, frozen=True):
 
 
 class Minting(_State, frozen=True):
-    """The sweep is final; the mint is being signed (`signature` empty) or posted."""
+    """The sweep is final; the mint is being signed (`signature` empty) or posted.
+
+    When the rollup's key epoch changes meanwhile, `payload` is made anew for the next mint key.
+    """
 
     coin: Coin
     sweep: InBatch

@@ -1,11 +1,12 @@
 """How a payment goes from state to state: one function per event.
 
 Rules kept here: only a payment within bounds, with room before the reclaim, is offered to a sweep; a mint is
-asked for only when the sweep is final; what a reorg undoes goes back; what was minted on a sweep that a deep
-reorg took is a DEFICIT, said aloud, until a sweep is final again and the rollup knows its block.
+asked for only when the sweep is final, under the mint key that the rollup takes now; what a reorg undoes goes back;
+what was minted on a sweep that a deep reorg took is a DEFICIT, said aloud, until a sweep is final again and the
+rollup knows its block. A credit stays what it is when another mint key succeeds the one that certified it.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import assert_never
 
 from anchor.btc.amounts import Height, Sats
@@ -25,7 +26,11 @@ _ON_CHAIN = (st.Confirmed, st.Rejected, st.Reclaimable, st.Sweeping)
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What does not change in a deposit's life: which rollup, which outpoint, its parameters, the rules."""
+    """Which rollup, which outpoint, its parameters, the rules: these do not change in a deposit's life.
+
+    What may change: `epoch`, the rollup's present key epoch, whose mint key certifies; and `retires`, the height up
+    to which payments to addresses of key epoch `address_epoch` are swept, None while that has no end.
+    """
 
     rollup_id: int
     genesis_hash: bytes
@@ -33,6 +38,8 @@ class Context:
     outpoint: OutPoint
     params: DepositParams
     rules: Params
+    address_epoch: int
+    retires: int | None = None
 
 
 def step(context: Context, state: st.State, event: ev.Event) -> Answer:
@@ -85,6 +92,12 @@ def judge(context: Context, coin: st.Coin, tip: int) -> st.Confirmed | st.Reject
         return st.Rejected(coin, f"below the minimum of {rules.min_deposit} sat")
     if coin.value > rules.max_deposit:
         return st.Rejected(coin, f"above the maximum of {rules.max_deposit} sat")
+    if context.retires is not None and tip >= context.retires:
+        return st.Rejected(
+            coin,
+            f"its address is of key epoch {context.address_epoch}, retired at height {context.retires}: "
+            "take it back after the delay",
+        )
     needed = margin(context.params.delay) + rules.k
     if left <= needed:
         return st.Rejected(coin, f"too late to sweep: more than {needed} blocks must be left to the reclaim")
@@ -185,8 +198,10 @@ def _lost(context: Context, coin: st.Coin, rollup_tx: bytes, amount: int) -> Ans
 
 
 def _sweep_final(context: Context, state: st.State, event: ev.SweepFinal) -> Answer:
-    if isinstance(state, st.Swept) and state.sweep.block_hash == event.block_hash:
+    if isinstance(state, st.Swept | st.Minting) and state.sweep.block_hash == event.block_hash:
         payload = certificates.encode(statement(context, state.coin, state.sweep))
+        if isinstance(state, st.Minting) and state.payload == payload:
+            return Ignored("the mint is being signed or posted")
         return Step(st.Minting(state.coin, state.sweep, payload), (RequestSignature("mint", payload),))
     if isinstance(state, st.Deficit) and state.sweep and state.sweep.block_hash == event.block_hash:
         payload = certificates.encode(statement(context, state.coin, state.sweep))
@@ -234,19 +249,25 @@ def _mint_applied(context: Context, state: st.State, event: ev.MintApplied) -> A
         nowhere = st.Coin(state.value, 0, bytes(32))
         return _lost(context, nowhere, event.rollup_tx, event.amount)
     if isinstance(state, st.Swept | st.Minting):
-        if event.rollup_tx == statement(context, state.coin, state.sweep).message:
+        if _stands_on(context, state.coin, state.sweep, event):
             return Step(st.Credited(state.coin, state.sweep, event.rollup_tx, event.amount))
         # Credited on a block that a deep reorg took before this node had written the credit down.
         return Step(st.Deficit(state.coin, event.rollup_tx, event.amount, state.sweep))
     if isinstance(state, st.Deficit) and state.payload:
         assert state.sweep is not None
-        if event.rollup_tx == statement(context, state.coin, state.sweep).message:
+        if _stands_on(context, state.coin, state.sweep, event):
             text = f"the credit of {context.outpoint} stands on a final sweep again: its deficit is gone"
             credited = st.Credited(state.coin, state.sweep, event.rollup_tx, event.amount)
             return Step(credited, (Alarm(page=False, text=text),))
     if isinstance(state, st.Credited | st.Deficit):
         return Ignored("the mint is known")
     return Ignored("own chain does not show the sweep yet: feed this again later")
+
+
+def _stands_on(context: Context, coin: st.Coin, sweep: InBatch, event: ev.MintApplied) -> bool:
+    """Whether the credit was certified for this sweep in its present block, under whichever mint key."""
+    certified = replace(context, epoch=event.epoch)
+    return event.rollup_tx == statement(certified, coin, sweep).message
 
 
 def _reclaim_mined(state: st.State, event: ev.ReclaimMined) -> Answer:

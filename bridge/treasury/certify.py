@@ -28,7 +28,11 @@ class BatchFact:
 
 @dataclass(frozen=True, slots=True)
 class _Common:
-    """What a signer knows by itself; `batch` is the one of the statement's txid on own best chain, if any."""
+    """What a signer knows by itself.
+
+    `epoch` is the rollup's present key epoch, the only one whose certificates it takes; `batch` is the one of the
+    statement's txid on own best chain, if any.
+    """
 
     unsynced: str | None
     paused: str | None
@@ -94,7 +98,9 @@ def _check_batch(statement: MintStatement | SettleStatement, facts: _Common) -> 
     check_ready(facts.unsynced, facts.paused)
     if (statement.rollup_id, statement.genesis_hash) != (facts.rollup_id, facts.genesis_hash):
         raise never(Code.WRONG_ROLLUP, f"the statement is for another rollup than {facts.rollup_id}")
-    if statement.epoch != facts.epoch:
+    if statement.epoch > facts.epoch:
+        raise later(Code.WRONG_EPOCH, f"own rollup view knows no key epoch {statement.epoch} yet")
+    if statement.epoch < facts.epoch:
         raise never(Code.WRONG_EPOCH, f"the statement is of key epoch {statement.epoch}, not {facts.epoch}")
     batch = facts.batch
     if batch is None or batch.txid != statement.txid:

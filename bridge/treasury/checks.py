@@ -165,8 +165,11 @@ def check_move(manifest: MoveManifest, node: NodeFacts) -> Batch:
                 Code.ROTATION_NOT_FINAL,
                 f"own chain has no final rotation anchor that names key epoch {manifest.successor_epoch}",
             )
+        known = node.keys.by_epoch().get(successor.epoch)
+        if known is None:
+            raise later(Code.ROTATION_NOT_FINAL, f"own rollup view knows no key epoch {successor.epoch} yet")
         said = (manifest.treasury_key, manifest.record)
-        if said != (successor.treasury_key, successor.record):
+        if known != manifest.treasury_key or said != (successor.treasury_key, successor.record):
             raise never(
                 Code.WRONG_SUCCESSOR, "the move names another key or record than the lane's rotation anchor"
             )
@@ -182,6 +185,10 @@ def _check_batch(manifest: Manifest, node: NodeFacts, regained: int = 0) -> Batc
     own = node.treasury
     if own.halted is not None:
         raise never(Code.HALTED, own.halted)
+    if manifest.epoch > own.epoch:
+        raise later(
+            Code.WRONG_EPOCH, f"own chain has no move of the treasury to key epoch {manifest.epoch} yet"
+        )
     if manifest.epoch != own.epoch:
         raise never(
             Code.WRONG_EPOCH, f"the batch is of key epoch {manifest.epoch}, the treasury of {own.epoch}"
@@ -205,7 +212,7 @@ def _check_batch(manifest: Manifest, node: NodeFacts, regained: int = 0) -> Batc
             Code.ANCESTOR_UNKNOWN, "a manifest below the tip is not stored here: fetch it from a peer"
         )
     try:
-        batch = build(manifest, node.keys)
+        batch = build(manifest, node.keys if isinstance(manifest, MoveManifest) else own.keys)
     except ManifestFault as error:
         raise never(Code.UNBUILDABLE, str(error)) from error
     _check_fee(manifest, signed_vsize(batch.tx), node, regained)
@@ -239,7 +246,7 @@ def _check_deposit(deposit: SweptDeposit, fact: DepositFact, node: NodeFacts) ->
         raise never(Code.DEPOSIT_COINBASE, f"{what} is a coinbase output")
     if fact.value != deposit.value:
         raise never(Code.DEPOSIT_VALUE, f"{what} holds {fact.value} sat, not {deposit.value}")
-    if output(deposit.params, node.keys.key(deposit.epoch)).script_pubkey != fact.script:
+    if output(deposit.params, node.treasury.keys.key(deposit.epoch)).script_pubkey != fact.script:
         raise never(Code.DEPOSIT_SCRIPT, f"{what} does not pay the address of its parameters")
     if deposit.params.delay != params.reclaim_delay:
         raise never(

@@ -1,7 +1,8 @@
 """How a withdrawal goes from state to state: one function per event.
 
 Rules kept here: the chain decides what is paid, whatever this node planned; a settlement is asked for only when
-the payout is final; what a reorg undoes goes back to the same signed bytes, never to a second payout.
+the payout is final, under the mint key that the rollup takes now; what a reorg undoes goes back to the same signed
+bytes, never to a second payout.
 """
 
 from dataclasses import dataclass
@@ -22,7 +23,10 @@ _UNPAID = (st.Locked, st.Batched, st.Broadcast)
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What does not change in a withdrawal's life. `amount` is what was locked, satoshis."""
+    """A withdrawal's own. `amount` is what was locked, satoshis.
+
+    Only `epoch` may change in its life: the rollup's present key epoch, whose mint key certifies.
+    """
 
     rollup_id: int
     genesis_hash: bytes
@@ -122,8 +126,10 @@ def _payout_unmined(context: Context, state: st.State, event: ev.PayoutUnmined) 
 
 
 def _payout_final(context: Context, state: st.State, event: ev.PayoutFinal) -> Answer:
-    if isinstance(state, st.Confirmed) and state.payout.block_hash == event.block_hash:
+    if isinstance(state, st.Confirmed | st.Settling) and state.payout.block_hash == event.block_hash:
         payload = certificates.encode(statement(context, state.payout))
+        if isinstance(state, st.Settling) and state.payload == payload:
+            return Ignored("the settlement is being signed or posted")
         return Step(st.Settling(state.payout, payload), (RequestSignature("mint", payload),))
     return Ignored("no payout of this withdrawal waits in that block")
 

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
@@ -12,6 +13,7 @@ from bridge.deposit.address import DepositParams
 from bridge.deposit.transitions import Context, statement
 from bridge.params import REGTEST
 from bridge.reconcile import DepositFacts, WithdrawalFacts, advance_deposit, advance_withdrawal
+from bridge.treasury import certificates
 from bridge.treasury.machine import Alarm, InBatch, RequestSignature
 from bridge.withdrawal import states as wst
 from bridge.withdrawal import transitions as withdrawal
@@ -19,18 +21,19 @@ from bridge.withdrawal import transitions as withdrawal
 KEY = bytes.fromhex("79be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798")
 RULES: Params = REGTEST
 CONTEXT = Context(
-    7, b"g" * 32, 1, OutPoint(Txid(b"t" * 32), 0), DepositParams(KEY, KEY, RULES.reclaim_delay), RULES
+    7, b"g" * 32, 1, OutPoint(Txid(b"t" * 32), 0), DepositParams(KEY, KEY, RULES.reclaim_delay), RULES, 1
 )
+NEXT = replace(CONTEXT, epoch=2)
 COIN = dst.Coin(1_000_000, 100, b"\x01" * 32)
 OTHER_COIN = dst.Coin(1_000_000, 101, b"\x02" * 32)
 SWEEP = InBatch(1, b"s" * 32, b"m" * 32, 102, b"\x03" * 32, 1_000)
 OTHER_SWEEP = InBatch(1, b"z" * 32, b"n" * 32, 103, b"\x04" * 32, 1_000)
 
 
-def told(sweep: InBatch) -> tuple[bytes, int]:
+def told(sweep: InBatch, context: Context = CONTEXT) -> tuple[bytes, int, int]:
     """The rollup's mint that stands on this sweep."""
-    made = statement(CONTEXT, COIN, sweep)
-    return made.message, made.amount
+    made = statement(context, COIN, sweep)
+    return made.message, made.amount, made.epoch
 
 
 MINTED = told(SWEEP)
@@ -86,7 +89,7 @@ def test_a_credit_heals_once_and_for_all_though_the_payment_itself_came_in_anoth
     assert isinstance(lost, dst.Deficit)
     again = replace(facts, coin=OTHER_COIN, sweep=OTHER_SWEEP, minted=told(OTHER_SWEEP))
     healed, effects = advance_deposit(CONTEXT, lost, again)
-    assert healed == dst.Credited(OTHER_COIN, OTHER_SWEEP, *told(OTHER_SWEEP))
+    assert healed == dst.Credited(OTHER_COIN, OTHER_SWEEP, *told(OTHER_SWEEP)[:2])
     assert [type(e) for e in effects] == [RequestSignature, Alarm]
     assert advance_deposit(CONTEXT, healed, again) == (healed, ()), "said once, not every second"
 
@@ -198,3 +201,74 @@ def test_a_credit_whose_payment_a_deep_reorg_took_before_it_was_written_down_is_
     )
     assert isinstance(again, dst.Deficit)
     assert again.payload, "once swept for good the rollup is told on which block the credit stands"
+
+
+def test_a_mint_that_waits_is_asked_for_anew_under_the_next_mint_key():
+    facts = DepositFacts(110, COIN, None, SWEEP, sweep_final=True)
+    waiting, _ = advance_deposit(CONTEXT, dst.Issued(), facts)
+    assert isinstance(waiting, dst.Minting)
+    posted = dst.Minting(COIN, SWEEP, waiting.payload, bytes(64))
+    for state in (waiting, posted):
+        anew, effects = advance_deposit(NEXT, state, facts)
+        assert isinstance(anew, dst.Minting)
+        assert certificates.decode(anew.payload) == statement(NEXT, COIN, SWEEP)
+        assert anew.signature == b""
+        assert effects == (RequestSignature("mint", anew.payload),)
+        assert advance_deposit(NEXT, anew, facts) == (anew, ())
+
+
+@pytest.mark.parametrize("context", [CONTEXT, NEXT], ids=["before", "after"])
+def test_a_credit_stays_a_credit_whichever_mint_key_certified_it_and_whenever_this_node_hears_of_it(context):
+    facts = DepositFacts(110, COIN, None, SWEEP, sweep_final=True)
+    waiting, _ = advance_deposit(CONTEXT, dst.Issued(), facts)
+    credited = replace(facts, minted=told(SWEEP))
+    for state in (dst.Issued(), waiting, advance_deposit(NEXT, waiting, facts)[0]):
+        found, _ = advance_deposit(context, state, credited)
+        assert isinstance(found, dst.Credited)
+        assert advance_deposit(NEXT, found, credited) == (found, ())
+
+
+def test_a_deficit_that_began_before_a_succession_heals_under_the_next_mint_key():
+    facts = DepositFacts(110, COIN, None, OTHER_SWEEP, sweep_final=True, minted=MINTED)
+    asking, _ = advance_deposit(CONTEXT, dst.Deficit(COIN, MINTED[0], MINTED[1]), facts)
+    anew, effects = advance_deposit(NEXT, asking, facts)
+    assert isinstance(anew, dst.Deficit)
+    assert certificates.decode(anew.payload).epoch == 2
+    assert effects == (RequestSignature("mint", anew.payload),)
+    for said in (
+        told(OTHER_SWEEP),
+        told(OTHER_SWEEP, NEXT),
+    ):  # before the succession somebody was quicker, or not
+        healed, _ = advance_deposit(NEXT, anew, replace(facts, minted=said))
+        assert isinstance(healed, dst.Credited)
+
+
+def test_a_settlement_that_waits_is_asked_for_anew_under_the_next_mint_key():
+    facts, later = WithdrawalFacts(payout=SWEEP, payout_final=True), replace(WITHDRAWAL, epoch=2)
+    waiting, _ = advance_withdrawal(WITHDRAWAL, wst.Locked(), facts)
+    assert isinstance(waiting, wst.Settling)
+    for state in (waiting, wst.Settling(SWEEP, waiting.payload, bytes(64))):
+        anew, effects = advance_withdrawal(later, state, facts)
+        assert isinstance(anew, wst.Settling)
+        assert (certificates.decode(anew.payload).epoch, anew.signature) == (2, b"")
+        assert effects == (RequestSignature("mint", anew.payload),)
+        assert advance_withdrawal(later, anew, facts) == (anew, ())
+        settled, _ = advance_withdrawal(later, anew, replace(facts, settled=b"r" * 32))
+        assert settled == wst.Settled(b"r" * 32, SWEEP)
+
+
+def test_a_payment_to_an_address_whose_epoch_retired_is_rejected_until_a_reorg_moves_the_height():
+    retired, facts = replace(NEXT, retires=110), DepositFacts(109, COIN)
+    confirmed, _ = advance_deposit(retired, dst.Issued(), facts)
+    assert confirmed == dst.Confirmed(COIN)
+    rejected, _ = advance_deposit(retired, confirmed, replace(facts, tip=110))
+    assert isinstance(rejected, dst.Rejected)
+    assert rejected.reason == (
+        "its address is of key epoch 1, retired at height 110: take it back after the delay"
+    )
+    for turned in (replace(retired, retires=112), replace(retired, retires=None)):
+        assert advance_deposit(turned, rejected, replace(facts, tip=110))[0] == confirmed
+    swept, _ = advance_deposit(retired, rejected, replace(facts, tip=111, sweep=SWEEP))
+    assert swept == dst.Swept(COIN, SWEEP), "the chain decides"
+    over = COIN.height + RULES.reclaim_delay
+    assert advance_deposit(retired, rejected, replace(facts, tip=over))[0] == dst.Reclaimable(COIN)

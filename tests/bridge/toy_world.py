@@ -136,7 +136,7 @@ class Node:
             if identity not in self.withdrawal_rows:
                 self.withdrawal_rows[identity] = wst.encode(wst.Locked())
         for outpoint, minted in self.rollup.minted.items():
-            self.feed(outpoint, dep.MintApplied(minted.message, minted.amount))
+            self.feed(outpoint, dep.MintApplied(minted.message, minted.amount, minted.epoch))
         for identity, row in self.withdrawal_rows.items():
             if row["state"] == "settled" and identity not in self.rollup.settled:
                 self.feed(identity, wit.SettleUndone())
@@ -325,7 +325,7 @@ class Node:
     def _deposit(self, outpoint: OutPoint) -> dtr.Context:
         a = ACTIVATION
         return dtr.Context(
-            a.rollup_id, a.genesis_hash, a.epoch, outpoint, self.deposit_params[outpoint], PARAMS
+            a.rollup_id, a.genesis_hash, a.epoch, outpoint, self.deposit_params[outpoint], PARAMS, 1
         )
 
     def _withdrawal(self, identity: bytes) -> wtr.Context:

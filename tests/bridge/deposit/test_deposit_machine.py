@@ -22,7 +22,7 @@ from bridge.treasury.machine import (
 from tests.bridge.keys import ACTIVATION, PARAMS, coin, params_of
 
 BLOCK, LATER = sha256(b"block"), sha256(b"later block")
-CONTEXT = Context(7, ACTIVATION.genesis_hash, 1, coin("alice"), params_of("alice"), PARAMS)
+CONTEXT = Context(7, ACTIVATION.genesis_hash, 1, coin("alice"), params_of("alice"), PARAMS, 1)
 COIN = st.Coin(50_000, 200, BLOCK)
 SWEEP = InBatch(4, sha256(b"sweep"), sha256(b"manifest"), 201, BLOCK, 1_000)
 PAYLOAD = certificates.encode(
@@ -55,7 +55,7 @@ EVENTS = [
     ev.PaymentSeen(50_000), ev.PaymentReplaced(), ev.PaymentMined(COIN), ev.PaymentUnmined(), ev.TipMoved(201),
     ev.Batched(4, SWEEP.txid), ev.BatchDropped(4), ev.SweepMined(SWEEP), ev.SweepUnmined(SWEEP.txid),
     ev.SweepFinal(BLOCK), ev.Signed(PAYLOAD, SIGNATURE), ev.SigningFailed(PAYLOAD, "two are down", retryable=True),
-    ev.MintApplied(MINT, 49_000), ev.ReclaimMined(b"r" * 32, 240), ev.ReclaimUnmined(b"r" * 32),
+    ev.MintApplied(MINT, 49_000, 1), ev.ReclaimMined(b"r" * 32, 240), ev.ReclaimUnmined(b"r" * 32),
 ]  # fmt: skip
 
 
@@ -82,7 +82,7 @@ def test_a_deposit_goes_from_issued_to_credited():
         ev.SweepMined(SWEEP),
         ev.SweepFinal(BLOCK),
         ev.Signed(PAYLOAD, SIGNATURE),
-        ev.MintApplied(MINT, 49_000),
+        ev.MintApplied(MINT, 49_000, 1),
     )
     assert state == CREDITED
     assert st.name(state) == "CREDITED"
@@ -97,7 +97,7 @@ def test_the_mint_is_asked_for_only_once_the_sweep_is_final_and_says_the_exact_a
 
 
 def test_another_node_s_mint_is_taken_before_this_node_asked_for_one():
-    assert after(SWEPT, ev.MintApplied(MINT, 49_000)) == CREDITED
+    assert after(SWEPT, ev.MintApplied(MINT, 49_000, 1)) == CREDITED
 
 
 @pytest.mark.parametrize(
@@ -163,10 +163,12 @@ def test_a_minted_deposit_whose_sweep_a_deep_reorg_took_is_a_deficit_said_aloud_
     assert after(ASKING, ev.PaymentMined(elsewhere)) == st.Deficit(elsewhere, MINT, 49_000, SWEEP, PAYLOAD)
     asking = step(CONTEXT, HEALING, ev.SweepFinal(BLOCK))
     assert asking.effects == (RequestSignature("mint", PAYLOAD),)
-    assert isinstance(step(CONTEXT, asking.state, ev.MintApplied(b"o" * 32, 49_000)), Ignored), "the old mint"
+    assert isinstance(step(CONTEXT, asking.state, ev.MintApplied(b"o" * 32, 49_000, 1)), Ignored), (
+        "the old mint"
+    )
     posted = step(CONTEXT, asking.state, ev.Signed(PAYLOAD, SIGNATURE))
     assert posted.effects == (PostCertificate(PAYLOAD, SIGNATURE, SWEEP.manifest_hash),)
-    assert after(posted.state, ev.MintApplied(MINT, 49_000)) == CREDITED
+    assert after(posted.state, ev.MintApplied(MINT, 49_000, 1)) == CREDITED
     assert after(posted.state, ev.SweepUnmined(SWEEP.txid)) == DEFICIT
     assert after(CREDITED, ev.PaymentUnmined()) == DEFICIT
 
@@ -174,7 +176,7 @@ def test_a_minted_deposit_whose_sweep_a_deep_reorg_took_is_a_deficit_said_aloud_
 def test_a_credit_on_a_block_that_left_before_this_node_knew_of_it_asks_for_its_new_one():
     lost = st.Deficit(COIN, b"o" * 32, 49_000, SWEEP)
     for state in (SWEPT, MINTING, POSTED):
-        assert after(state, ev.MintApplied(b"o" * 32, 49_000)) == lost
+        assert after(state, ev.MintApplied(b"o" * 32, 49_000, 1)) == lost
     assert step(CONTEXT, lost, ev.SweepFinal(BLOCK)).effects == (RequestSignature("mint", PAYLOAD),)
 
 

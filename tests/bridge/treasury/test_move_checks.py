@@ -95,7 +95,6 @@ NODES = {
     Code.WRONG_SUCCESSOR: {"successor": replace(SECOND, treasury_key=LATER.key33)},
     Code.TIP_MOVED: {"treasury": replace(START, tip=coin("elsewhere"))},
     Code.WRONG_EPOCH: {"treasury": replace(START, keys=BOTH)},
-    Code.UNBUILDABLE: {"keys": KEYS},
     Code.RESERVE_EMPTY: {"reserve": Sats(FEE + DUST_P2TR - 1)},
     Code.FEE_TOO_HIGH: {"own_max_rate": 4},
     Code.FEE_TOO_LOW: {"own_min_rate": 6},
@@ -106,6 +105,15 @@ NODES = {
 @pytest.mark.parametrize(("code", "change"), NODES.items(), ids=NODES)
 def test_a_move_that_is_not_due_here_gets_no_share(code, change):
     refused(code, check_move, DUE, replace(NODE, **change))
+
+
+@pytest.mark.parametrize(
+    ("keys", "code", "retryable"),
+    [(KEYS, Code.ROTATION_NOT_FINAL, True), (KEYS.then(LATER.key33), Code.WRONG_SUCCESSOR, False)],
+    ids=["unknown", "another"],
+)
+def test_a_move_to_a_key_that_the_own_rollup_view_does_not_name_gets_no_share(keys, code, retryable):
+    assert refused(code, check_move, DUE, replace(NODE, keys=keys)).retryable == retryable
 
 
 @pytest.mark.parametrize(
@@ -129,7 +137,10 @@ def test_a_lie_in_a_move_gets_no_share(lie, code):
 def test_a_second_move_is_of_the_wrong_epoch():
     state = moved()
     again = replace(DUE, sequence=2, tip=state.tip, tip_value=state.tip_value, previous=state.previous)
-    refused(Code.WRONG_EPOCH, check_move, again, replace(NODE, treasury=state))
+    assert not refused(Code.WRONG_EPOCH, check_move, again, replace(NODE, treasury=state)).retryable
+    ahead = sweep_manifest(ALICE, epoch=2)
+    facts = SweepFacts(replace(NODE, successor=None), {ALICE.outpoint: FACT}, Sats(10**8))
+    assert refused(Code.WRONG_EPOCH, check_sweep, ahead, facts).retryable, "this node has yet to see the move"
     further = state.move_to(THIRD, FEE)
     refused(Code.ROTATION_NOT_FINAL, check_move, further, replace(NODE, treasury=state))
 

@@ -310,6 +310,12 @@ def test_what_own_chain_says_of_the_batch_refuses_mint_and_settlement(code, chan
         refused(code, check, statement, replace(facts, **{**change, "batch": batch}))
 
 
+def test_a_statement_of_an_epoch_that_this_node_has_yet_to_hear_of_is_refused_for_now_only():
+    for check, statement, facts in ((check_mint, MINT, MINTABLE), (check_settle, SETTLE, SETTLABLE)):
+        assert not refused(Code.WRONG_EPOCH, check, statement, replace(facts, epoch=2)).retryable
+        assert refused(Code.WRONG_EPOCH, check, statement, replace(facts, epoch=0)).retryable
+
+
 def test_a_mint_is_refused_twice_over_the_cap_and_for_another_kind_of_batch():
     assert not refused(Code.DEPOSIT_MINTED, check_mint, MINT, replace(MINTABLE, minted=True)).retryable
     refused(Code.SUPPLY_CAP, check_mint, MINT, replace(MINTABLE, room=Sats(48_999)))
