@@ -10,6 +10,7 @@ from anchor import problem
 from anchor.problem import Problem, answer
 from bridge.api_active import active_of
 from bridge.api_wire import Consent
+from bridge.epochs import told_of
 from bridge.node import Node
 from bridge.succession import SuccessionDesk, SuccessionFault
 
@@ -22,7 +23,11 @@ class EpochApi:
 
     def routes(self) -> list[web.RouteDef]:
         """All routes."""
-        return [web.get("/v1/successions", self.successions)]
+        return [web.get("/v1/epochs", self.epochs), web.get("/v1/successions", self.successions)]
+
+    async def epochs(self, _: web.Request) -> web.Response:
+        """Every key epoch, oldest first, with its keys, addresses and state."""
+        return answer(told_of(self._node, active_of(self._node)))
 
     async def successions(self, _: web.Request) -> web.Response:
         """The signed records that began the epochs after the first, oldest first, as succession.json."""
@@ -75,8 +80,8 @@ class EpochAdminApi:
 
     async def following(self, _: web.Request) -> web.Response:
         """The epochs, and what this node would sign next."""
-        active_of(self._node)
-        return answer({"next": self._next(self._desk())})
+        told = told_of(self._node, active_of(self._node))
+        return answer({**msgspec.to_builtins(told), "next": self._next(self._desk())})
 
     @staticmethod
     def _next(desk: SuccessionDesk) -> NextEpoch:

@@ -219,6 +219,52 @@ class Withdrawals(msgspec.Struct, frozen=True):
     withdrawals: list[WithdrawalView]
 
 
+class EpochStep(msgspec.Struct, frozen=True):
+    """A transaction that brought a lane or the treasury to an epoch's key; `lane` is null for the treasury."""
+
+    txid: str
+    height: int
+    final: bool
+    lane: int | None
+
+
+class EpochView(msgspec.Struct, frozen=True):
+    """A key epoch; keys are compressed points of 33 bytes in hex.
+
+    `state`: announced, rotating, moving, active, draining, retired. `until`: Bitcoin height up to which deposits to
+    its addresses are swept, once the treasury has left it. `rollup_height` is null for the first epoch, which the
+    activation record began.
+    """
+
+    epoch: int
+    state: str
+    until: int | None
+    record: str
+    rollup_height: int | None
+    committee_hash: str
+    host_keys: list[str]
+    threshold: int
+    treasury_key: str
+    anchor_key: str
+    mint_key: str
+    treasury_address: str
+    lane_address: str
+    rotations: list[EpochStep]
+    move: EpochStep | None
+
+
+class EpochsView(msgspec.Struct, frozen=True):
+    """All key epochs, oldest first.
+
+    `latest` certifies and decides, `treasury` holds the coin on this node's chain, new addresses are of `address`.
+    """
+
+    latest: int
+    treasury: int
+    address: int
+    epochs: list[EpochView]
+
+
 class GenesisCoins(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The funded genesis outpoints, "txid:number"."""
 

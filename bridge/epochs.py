@@ -1,15 +1,29 @@
-"""A node's desk for the next key epoch: what it asks of the running bridge."""
+"""The key epochs as this node sees them on both chains, and its desk for the next one.
+
+An epoch is announced by its record, is rotating until the lane's rotation anchor is final, then moving until the
+treasury's move is; then it is active, and the one before drains until its addresses are retired.
+"""
 
 from functools import partial
 from typing import TYPE_CHECKING
 
+from anchor.btc.address import address_of
+from anchor.btc.ids import BlockHash, Txid, display
+from anchor.inscription.lane import tip_script
+from anchor.rollup.succession import Epochs, KeyEpoch
 from anchor.rollup_client import RollupError
+from bridge.api_wire import EpochStep, EpochsView, EpochView
+from bridge.deposit.address import treasury_script
 from bridge.succession import Bridge, SuccessionDesk
 from tss.node import TssNode
 from tss.peers import Peers
 
 if TYPE_CHECKING:
+    from bridge.active import Active
     from bridge.node import Node
+
+ANNOUNCED, ROTATING, MOVING, ACTIVE = "announced", "rotating", "moving", "active"
+DRAINING, RETIRED = "draining", "retired"
 
 
 async def successions_of(node: "Node", tss: TssNode, peers: Peers) -> SuccessionDesk:
@@ -34,6 +48,12 @@ def hinders(node: "Node") -> str | None:
         return "this node does not follow the bridge yet: ask again in a moment"
     if (why := facts.unsynced or facts.paused) is not None:
         return why
+    latest = epochs_of(active).latest
+    if (state := state_of(active, latest)) != ACTIVE:
+        return (
+            f"epoch {latest.number} is still {state}: its keys have to hold lanes and treasury before the next "
+            "committee can follow (`holdfast bridge epoch show`)"
+        )
     return None
 
 
@@ -41,3 +61,102 @@ async def _post(node: "Node", tx: bytes) -> object:
     if node.rollup is None:
         raise RollupError("this node follows no rollup: set [rollup] url in config.toml")
     return await node.rollup.submit(tx)
+
+
+def epochs_of(active: "Active") -> Epochs:
+    """All key epochs that this node knows of."""
+    known = active.ground.follower.state.epochs(active.genesis)
+    return known or Epochs.of(active.genesis, active.activation)
+
+
+def present_of(active: "Active") -> int:
+    """The key epoch to which the last final move brought the treasury: that of new addresses."""
+    view, found = active.view, active.activation.epoch
+    for batch in () if view is None else view.treasury.batches:
+        if batch.move is not None and active.is_final(batch.block):
+            found = batch.move.successor_epoch
+    return found
+
+
+def retires(active: "Active", number: int) -> int | None:
+    """Up to which height deposits to an epoch's addresses are swept; None while the treasury has not left it."""
+    delay = active.activation.params.reclaim_delay
+    return None if active.view is None else active.view.treasury.retires(number, delay)
+
+
+def state_of(active: "Active", epoch: KeyEpoch) -> str:
+    """Where an epoch is between its record and the end of its addresses."""
+    present = present_of(active)
+    if epoch.number == present:
+        return ACTIVE
+    if epoch.number < present:
+        until, view = retires(active, epoch.number), active.view
+        return RETIRED if until is not None and view is not None and view.height > until else DRAINING
+    if epoch.since is not None and epoch.since > active.ground.follower.final:
+        return ANNOUNCED
+    return MOVING if _rotated(active, epoch.number) else ROTATING
+
+
+def _rotated(active: "Active", number: int) -> bool:
+    """Whether the first lane's rotation anchor to this epoch is final: it is what the treasury waits for."""
+    found = () if active.view is None else active.view.rotations
+    return any(
+        r.found.lane == 0 and r.found.successor.epoch == number and active.is_final(r.block) for r in found
+    )
+
+
+def told_of(node: "Node", active: "Active") -> EpochsView:
+    """All key epochs for interfaces, oldest first."""
+    epochs = epochs_of(active)
+    treasury = epochs.first.number if active.view is None else active.view.treasury.epoch
+    rows = [_told(node, active, epoch) for epoch in epochs]
+    return EpochsView(epochs.latest.number, treasury, present_of(active), rows)
+
+
+def _told(node: "Node", active: "Active", epoch: KeyEpoch) -> EpochView:
+    return EpochView(
+        epoch=epoch.number,
+        state=state_of(active, epoch),
+        until=retires(active, epoch.number),
+        record=epoch.record.hex(),
+        rollup_height=epoch.since,
+        committee_hash=epoch.committee_hash.hex(),
+        host_keys=[key.hex() for key in epoch.host_keys],
+        threshold=epoch.threshold,
+        treasury_key=epoch.treasury_key.hex(),
+        anchor_key=epoch.anchor_key.hex(),
+        mint_key=epoch.mint_key.hex(),
+        treasury_address=address_of(treasury_script(epoch.treasury_key), node.network),
+        lane_address=address_of(tip_script(epoch.anchor_key), node.network),
+        rotations=_rotations(active, epoch.number),
+        move=_move(active, epoch.number),
+    )
+
+
+def _rotations(active: "Active", number: int) -> list[EpochStep]:
+    """The rotation anchors that brought the lanes to an epoch's key."""
+    found = () if active.view is None else active.view.rotations
+    return [
+        _step(active, r.found.txid, r.found.height, r.block, r.found.lane)
+        for r in found
+        if r.found.successor.epoch == number
+    ]
+
+
+def _move(active: "Active", number: int) -> EpochStep | None:
+    """The batch that brought the treasury to an epoch's key."""
+    view = active.view
+    if view is None:
+        return None
+    return next(
+        (
+            _step(active, b.txid, b.height, b.block)
+            for b in view.treasury.batches
+            if b.move is not None and b.move.successor_epoch == number
+        ),
+        None,
+    )
+
+
+def _step(active: "Active", txid: Txid, height: int, block: BlockHash, lane: int | None = None) -> EpochStep:
+    return EpochStep(display(txid), height, active.is_final(block), lane)

@@ -68,7 +68,9 @@ async def test_before_activation_everybody_is_told_who_the_node_is(watcher, pape
     assert {name: health["checks"][-1][name] for name in ("name", "ok")} == {"name": "bridge", "ok": False}
 
 
-@pytest.mark.parametrize("path", ["/v1/reserves", "/v1/deposits", "/v1/withdrawals"])
+@pytest.mark.parametrize(
+    "path", ["/v1/reserves", "/v1/deposits", "/v1/withdrawals", "/v1/epochs", "/v1/successions"]
+)
 async def test_before_activation_what_needs_the_bridge_says_so_and_may_be_asked_again(watcher, path):
     status, problem = await watcher.ask("GET", path)
     assert (status, problem["code"], problem["retryable"]) == (503, "not_active", True)
@@ -125,6 +127,11 @@ async def test_an_active_node_serves_record_keys_parameters_and_reserves(active,
     assert (reserves["treasury"], reserves["fee_reserve"], reserves["holds"]) == (1_000_000, 1_000_000, True)
     assert reserves["treasury_address"] == info["treasury_address"]
     assert (await active.get("/v1/ready")) == {"ready": True}
+    [epoch] = (await active.get("/v1/epochs"))["epochs"]
+    assert (epoch["state"], epoch["record"]) == ("active", record.hash.hex())
+    assert epoch["treasury_address"] == info["treasury_address"]
+    assert epoch["host_keys"] == [key.hex() for key in paper.genesis.host_keys]
+    assert await active.get("/v1/successions") == {"successions": []}
     assert await active.get("/v1/deposits") == {"deposits": []}
     assert await active.get("/v1/withdrawals") == {"withdrawals": []}
 
