@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,6 +12,9 @@ from bridge.admin_client import admin
 from bridge.cli_decision import decision
 from bridge.cli_epoch import epoch
 from bridge.cli_reclaim import reclaim
+
+if TYPE_CHECKING:
+    from anchor.rollup.activation import Activation
 
 
 @click.group()
@@ -113,7 +116,7 @@ def address(
     asked = {"recipient": recipient.hex(), "user_key": reclaim_key.hex()}
     found = client.post("/v1/deposit-addresses", asked)
     trusted = activation.read_bytes() if activation else client.raw("/v1/activation")
-    recovery = _derived_again(found, recipient, reclaim_key, trusted)
+    recovery = _derived_again(found, recipient, reclaim_key, _treasury_key(client, found, trusted))
     if output is not None:
         write_new(output, (json.dumps(recovery, indent=2) + "\n").encode(), "a recovery file", 0o600)
     names = ("address", "uri", "min_sats", "max_sats", "fee_sats", "k", "delay")
@@ -121,25 +124,54 @@ def address(
     text += (
         f"\ncredited when its sweep has {found['k']} confirmations; reclaimable after {found['delay']} blocks"
     )
+    if found.get("pay_until") is not None:
+        text += (
+            f"\nthe bridge moves to a new key: pay this address by Bitcoin height {found['pay_until']}, later "
+            "ask for a new one"
+        )
     if output is None:
         text += "\nwithout -o there is no recovery file: keep both keys and the activation record"
     show(as_json, found, text + (f"\n{_qr(found['uri'])}" if qr else ""))
 
 
-def _derived_again(
-    found: dict[str, Any], recipient: bytes, reclaim_key: bytes, activation: bytes
-) -> dict[str, str | int]:
-    """Return the recovery file if the node's address follows from our keys and the treasury key. Failed if not."""
+def _treasury_key(client: HttpClient, found: dict[str, Any], activation: bytes) -> tuple["Activation", bytes]:
+    """The record, and the treasury key of the address's epoch. Failed if the record does not lead to it."""
     from anchor.btc.codec import CodecError
-    from anchor.btc.network import network_by_name
     from anchor.rollup.activation import SignedActivation
-    from bridge.deposit.address import DepositFault, DepositParams, recovery_file
+    from anchor.rollup.succession import SignedSuccession, SuccessionRefused
+    from bridge.trusting import follow
 
     try:
         record = SignedActivation.from_json(activation).activation
+        epoch, told = found.get("epoch", record.epoch), []
+        if epoch != record.epoch:
+            answer = client.get("/v1/successions")["successions"]
+            told = [SignedSuccession.from_json(json.dumps(each)) for each in answer]
+        keys = {each.number: each.treasury_key for each in follow(record, told)}
+    except (CodecError, SuccessionRefused, KeyError, TypeError) as fault:
+        raise Failed(
+            f"the node tells no committees that follow from the activation record: {fault}"
+        ) from fault
+    if epoch not in keys:
+        raise Failed(
+            f"the node gave an address of key epoch {epoch}, to which the activation record does not lead: do not "
+            "pay it, use another node"
+        )
+    return record, keys[epoch]
+
+
+def _derived_again(
+    found: dict[str, Any], recipient: bytes, reclaim_key: bytes, trusted: tuple["Activation", bytes]
+) -> dict[str, str | int]:
+    """Return the recovery file if the node's address follows from our keys and the treasury key. Failed if not."""
+    from anchor.btc.network import network_by_name
+    from bridge.deposit.address import DepositFault, DepositParams, recovery_file
+
+    record, treasury_key = trusted
+    try:
         params = DepositParams(recipient, reclaim_key, record.params.reclaim_delay)
-        recovery = recovery_file(params, record.treasury_key, network_by_name(record.network))
-    except (CodecError, DepositFault) as fault:
+        recovery = recovery_file(params, treasury_key, network_by_name(record.network))
+    except DepositFault as fault:
         raise Failed(str(fault)) from fault
     if (recovery["address"], recovery["delay"]) != (found.get("address"), found.get("delay")):
         raise Failed(
