@@ -24,8 +24,9 @@ from tss.identity import HostIdentity, IdentityFault, TlsFiles, certificate_fing
 from tss.keyring import OVER
 from tss.recovery import RecoveryChain, RecoveryFault, RecoveryFile, open_tls, seal_tls
 from tss.rotation_keys import row_of
-from tss.rotation_store import RotationRow, RotationStore
+from tss.rotation_store import RotationStore
 from tss.store import KeyRow, Store
+from tss.stored_keys import refreshes_to
 from tss.vault import Cost, HpkeSealer, ShareVault, wipe
 
 # What makes a folder a node's: its papers, and the committee files of earlier epochs.
@@ -51,7 +52,8 @@ async def stored_chains(store: Store) -> tuple[RecoveryChain, ...]:
     """Every key of a store with its chain, oldest first."""
     rotations, chains = RotationStore(store, time.time), []
     for row in await store.keys():
-        later = _in_order(row.public, await rotations.of_key(row.sid, "proved"))
+        proved = [r for r in await rotations.of_key(row.sid, "proved") if r.work == REFRESH]
+        later = refreshes_to(GroupPublic.decode(row.public).share_set, proved)
         repairs = [r.body for r in await rotations.of_key(row.sid, "proved", "acked") if r.work == REPAIR]
         chain = RecoveryChain(
             row.sid,
@@ -75,17 +77,6 @@ def leads_to_its_key(chain: RecoveryChain) -> bool:
         return chain.read().check(Engine()).encode() == chain.public
     except (RecoveryFault, DkgFault, FrostError):
         return False
-
-
-def _in_order(public: bytes, rows: Sequence[RotationRow]) -> list[RotationRow]:
-    """The refreshes that lead to the key's present group, oldest first; others were given up."""
-    by_group = {GroupPublic.decode(row.public).share_set: row for row in rows if row.work == REFRESH}
-    found, at = list[RotationRow](), GroupPublic.decode(public).share_set
-    while at in by_group:
-        row = by_group.pop(at)
-        found.insert(0, row)
-        at = row.base
-    return found
 
 
 def make(

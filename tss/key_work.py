@@ -15,6 +15,7 @@ from tss.frost.engine import Engine
 from tss.keyring import SERVING, KeyInfo, Keyring
 from tss.peers import Peers
 from tss.rotation import succession
+from tss.rotation_catch_up import CatchUp
 from tss.rotation_keys import RotationKeys
 from tss.rotation_member import RotationMember
 from tss.rotation_relay import KeyWorkInfo, Prove, RotationRelay
@@ -53,10 +54,23 @@ class KeyWork:
         self.member = RotationMember(
             engine, sealer, identity, committee, keyring, self.keys, rows, clock, book, views
         )
+        self.catch_up = CatchUp(peers, keyring, self.keys)
         self.relay = RotationRelay(
-            engine, sealer, committee, peers, keyring, self.keys, rows, clock, prove, book, views, rounds
+            engine,
+            sealer,
+            committee,
+            peers,
+            keyring,
+            self.keys,
+            self.catch_up,
+            rows,
+            clock,
+            prove,
+            book,
+            views,
+            rounds,
         )
-        self.member.catch_up = self.relay.catch_up_key
+        self.member.catch_up = self.catch_up.key
         self.guard: RetirementGuard | None = None
         self._loop: asyncio.Task[None] | None = None
         self._log = structlog.get_logger("tss.rotation")
@@ -132,7 +146,7 @@ class KeyWork:
     async def _catch_up(self) -> None:
         while True:
             try:
-                await self.relay.catch_up()
+                await self.catch_up.all()
             except Exception:
                 self._log.exception("catching up on refreshes failed")
-            await asyncio.sleep(_FINISHING_SECONDS if self.relay.unfinished() else _IDLE_SECONDS)
+            await asyncio.sleep(_FINISHING_SECONDS if self.catch_up.unfinished() else _IDLE_SECONDS)

@@ -5,8 +5,8 @@ take part have signed a test message together under the new ones; that proof end
 """
 
 import asyncio
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import structlog
 
@@ -18,8 +18,9 @@ from tss.key_proof import KeyProof, message_for_test, payload_for_test
 from tss.keyring import OVER, Key, KeyFault, Keyring, LostKey
 from tss.rotation import chain as chains
 from tss.rotation.chain import Chain
-from tss.rotation.link import Link
+from tss.rotation.link import HeldLink, Link
 from tss.rotation.plan import Work
+from tss.rotation.rules import Proven, rank
 from tss.rotation_store import RotationRow, RotationStore
 
 
@@ -40,6 +41,14 @@ def proof_holds(proof: KeyProof, purpose: str, sid: bytes, public: GroupPublic) 
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Proved:
+    """A refresh with the test signature of all who hold its shares."""
+
+    link: Link
+    proof: KeyProof
+
+
 class RotationKeys:
     """What this node does with links."""
 
@@ -53,7 +62,7 @@ class RotationKeys:
         store: RotationStore,
         clock: Callable[[], float],
     ) -> None:
-        self._engine, self._sealer, self._identity = engine, sealer, identity
+        self.engine, self._sealer, self._identity = engine, sealer, identity
         self._committee, self._keyring, self._store, self._clock = committee, keyring, store, clock
         self._one_at_a_time = asyncio.Lock()
         self._log = structlog.get_logger("tss.rotation")
@@ -84,14 +93,77 @@ class RotationKeys:
             if row.state == "acked":
                 await self._adopt(row, proof)
 
+    async def following(self, sid: bytes, share_sets: Sequence[bytes]) -> HeldLink | None:
+        """What an asker misses, whose share sets these were, newest first.
+
+        On the chain that we serve what follows the newest of them that was ours too; else the refresh that we know
+        of its present shares, the proved one first.
+        """
+        rows = {
+            row.sid: row for row in await self._store.of_key(sid, "acked", "proved") if row.work == "refresh"
+        }
+        key = self._keyring.get(sid)
+        if key is not None:
+            ours = {link.roster.plan.base: rows.get(link.sid) for link in key.links}
+            shared = next((s for s in share_sets if s in ours or s == key.info.public.share_set), None)
+            row = None if shared is None else ours.get(shared)
+            if row is not None:
+                return HeldLink(row.body, row.proof)
+        after = [row for row in rows.values() if row.base == share_sets[0]]
+        chosen = max(after, key=lambda row: (row.state == "proved", row.attempt, row.sid), default=None)
+        return None if chosen is None else HeldLink(chosen.body, chosen.proof)
+
+    def proved_group(self, key: Key, step: Proved, before: GroupPublic) -> GroupPublic:
+        """The group after a refresh of `before`, everything checked; KeyFault, DkgFault or FrostError otherwise."""
+        plan = step.link.roster.plan
+        if (plan.work, plan.key) != (Work.REFRESH, key.sid):
+            raise KeyFault("no refresh of this key was sent: it is passed over")
+        public = step.link.check(self.engine, key.committee, before)
+        if not proof_holds(step.proof, key.info.purpose, step.link.sid, public):
+            raise KeyFault("the proof is no signature of all who hold the new shares")
+        return public
+
+    async def change_branch(self, sid: bytes, branch: Sequence[Proved]) -> bool:
+        """Take up refreshes that part from ours, when they count and ours do not (`rules.rank`).
+
+        Their groups were checked by `proved_group`. False when ours counts. KeyFault, DkgFault, FrostError.
+        """
+        async with self._one_at_a_time:
+            key = self._keyring.get(sid)
+            bases = [] if key is None else [link.roster.plan.base for link in key.links]
+            if key is None or not branch or branch[0].link.roster.plan.base not in bases:
+                return False
+            kept = key.links[: bases.index(branch[0].link.roster.plan.base)]
+            links = (*kept, *(step.link for step in branch))
+            if rank(_proven(links)) <= rank(_proven(key.links)):
+                return False
+            await self._change(key, Chain(key.recovery, links, key.repairs), branch)
+            return True
+
+    async def _change(self, key: Key, chain: Chain, branch: Sequence[Proved]) -> None:
+        groups = await asyncio.to_thread(chain.publics, self.engine)
+        steps = zip(branch, groups[-len(branch) :], strict=True)
+        rows = [
+            row_of(step.link, 0, "proved", group, self._clock(), step.proof.encode()) for step, group in steps
+        ]
+        if any(self._identity.index not in step.link.roster.plan.members for step in branch):
+            await self._store.change_branch(key.sid, groups[-1].encode(), rows)
+            self._log.warning("we were removed by a refresh", purpose=key.info.purpose)
+            await self._keyring.end(key.sid, "removed")
+            return
+        share = await asyncio.to_thread(chain.restore, self.engine, self._sealer, self._identity)
+        await self._store.change_branch(key.sid, share.public.encode(), rows)
+        info = replace(key.info, public=share.public)
+        self._keyring.take_up(replace(key, info=info, share=share, links=chain.links))
+
     async def _accept_refresh(self, link: Link, relay: int) -> None:
         key, chain = self._chain_before(link)
         chain, takes_part = chain.with_link(link), self._identity.index in link.roster.plan.members
         if not takes_part:
-            public = await asyncio.to_thread(chain.check, self._engine)
+            public = await asyncio.to_thread(chain.check, self.engine)
             await self._store.save(self._row(link, relay, "acked", public))
             return
-        share = await asyncio.to_thread(chain.restore, self._engine, self._sealer, self._identity)
+        share = await asyncio.to_thread(chain.restore, self.engine, self._sealer, self._identity)
         await self._store.save(self._row(link, relay, "acked", share.public))
         info = replace(key.info, public=share.public)
         self._keyring.hold(replace(key, info=info, share=share, links=chain.links))
@@ -103,10 +175,10 @@ class RotationKeys:
             raise KeyFault("we hold no such key: nothing of it can be repaired")
         public = known.info.public
         if plan.receiver != self._identity.index:
-            await asyncio.to_thread(link.check, self._engine, self._committee, public)
+            await asyncio.to_thread(link.check, self.engine, self._committee, public)
             await self._store.save(self._row(link, relay, "proved", public))
             return
-        arguments = (self._engine, self._sealer, self._identity, link, self._committee, public)
+        arguments = (self.engine, self._sealer, self._identity, link, self._committee, public)
         share = await asyncio.to_thread(chains.repaired, *arguments)
         await self._store.save(self._row(link, relay, "proved", public))
         chain = known.chain.with_link(link)
@@ -131,7 +203,7 @@ class RotationKeys:
             return
         held = self._keyring.by_share_set(public.share_set)
         if held is None:
-            arguments = (self._engine, self._sealer, self._identity)
+            arguments = (self.engine, self._sealer, self._identity)
             share = await asyncio.to_thread(chain.with_link(link).restore, *arguments)
             held = replace(key, info=replace(key.info, public=public), share=share)
         self._keyring.take_up(
@@ -165,6 +237,10 @@ class RotationKeys:
 
     async def _stored_state(self, sid: bytes) -> str:
         return next(state for key, state in await self._store.key_states() if key == sid)
+
+
+def _proven(links: Sequence[Link]) -> list[Proven]:
+    return [Proven(link.roster.plan.attempt, link.sid) for link in links]
 
 
 def row_of(

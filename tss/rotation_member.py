@@ -24,7 +24,7 @@ from tss.key_proof import KeyProof
 from tss.keyring import Key, KeyFault, Keyring, LostKey
 from tss.peers import Peers, Refuse
 from tss.rotation import refresh, repair, rules
-from tss.rotation.link import HeldLink, Link, acknowledge
+from tss.rotation.link import Link, acknowledge
 from tss.rotation.messages import Complaint, DealSet, R1Set
 from tss.rotation.plan import Entry, Plan, Roster, Work
 from tss.rotation.refresh import Done
@@ -338,12 +338,9 @@ class RotationMember:
         return b""
 
     async def _links(self, _member: int, body: bytes) -> bytes:
-        """The refresh that follows a share set, the proved one first; nothing when there is none."""
-        key, base = read_links_request(body)
-        rows = [row for row in await self._store.of_key(key, "acked", "proved") if row.work == "refresh"]
-        after = [row for row in rows if row.base == base]
-        chosen = max(after, key=lambda row: (row.state == "proved", row.attempt, row.sid), default=None)
-        return b"" if chosen is None else HeldLink(chosen.body, chosen.proof).encode()
+        """The refresh that follows the newest of the given share sets that is ours too; nothing without one."""
+        held = await self._keys.following(*read_links_request(body))
+        return b"" if held is None else held.encode()
 
     def _find(self, relay: int, body: bytes) -> tuple[_Attempt, bytes]:
         for attempt in self._attempts.values():

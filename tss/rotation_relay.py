@@ -1,4 +1,4 @@
-"""Drives refreshes and repairs from any member, trusted with nothing, and learns of those it missed.
+"""Drives refreshes and repairs from any member, trusted with nothing.
 
 `refresh` is safe to repeat: it finishes a certified refresh of the same members before it begins another. What
 fails leaves the serving shares as they are.
@@ -21,13 +21,14 @@ from tss.evidence_gossip import EvidenceBook
 from tss.frost.engine import Engine, GroupPublic
 from tss.frost.errors import FrostError
 from tss.key_proof import KeyProof
-from tss.keyring import SIGNING, Key, KeyFault, Keyring, LostKey
+from tss.keyring import Key, Keyring, LostKey
 from tss.peers import PeerError, PeerRefused, Peers
 from tss.rotation import relay, rules
 from tss.rotation.judge import judge
-from tss.rotation.link import HeldLink, Link, Transcript
+from tss.rotation.link import Link, Transcript
 from tss.rotation.messages import FIRST, SECOND, Complaint, DealSet, R1Set
 from tss.rotation.plan import Plan, Roster, Work
+from tss.rotation_catch_up import CatchUp
 from tss.rotation_keys import RotationKeys, proof_payload
 from tss.rotation_store import RotationStore
 from tss.rounds import Answered, Rounds
@@ -64,6 +65,7 @@ class RotationRelay:
         peers: Peers,
         keyring: Keyring,
         keys: RotationKeys,
+        catch_up: CatchUp,
         store: RotationStore,
         clock: Callable[[], float],
         prove: Prove,
@@ -72,7 +74,8 @@ class RotationRelay:
         rounds: Rounds,
     ) -> None:
         self._engine, self._sealer, self._committee, self._peers = engine, sealer, committee, peers
-        self._keyring, self._keys, self._store, self._clock = keyring, keys, store, clock
+        self._keyring, self._keys, self._catch_up = keyring, keys, catch_up
+        self._store, self._clock = store, clock
         self._prove, self._book, self._views, self._waits = prove, book, views, rounds
         self._one_at_a_time = asyncio.Lock()
         self._log = structlog.get_logger("tss.rotation")
@@ -80,7 +83,7 @@ class RotationRelay:
     async def refresh(self, purpose: str, without: Iterable[int] = ()) -> KeyWorkInfo:
         """Make all shares of a serving key new, leaving some members out; DkgFailed says who and why not."""
         async with self._one_at_a_time:
-            await self.catch_up(purpose)
+            await self._catch_up.all(purpose)
             key = self._serving(purpose)
             if key.info.public.threshold == 1:
                 reason = "a key of 1 of 1 is one share, and nobody is there to make it new with"
@@ -115,7 +118,7 @@ class RotationRelay:
     async def repair(self, purpose: str, helpers: Iterable[int] = ()) -> KeyWorkInfo:
         """Make our own share again with t helpers; DkgFailed says who and why not."""
         async with self._one_at_a_time:
-            await self.catch_up(purpose)
+            await self._catch_up.all(purpose)
             key: Key | LostKey = self._keyring.lost(purpose) or self._serving(purpose)
             public, me = key.info.public, self._peers.index
             wanted = tuple(helpers)
@@ -131,45 +134,6 @@ class RotationRelay:
             link = await self._certified(await self._plan(key, Work.REPAIR, members, me), public)
             await self._ask(topics.ACCEPT, link.encode(), link.roster.plan, "to store it")
             return self._info("repair", self._serving(purpose), members, ())
-
-    async def catch_up(self, purpose: str | None = None) -> None:
-        """Ask the others for refreshes that follow our shares, and take them up; the proved ones count."""
-        for key in self._keyring.all():
-            if purpose in (None, key.info.purpose) and key.info.state in SIGNING | {"acked"}:
-                await self.catch_up_key(key.sid)
-
-    async def catch_up_key(self, sid: bytes) -> None:
-        """The same for one key."""
-        with suppress(KeyFault):
-            while await self._learn(sid):
-                pass
-
-    def unfinished(self) -> bool:
-        """Whether a certified refresh waits for its proof here."""
-        return any(self._keyring.pending(key.sid) for key in self._keyring.all())
-
-    async def _learn(self, sid: bytes) -> bool:
-        """Take in one refresh that others hold; True when our shares moved on."""
-        key = self._keyring.get(sid)
-        if key is None:
-            return False
-        before = key.info.public.share_set
-        answers = await self._peers.gather(topics.LINKS, topics.links_request(sid, before), timeout=5)
-        for member, answer in answers.items():
-            if isinstance(answer, PeerError) or not answer:
-                continue
-            try:
-                held = HeldLink.decode(answer)
-                link = Link.decode(held.link)
-                await self._keys.accept(link)
-                if held.proof:
-                    await self._keys.adopt(link.sid, KeyProof.decode(held.proof))
-            except (ValueError, DkgFault, FrostError, KeyFault) as error:
-                self._log.info(
-                    "a peer's refresh was not taken", member=self._peers.name(member), why=str(error)
-                )
-        now = self._keyring.get(sid)
-        return now is not None and now.info.public.share_set != before
 
     def _serving(self, purpose: str) -> Key:
         key = self._keyring.serving(purpose)

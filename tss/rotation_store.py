@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 
 from tss import tables
+from tss.database import Transaction
 from tss.store import Store
 
 
@@ -40,13 +41,8 @@ class RotationStore:
 
     async def save(self, row: RotationRow) -> None:
         """Insert or update a refresh or repair; the oldest attempts that came to nothing make room."""
-        values = {name: getattr(row, name) for name in RotationRow.__slots__}
         async with self._store.transaction() as db:
-            await db.execute(
-                insert(tables.rotations)
-                .values(values)
-                .on_conflict_do_update(index_elements=["sid"], set_=values)
-            )
+            await self._put(db, [row])
             t = tables.rotations
             idle = t.c.state.in_(("open", "signed", "failed")) & (t.c.key_sid == row.key_sid)
             newest = sa.select(t.c.sid).where(idle).order_by(t.c.attempt.desc()).limit(KEPT_ATTEMPTS)
@@ -67,14 +63,16 @@ class RotationStore:
         keys = tables.keys
         async with self._store.transaction() as db:
             await db.execute(sa.update(keys).where(keys.c.sid == key_sid).values(recovery=recovery))
-            for row in links:
-                values = {name: getattr(row, name) for name in RotationRow.__slots__}
-                await db.execute(
-                    insert(tables.rotations)
-                    .values(values)
-                    .on_conflict_do_update(index_elements=["sid"], set_=values)
-                )
+            await self._put(db, links)
             await self._store.audit(db, "key", f"{key_sid.hex()}: recovery data made whole")
+
+    async def change_branch(self, key_sid: bytes, public: bytes, links: Iterable[RotationRow]) -> None:
+        """Other refreshes than ours count: keep their rows and have the key end in their group."""
+        keys = tables.keys
+        async with self._store.transaction() as db:
+            await db.execute(sa.update(keys).where(keys.c.sid == key_sid).values(public=public))
+            await self._put(db, links)
+            await self._store.audit(db, "refresh", f"{key_sid.hex()}: another branch of refreshes counts")
 
     async def get(self, sid: bytes) -> RotationRow | None:
         """One refresh or repair."""
@@ -114,6 +112,12 @@ class RotationStore:
         t = tables.removals
         rows = await self._store.rows(sa.select(t.c.members).where(t.c.base == base))
         return frozenset(frozenset(int(member) for member in row[0].split(",")) for row in rows)
+
+    async def _put(self, db: Transaction, rows: Iterable[RotationRow]) -> None:
+        for row in rows:
+            values = {name: getattr(row, name) for name in RotationRow.__slots__}
+            statement = insert(tables.rotations).values(values)
+            await db.execute(statement.on_conflict_do_update(index_elements=["sid"], set_=values))
 
     async def _find(self, *wanted: sa.ColumnElement[bool]) -> list[RotationRow]:
         t = tables.rotations

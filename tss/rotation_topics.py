@@ -1,5 +1,6 @@
 """What members say to each other about a refresh or a repair: topics, and the bodies that nobody signs."""
 
+from collections.abc import Sequence
 from typing import Final
 
 from tss.frost.codec import Reader, Writer
@@ -15,6 +16,7 @@ PROOF: Final = "tss.rotation.proof"
 FAIL: Final = "tss.rotation.fail"
 LINKS: Final = "tss.rotation.links"
 
+MOST_SHARE_SETS: Final = 16
 _MAX_REASON = 1000
 
 
@@ -45,14 +47,19 @@ def read_failure(body: bytes) -> tuple[bytes, str]:
     return key, reason
 
 
-def links_request(key: bytes, share_set: bytes) -> bytes:
-    """What asks a member for the refresh that follows a share set."""
-    return Writer().raw(key, 32).raw(share_set, 33).done()
+def links_request(key: bytes, share_sets: Sequence[bytes]) -> bytes:
+    """What asks a member for the refresh that follows the newest of these share sets that it knows."""
+    writer = Writer().raw(key, 32).u16(len(share_sets))
+    for share_set in share_sets:
+        writer.raw(share_set, 33)
+    return writer.done()
 
 
-def read_links_request(body: bytes) -> tuple[bytes, bytes]:
-    """The key's session and a share set; DecodeError for anything else."""
-    reader = Reader(body, 65)
-    key, share_set = reader.raw(32), reader.raw(33)
+def read_links_request(body: bytes) -> tuple[bytes, list[bytes]]:
+    """The key's session and 1 to 16 share sets, newest first; DecodeError for anything else."""
+    reader = Reader(body, 32 + 2 + 33 * MOST_SHARE_SETS)
+    key = reader.raw(32)
+    count = reader.between(reader.u16(), 1, MOST_SHARE_SETS, "the number of share sets")
+    share_sets = [reader.raw(33) for _ in range(count)]
     reader.finish()
-    return key, share_set
+    return key, share_sets

@@ -1,6 +1,7 @@
 """Keys as signer.db holds them: what is public of a key, and its chain of refreshes."""
 
 import sqlite3
+from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -34,24 +35,40 @@ def public_of(row: KeyRow) -> GroupPublic:
 
 
 async def stored_chain(engine: Engine, rotations: RotationStore, row: KeyRow) -> Chain:
-    """The key's recovery data with the refreshes that count, followed from one share set to the next."""
+    """The key's recovery data with the refreshes that lead to its present group, or as far as they are there."""
     base = RecoveryData.decode(row.recovery)
     chain, rows = Chain(base), await rotations.of_key(row.sid, "proved")
     if not rows:
         return chain
     chain = replace(chain, repairs=tuple(Link.decode(r.body) for r in rows if r.work == "repair"))
-    here = engine.dkg_public(base.transcript.r1s.packages, base.transcript.committee.threshold)
-    while (following := _following(rows, here.share_set)) is not None:
+    start = engine.dkg_public(base.transcript.r1s.packages, base.transcript.committee.threshold).share_set
+    refreshes = [r for r in rows if r.work == "refresh"]
+    path = refreshes_to(public_of(row).share_set, refreshes)
+    whole = path and path[0].base == start
+    for following in path if whole else _forward(refreshes, start):
         chain = chain.with_link(Link.decode(following.body))
-        here = GroupPublic.decode(following.public)
     return chain
 
 
-def _following(rows: list[RotationRow], base: bytes) -> RotationRow | None:
-    """The proved refresh of a share set that counts."""
-    found = {row.sid: row for row in rows if row.work == "refresh" and row.base == base}
-    chosen = counts(Proven(row.attempt, row.sid) for row in found.values())
-    return None if chosen is None else found[chosen.sid]
+def refreshes_to(share_set: bytes, rows: Iterable[RotationRow]) -> list[RotationRow]:
+    """The refreshes that lead to a share set, oldest first; others were given up."""
+    by_group = {GroupPublic.decode(row.public).share_set: row for row in rows}
+    found = list[RotationRow]()
+    while share_set in by_group:
+        found.insert(0, by_group.pop(share_set))
+        share_set = found[0].base
+    return found
+
+
+def _forward(rows: Iterable[RotationRow], share_set: bytes) -> list[RotationRow]:
+    """The refreshes that count, from the first shares on: all that is left where one is missing."""
+    found, listed = list[RotationRow](), list(rows)
+    while after := {row.sid: row for row in listed if row.base == share_set}:
+        chosen = counts(Proven(row.attempt, row.sid) for row in after.values())
+        assert chosen is not None, "some follow"
+        found.append(after[chosen.sid])
+        share_set = GroupPublic.decode(found[-1].public).share_set
+    return found
 
 
 def without_quorum(folder: Path, following: Committee) -> list[str]:

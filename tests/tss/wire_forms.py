@@ -272,7 +272,7 @@ def _rest() -> Iterator[Form]:
     lost = (bytes(32), "no")
     topic = rotation_topics
     yield Form("work failure", lost, topic.read_failure, lambda value: topic.failure(*value))
-    links = (bytes(32), b"\x02" * 33)
+    links = (bytes(32), [b"\x02" * 33, b"\x03" * 33])
     yield Form("links request", links, topic.read_links_request, lambda value: topic.links_request(*value))
     wish, held = ("anchor", 1), key_proof.held_request
     yield Form("held request", wish, key_proof.read_held_request, lambda value: held(*value))

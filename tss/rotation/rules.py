@@ -2,10 +2,11 @@
 
 Two refreshes of one share set can both end in a certificate, when a relay died or lied. They do no harm: a share
 set counts only once all its members have signed together under it, and among those of one origin the one with the
-higher attempt counts. A member joins only attempts higher than any it has seen, so all come to the same one.
+higher attempt counts, until all have refreshed on from another (`rank`). A member joins only attempts higher than
+any it has seen, so all come to the same one.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -106,6 +107,16 @@ class Proven:
 def counts(candidates: Iterable[Proven]) -> Proven | None:
     """Which of the proven refreshes of one share set counts."""
     return max(candidates, key=lambda one: (one.attempt, one.sid), default=None)
+
+
+def rank(chain: Sequence[Proven]) -> tuple[int, list[tuple[int, bytes]]]:
+    """The order of two chains of proven refreshes of one key: the greater one counts.
+
+    The longer one: its last refresh was proved by all who hold a share, so all had taken up those before it, and
+    nobody makes one longer without them. Among equals the higher attempt where they part. Whoever moves, moves to a
+    greater chain only; so all who hear of each other's come to the same.
+    """
+    return len(chain), [(one.attempt, one.sid) for one in chain]
 
 
 def choose_helpers(

@@ -118,3 +118,10 @@ def test_the_next_committee_file_names_the_last_and_keeps_a_quorum_of_it(held):
         assert isinstance(wrong, Committee)
         with pytest.raises(CommitteeFault, match=words):
             succession.check_successor(old, wrong)
+
+
+def test_the_longer_proved_chain_counts_and_among_equals_the_higher_attempt_where_they_part():
+    one, other, third = Proven(3, b"a"), Proven(4, b"b"), Proven(9, b"c")
+    assert rules.rank([]) < rules.rank([one]) < rules.rank([other]) < rules.rank([one, third])
+    assert rules.rank([one, third]) < rules.rank([other, one])
+    assert rules.rank([Proven(3, b"a")]) < rules.rank([Proven(3, b"b")])
