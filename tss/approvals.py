@@ -7,7 +7,7 @@ import structlog
 
 from tss.frost.path import INTERNAL
 from tss.key_proof import OUTRANKED, TEST, message_for_test, outranked, verify_payload
-from tss.keyring import SIGNING, Key, Keyring
+from tss.keyring import SIGNING, Key, Keyring, LostKey
 from tss.pause import Pause
 from tss.signing.approval import ApprovalPort, Approved, Refused
 from tss.store import Store
@@ -31,8 +31,8 @@ class Approvals:
         """Ask this port for every purpose but `test`."""
         self._port = port
 
-    async def ask(self, key: Key, purpose: str, payload: bytes) -> Approved | Refused:
-        """What may be signed under this key for this request, or why nothing."""
+    async def ask(self, key: Key | LostKey, purpose: str, payload: bytes) -> Approved | Refused:
+        """What may be signed under this key for this request, or why nothing; our share of it does not matter."""
         said = await self._ask(key, purpose, payload)
         if self._pause is not None and self._pause.now is not None:  # said meanwhile, it counts too
             said = Refused(f"signing is paused here: {self._pause.now.reason}", retryable=True)
@@ -40,8 +40,8 @@ class Approvals:
         self.counts[named, key.info.epoch, isinstance(said, Approved)] += 1
         return said
 
-    async def _ask(self, key: Key, purpose: str, payload: bytes) -> Approved | Refused:
-        if purpose == TEST:
+    async def _ask(self, key: Key | LostKey, purpose: str, payload: bytes) -> Approved | Refused:
+        if purpose == TEST and isinstance(key, Key):
             return await self._test(key, payload)
         if key.info.purpose != purpose or key.info.state not in SIGNING:
             return Refused(

@@ -20,7 +20,7 @@ from tss.frost.engine import verify
 from tss.frost.hashing import tagged_hash
 from tss.frost.package import SigningPackage
 from tss.frost.path import INTERNAL
-from tss.keyring import SERVING, Key, KeyFault, Keyring
+from tss.keyring import SERVING, Key, KeyFault, Keyring, LostKey
 from tss.peers import Peers, Refuse
 from tss.signing.slots import request_id
 from tss.store import Store, StoreFault
@@ -72,7 +72,7 @@ class KeyProof:
         reader.finish()
         return proof
 
-    def holds_for(self, key: Key) -> bool:
+    def holds_for(self, key: Key | LostKey) -> bool:
         """Whether all n members signed this key's own verification message, and the signature is good."""
         message = message_for_test(verify_payload(key.info.purpose, key.sid))
         everyone = tuple(key.info.public.verifying_shares)

@@ -78,7 +78,7 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class LostKey:
-    """A key whose share this node lost: what is public of it, so that it can be repaired."""
+    """A key whose share this node lost, or never held: what is public of it."""
 
     sid: bytes
     info: KeyInfo

@@ -26,7 +26,8 @@ from tss.audit_watch import AuditWatch
 from tss.backup import stored_chains
 from tss.certificates import CertificateWatch
 from tss.clone_watch import CloneAlarm
-from tss.dkg.committee import SignedCommittee
+from tss.committee_files import known
+from tss.dkg.committee import Committee, SignedCommittee
 from tss.dkg.faults import DkgFault
 from tss.dkg.transcript import RecoveryData
 from tss.dkg_member import DkgMember
@@ -41,6 +42,7 @@ from tss.identity import HostIdentity
 from tss.key_proof import HELD, HeldKey, KeyProof, KeyTopics, ProofNotOurs, held_request
 from tss.key_work import KeyWork, RetirementGuard
 from tss.keyring import KeyFault, KeyInfo, Keyring
+from tss.leading import Leading
 from tss.mending import Mender
 from tss.nonce_store import BootCounts, NonceBook
 from tss.pause import Pause
@@ -68,7 +70,7 @@ class TssNode:
     def __init__(
         self,
         lock: FolderLock,
-        committee: SignedCommittee,
+        committees: tuple[Committee, ...],
         identity: HostIdentity,
         peers: Peers,
         store: Store,
@@ -80,7 +82,7 @@ class TssNode:
         log: Any,
     ) -> None:
         """Use `open`; this only joins the parts and registers their topics."""
-        self.committee = committee.committee
+        self.committee = committees[-1]
         self.identity = identity
         self.peers = peers
         self._lock, self._store, self._keyring, self._clock, self._log = lock, store, keyring, clock, log
@@ -95,7 +97,8 @@ class TssNode:
         self._runner = SigningRunner(
             engine, identity, self.committee, peers, *shared, clock, share_timeout=share_timeout
         )
-        self._handover = Handover(keyring, self._approvals, store, peers, self._runner.sign, clock)
+        self._handover = Handover(keyring, self._approvals, store, peers, self._sign, clock)
+        self._leading = Leading(engine, committees, peers, keyring, self._approvals, self._runner.sign)
         self.rehearsals = RehearsalTopics(store, lambda: stored_chains(store), clock)
         self.audit = AuditWatch(self.committee, identity, store, clock)
         self.certificates = CertificateWatch(self.committee, identity, peers, store, clock)
@@ -111,7 +114,7 @@ class TssNode:
         parts = (engine, sealer, identity, self.committee, peers, keyring, store, clock)
         self.key_work = KeyWork(*parts, prove, self._book, *joint)
         self.mender = Mender(engine, self.committee, peers, keyring, store, clock)
-        own = (self._member, self._handover, self._topics, self._dkg_member, self._book)
+        own = (self._member, self._handover, self._leading, self._topics, self._dkg_member, self._book)
         for part in (*own, self.rehearsals, self.key_work, self.audit, self.certificates, self._rounds):
             part.register(peers)
         self._catching_up: asyncio.Task[None] | None = None
@@ -145,7 +148,17 @@ class TssNode:
             await keyring.load()
             log = log if log is not None else structlog.get_logger("tss")
             node = cls(
-                lock, committee, seated, peers, store, keyring, engine, sealer, clock, share_timeout, log
+                lock,
+                known(folder, committee.committee),
+                seated,
+                peers,
+                store,
+                keyring,
+                engine,
+                sealer,
+                clock,
+                share_timeout,
+                log,
             )
             await node._nonces.load()
             await node.pause.load()
@@ -166,6 +179,7 @@ class TssNode:
         self.audit.start()
         self.certificates.start()
         self._trimming.start()
+        self._leading.start()
         self._catching_up = asyncio.create_task(self._catch_up())
 
     async def close(self) -> None:
@@ -174,6 +188,7 @@ class TssNode:
             self._catching_up.cancel()
             with suppress(asyncio.CancelledError):
                 await self._catching_up
+        await self._leading.close()
         await self.mender.close()
         await self._trimming.close()
         await self.certificates.close()
@@ -212,7 +227,12 @@ class TssNode:
 
         Raises SigningFailed with code refused, no-key, too-few-signers, timeout or too-large.
         """
+        if epoch is not None and not own and self._leading.concerns(purpose, epoch):
+            return await self._leading.sign(purpose, payload, epoch, timeout)
         return await self._runner.sign(purpose, payload, timeout, epoch, own=own)
+
+    async def _sign(self, purpose: str, payload: bytes, timeout: float, epoch: int) -> list[bytes]:
+        return await self.sign(purpose, payload, timeout=timeout, epoch=epoch)
 
     async def dkg(self, purpose: str) -> KeyInfo:
         """Make the key of a purpose, or finish the one begun; DkgFailed names culprits or who was missing."""
@@ -227,14 +247,21 @@ class TssNode:
         return self._keyring.every_info()
 
     def public(self, purpose: str, epoch: int | None = None) -> GroupPublic | None:
-        """The group key of a purpose and epoch that our share may sign under, by default the newest that serves."""
+        """The group key of a purpose and epoch that may sign, by default the newest that serves here.
+
+        Of an earlier epoch also one that only others hold shares of, once one of them has told of it.
+        """
         key = self._keyring.serving(purpose) if epoch is None else self._keyring.signing(purpose, epoch)
+        if key is None and epoch is not None:
+            return self._leading.public(purpose, epoch)
         return None if key is None else key.info.public
 
     def holders(self, purpose: str, epoch: int) -> tuple[int, ...]:
         """Who of the present committee holds a share of this key, by number, ascending; none for an unknown key."""
         key = self._keyring.signing(purpose, epoch)
-        return () if key is None else staying(key.committee, self.committee, key.info.public.verifying_shares)
+        if key is None:
+            return self._leading.holders(purpose, epoch)
+        return staying(key.committee, self.committee, key.info.public.verifying_shares)
 
     async def activate(self, purposes: Iterable[str], epoch: int) -> None:
         """Verified → active for the keys of an epoch, once its coins may come; KeyFault when one is missing."""

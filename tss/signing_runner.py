@@ -27,6 +27,7 @@ from tss.key_proof import TEST, KeyProof, message_for_test, verify_payload
 from tss.keyring import Key, Keyring
 from tss.peer_bounds import RoundTrips
 from tss.peers import PeerDown, PeerError, Peers
+from tss.rotation.succession import staying
 from tss.signing import effects, events
 from tss.signing.answers import read_event
 from tss.signing.approval import Approved, Refused
@@ -215,6 +216,13 @@ class SigningRunner:
 
     def _task(self, key: Key, purpose: str, payload: bytes, approved: Approved, quorum: int) -> Task:
         order = self._preferred(request_id(purpose, payload, key.info.epoch))
+        reach = staying(key.committee, self._committee, key.info.public.verifying_shares)
+        if len(reach) < quorum:
+            reason = (
+                f"only {len(reach)} of those who hold the {key.info.purpose} key of epoch {key.info.epoch} are in "
+                f"this committee, and it needs {quorum}"
+            )
+            raise SigningFailed("too-few-signers", reason, retryable=False)
         return Task(
             self._engine,
             key.info.public,
@@ -226,6 +234,7 @@ class SigningRunner:
             quorum,
             order=(self._peers.index, *order),
             spare=_SPARE,
+            reach=frozenset(reach),
         )
 
     def _pool(self, key: Key) -> Pool:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.tss.shells import PATIENT, Seat, make_identities, signed_committee, until
+from tss import committee_files as files
 from tss.dkg.committee import Member, SignedCommittee
 from tss.identity import HostIdentity
 from tss.node import KeyInfo
@@ -62,6 +63,8 @@ class Epochs:
         self.seats = {name: Seat(self.folder / name, who[name], signed) for name in wanted}
         for seat in self.seats.values():
             seat.share_timeout = PATIENT
+            for before in self.files[:-1]:
+                files.path_of(seat.folder, before.committee.epoch).write_text(before.to_json())
             await seat.up()
         places = [seat.peers.index for seat in self.seats.values()]
         for seat in self.seats.values():

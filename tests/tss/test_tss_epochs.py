@@ -5,7 +5,12 @@ import pytest
 from tests.tss.epochs import epochs_of
 from tests.tss.shells import noticed, sign_test, valid
 from tss.frost.hashing import tagged_hash
+from tss.handover import Handed
+from tss.leading import LEAD
 from tss.node import DkgFailed, SigningFailed
+from tss.peers import PeerRefused
+from tss.signing.approval import Refused
+from tss.signing.slots import request_id
 
 
 def signs(public, payload, signatures):
@@ -65,3 +70,85 @@ async def test_a_key_is_not_finished_while_something_depends_on_it(tmp_path):
         assert (alice.folder / "keys" / "treasury-1.share").exists()
         left.clear()
         assert (await alice.node.key_work.move("treasury", 1, "retired")).state == "retired"
+
+
+async def test_a_key_that_a_newcomer_has_no_share_of_signs_for_it_by_a_holder_that_leads(tmp_path):
+    async with epochs_of(tmp_path, 5, 3, 2) as it:
+        old = await it.key()
+        await it.serve(it.propose({"carol": "dave"}, added=("erin",), threshold=3))
+        dave, erin, alice, bob = (it[name] for name in ("dave", "erin", "alice", "bob"))
+        for newcomer in (dave, erin):
+            made = await newcomer.node.sign("treasury", b"move", epoch=1)
+            assert signs(old.public, b"move", made)
+            assert newcomer.node.public("treasury", 1).group_key == old.public.group_key
+            assert newcomer.node.holders("treasury", 1) == (1, 2)
+            assert newcomer.node.public("treasury") is None, "it has no key of its own yet"
+        assert dave.port.asked == [("treasury", b"move")], "who has no share judges all the same"
+        dave.port.refusal = Refused("not on its own chain", retryable=True)
+        with pytest.raises(SigningFailed, match="this node refuses: not on its own chain"):
+            await dave.node.sign("treasury", b"more", epoch=1)
+        alice.port.refusal = Refused("paused", retryable=True)
+        with pytest.raises(SigningFailed, match=r"nobody led for it: .*paused"):
+            await erin.node.sign("treasury", b"more", epoch=1)
+        with pytest.raises(SigningFailed, match="no share of a mint key of epoch 1"):
+            await erin.node.sign("mint", b"none was made", epoch=1)
+        alice.port.refusal = dave.port.refusal = None
+        made = await it.key()
+        assert signs(made.public, b"move", await dave.node.sign("treasury", b"move", epoch=2))
+        assert signs(old.public, b"move", await dave.node.sign("treasury", b"move", epoch=1))
+        assert not bob.node._runner._grudges.level(3), "nobody asks for shares who has none"
+
+
+async def test_a_holder_that_lies_to_a_newcomer_is_passed_over(tmp_path):
+    async with epochs_of(tmp_path, 4, 3, 2) as it:
+        old = await it.key()
+        await it.serve(it.propose({"carol": "dave"}))
+        alice, dave = it["alice"], it["dave"]
+
+        async def lies(_member, _body):
+            return bytes(128)
+
+        alice.peers._handlers["tss.sign.lead"] = lies
+        alice.peers._handlers["tss.key.held"] = lies
+        assert signs(old.public, b"move", await dave.node.sign("treasury", b"move", epoch=1))
+
+
+async def test_a_member_leads_no_tests_for_others_and_only_a_few_requests_at_once(tmp_path):
+    async with epochs_of(tmp_path, 4, 3, 2) as it:
+        await it.key()
+        await it.serve(it.propose({"carol": "dave"}))
+        dave, leading = it["dave"], it["alice"].node._leading
+        unwanted = [Handed("test", 1, b"treasury\0x", b""), Handed("treasury", 2, b"x", b"")]
+        for body in (b"", *(one.encode() for one in unwanted)):
+            with pytest.raises(PeerRefused):
+                await dave.peers.call(1, LEAD, body)
+        leading._led[3] = 4
+        with pytest.raises(PeerRefused, match="are led here now"):
+            await dave.peers.call(1, LEAD, Handed("treasury", 1, b"x", b"").encode())
+
+
+async def test_one_payload_under_two_keys_is_two_requests_to_store_hand_over_and_take_over(tmp_path):
+    async with epochs_of(tmp_path, 3, 3, 2) as it:
+        old = await it.key()
+        await it.serve(it.propose())
+        new = await it.key()
+        alice, bob, carol = (it[name] for name in ("alice", "bob", "carol"))
+        ids = {epoch: request_id("treasury", b"both", epoch) for epoch in (1, 2)}
+        made = {epoch: await alice.node.sign("treasury", b"both", epoch=epoch) for epoch in (2, 1)}
+        assert signs(old.public, b"both", made[1])
+        assert signs(new.public, b"both", made[2])
+        assert await alice.node.sign("treasury", b"both", epoch=1) == made[1], "stored apart"
+        for seat, one in ((bob, 1), (carol, 2), (bob, 2), (carol, 1)):
+            assert await seat.node.take_over(ids[one]) == made[one]
+            row = await seat.node.request(ids[one])
+            assert row is None or row.epoch == one
+        await alice.down()
+        for epoch, public in ((1, old.public), (2, new.public)):
+            assert signs(public, b"later", await bob.node.sign("treasury", b"later", epoch=epoch))
+        await bob.down()
+        await alice.up()
+        await noticed(carol, alice)
+        await alice.node.retire("treasury", 1)
+        later = request_id("treasury", b"later", 1)
+        assert signs(old.public, b"later", await carol.node.take_over(later))
+        assert {(row.epoch, row.state) for row in carol.node.sessions()} == {(1, "done")}

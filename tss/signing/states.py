@@ -15,7 +15,8 @@ class Task:
 
     quorum: signers per session, t, or n for the test of a new key; order: members by preference, the
     coordinator's own choice (nearest first); spare: commitments to keep in reserve per member; must: members
-    without whom no session is opened (a rehearsal's own).
+    without whom no session is opened (a rehearsal's own); reach: who can be asked at all, where that is not all
+    who hold a share (after a rotation those who stayed).
     """
 
     engine: Engine = field(repr=False)
@@ -29,6 +30,7 @@ class Task:
     order: tuple[int, ...] = ()
     spare: int = 0
     must: frozenset[int] = frozenset()
+    reach: frozenset[int] | None = None
 
     def __post_init__(self) -> None:
         assert 1 <= len(self.messages) <= MAX_MESSAGES, "a request has 1 to 256 messages"
@@ -48,9 +50,10 @@ class Task:
 
     @property
     def candidates(self) -> tuple[int, ...]:
-        """All who hold a share, by preference: the given order, then oneself, then the rest."""
-        holders = self.public.verifying_shares
-        ordered = dict.fromkeys((*self.order, self.coordinator, *holders))
+        """All who hold a share and can be asked, by preference: the given order, then oneself, then the rest."""
+        shares = self.public.verifying_shares
+        holders = shares.keys() if self.reach is None else shares.keys() & self.reach
+        ordered = dict.fromkeys((*self.order, self.coordinator, *sorted(holders)))
         return tuple(member for member in ordered if member in holders)
 
 
