@@ -14,19 +14,23 @@ from anchor.api_wire import (
     AnchorView,
     BlockStatus,
     RecordView,
+    SuccessorView,
 )
 from anchor.bitcoind import NodeError
-from anchor.btc.block import parse_block
+from anchor.btc.block import Block, parse_block
 from anchor.btc.ids import BlockHash, display
 from anchor.btc.network import Network
+from anchor.btc.tx import Tx
 from anchor.headers.chain import HeaderChain
 from anchor.headers.finality import missing
-from anchor.inscription.reader import FIRST_ROOT, AnchorFound
+from anchor.inscription.reader import FIRST_ROOT, AnchorFound, RotationFound, VoidFound
 from anchor.problem import Problem, answer
 from anchor.proofs.coverage import Coverage
 from anchor.proofs.manifest import manifest_of
 from anchor.proofs.proof_maker import make_proof
 from anchor.proofs.records import Record, record_hash
+from anchor.rollup.activation import Lane
+from anchor.rollup.succession import SignedSuccession
 
 
 class Placed(Protocol):
@@ -41,11 +45,24 @@ class Placed(Protocol):
         """The block that holds the reveal."""
 
 
+class PlacedRotation(Protocol):
+    """A rotation in its block."""
+
+    @property
+    def found(self) -> RotationFound:
+        """What the lane's reader found."""
+
+    @property
+    def block(self) -> BlockHash:
+        """The block that holds the reveal."""
+
+
 @dataclass(frozen=True, slots=True)
 class Sources:
     """Where the answers come from: own chain, own reading of lanes, own copy of the rollup.
 
-    `anchors` are those of all lanes, oldest first; `coverage` of a lane is None before the activation; `block`
+    `lanes` are the activation record's, none before it; `anchors`, `rotations` and `voids` those of all lanes,
+    oldest first; `successions` what the rollup decided; `coverage` of a lane is None before the activation; `block`
     fetches a raw block and may raise NodeError.
     """
 
@@ -56,6 +73,10 @@ class Sources:
     ranges: Callable[[], Sequence[Record]]
     coverage: Callable[[], Coverage | None]
     block: Callable[[BlockHash], Awaitable[bytes]]
+    lanes: Callable[[], Sequence[Lane]]
+    rotations: Callable[[], Sequence[PlacedRotation]]
+    voids: Callable[[], Sequence[VoidFound]]
+    successions: Callable[[], Sequence[SignedSuccession]]
 
 
 class AnchorApi:
@@ -77,7 +98,7 @@ class AnchorApi:
     # Anchors
 
     async def anchors(self, request: web.Request) -> web.Response:
-        """Anchors of a lane after a sequence number, oldest first."""
+        """Anchors and rotations of a lane after a sequence number, oldest first."""
         after = problem.read_number(request, "after", 0, MAX_NUMBER)
         limit = _limit(request)
         found = [a for a in self._of_lane(request) if a.found.payload.sequence > after]
@@ -86,16 +107,18 @@ class AnchorApi:
         return answer(Anchors(page, page[-1].sequence if len(found) > limit else None))
 
     async def anchor(self, request: web.Request) -> web.Response:
-        """One anchor of a lane."""
+        """One anchor or rotation of a lane."""
         text = request.match_info["sequence"]
         for found in self._of_lane(request):
             if str(found.found.payload.sequence) == text:
                 return answer(self._view(found, self._spans()))
         raise unknown("anchor", "list what there is with /v1/anchors")
 
-    def _of_lane(self, request: web.Request) -> list[Placed]:
+    def _of_lane(self, request: web.Request) -> list[Placed | PlacedRotation]:
         lane = problem.read_number(request, "lane", 0, 0xFFFF)
-        return [a for a in self._s.anchors() if a.found.payload.lane == lane]
+        placed: list[Placed | PlacedRotation] = [*self._s.anchors(), *self._s.rotations()]
+        found = [a for a in placed if a.found.payload.lane == lane]
+        return sorted(found, key=lambda a: a.found.payload.sequence)
 
     def _spans(self) -> dict[int, tuple[int, int]]:
         """Which ranges lane 0's anchors cover, by sequence number."""
@@ -103,8 +126,9 @@ class AnchorApi:
         mine = [a.found.payload.sequence for a in self._s.anchors() if a.found.payload.lane == 0]
         return {} if coverage is None else dict(zip(mine, coverage.spans, strict=False))
 
-    def _view(self, anchor: Placed, spans: dict[int, tuple[int, int]]) -> AnchorView:
+    def _view(self, anchor: Placed | PlacedRotation, spans: dict[int, tuple[int, int]]) -> AnchorView:
         found, payload = anchor.found, anchor.found.payload
+        successor = found.successor if isinstance(found, RotationFound) else None
         span = spans.get(payload.sequence) if payload.lane == 0 else None
         ranges = self._s.ranges()
         return AnchorView(
@@ -112,13 +136,15 @@ class AnchorApi:
             sequence=payload.sequence,
             epoch=payload.epoch,
             root=payload.root.hex(),
-            count=payload.count - 1,  # leaf 0 is the manifest
+            count=max(0, payload.count - 1),  # leaf 0 is the manifest; a rotation has none
             txid=display(found.txid),
             commit_txid=display(found.commit),
             fee=found.fee,
             first=None if span is None else ranges[span[0]].first,
             last=None if span is None else ranges[span[1] - 1].last,
             status=block_status(self._s.chain, anchor.block, self._s.k),
+            kind="anchor" if successor is None else "rotation",
+            successor=None if successor is None else SuccessorView.of(successor),
         )
 
     # Records
@@ -162,15 +188,8 @@ class AnchorApi:
             if start <= index < stop:
                 try:
                     data = await self._prove(index - start, sequence, place)
-                except (NodeError, ValueError) as error:  # a reorg between two questions, or no bitcoind
-                    raise Problem(
-                        503,
-                        "chain_moving",
-                        "the blocks of this proof cannot be read now",
-                        str(error),
-                        retryable=True,
-                        remedy="ask again in a moment",
-                    ) from error
+                except (NodeError, ValueError) as error:
+                    raise moving(error) from error
                 return web.Response(body=data, content_type="application/json")
         raise Problem(
             409,
@@ -188,18 +207,36 @@ class AnchorApi:
         previous = lane[place - 1].found.payload.root if place else FIRST_ROOT
         manifest = manifest_of(previous, 0, sequence, records)
         found = anchor.found
-        block = await asyncio.to_thread(parse_block, await self._s.block(anchor.block))
-        holder = block
-        if found.commit_height != found.height:
-            at = self._s.chain.at_height(found.commit_height)
-            if at is None:
-                raise ValueError(f"there is no block {found.commit_height} here")
-            holder = await asyncio.to_thread(parse_block, await self._s.block(at.hash))
-        commit = next((tx for tx in holder.txs if tx.txid == found.commit), None)
-        if commit is None:
-            raise ValueError(f"the commit is not in block {found.commit_height} any more")
+        commit, block = await mined(self._s, found, anchor.block)
         proof = make_proof(self._s.network, manifest, records, which, commit, block, found.height, found.txid)
         return proof.encode()
+
+
+async def mined(sources: Sources, found: AnchorFound | RotationFound, at: BlockHash) -> tuple[Tx, Block]:
+    """Fetch a commit and the block `at` that holds its reveal. ValueError after a reorg, NodeError."""
+    block = await asyncio.to_thread(parse_block, await sources.block(at))
+    holder = block
+    if found.commit_height != found.height:
+        below = sources.chain.at_height(found.commit_height)
+        if below is None:
+            raise ValueError(f"there is no block {found.commit_height} here")
+        holder = await asyncio.to_thread(parse_block, await sources.block(below.hash))
+    commit = next((tx for tx in holder.txs if tx.txid == found.commit), None)
+    if commit is None:
+        raise ValueError(f"the commit is not in block {found.commit_height} any more")
+    return commit, block
+
+
+def moving(error: Exception) -> Problem:
+    """Make the refusal of a proof whose blocks are not to be had: a reorg between two questions, or no bitcoind."""
+    return Problem(
+        503,
+        "chain_moving",
+        "the blocks of this proof cannot be read now",
+        str(error),
+        retryable=True,
+        remedy="ask again in a moment",
+    )
 
 
 def block_status(chain: HeaderChain, block: BlockHash | None, k: int) -> BlockStatus:

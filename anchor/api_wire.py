@@ -4,8 +4,11 @@ Amounts in sats, times in Unix seconds; txids and block hashes in display order,
 hex.
 """
 
+from typing import Any, Self
+
 import msgspec
 
+from anchor.inscription.successor import Successor
 from anchor.rollup_wire import ReorgView
 
 
@@ -20,8 +23,32 @@ class BlockStatus(msgspec.Struct, frozen=True):
     final: bool = False
 
 
+class SuccessorView(msgspec.Struct, frozen=True):
+    """The keys that a rotation names, 33 bytes each, and the hash of the record behind them; in hex."""
+
+    epoch: int
+    treasury_key: str
+    anchor_key: str
+    mint_key: str
+    record: str
+
+    @classmethod
+    def of(cls, successor: Successor) -> Self:
+        """What a rotation names."""
+        s = successor
+        keys = s.treasury_key.hex(), s.anchor_key.hex(), s.mint_key.hex()
+        return cls(s.epoch, *keys, s.record.hex())
+
+    def plain(self) -> dict[str, Any]:
+        """The fields by name, as JSON has them."""
+        return msgspec.structs.asdict(self)
+
+
 class AnchorView(msgspec.Struct, frozen=True):
-    """An anchor; `count` counts its records, `first` and `last` are the rollup blocks they cover."""
+    """An anchor; `count` counts its records, `first` and `last` are the rollup blocks they cover.
+
+    `kind` is anchor or rotation: a rotation counts no records, repeats the root before it and has a `successor`.
+    """
 
     lane: int
     sequence: int
@@ -34,6 +61,8 @@ class AnchorView(msgspec.Struct, frozen=True):
     first: int | None
     last: int | None
     status: BlockStatus
+    kind: str = "anchor"
+    successor: SuccessorView | None = None
 
 
 class Anchors(msgspec.Struct, frozen=True):

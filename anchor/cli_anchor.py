@@ -1,6 +1,5 @@
 """`holdfast anchor`: list and show anchors, fetch a proof, and check it alone with a file of headers."""
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,17 +8,20 @@ import click
 from anchor.cli_headers import NETWORK, START, headers, risk, trusted
 from anchor.cli_http import HttpClient
 from anchor.cli_reorgs import reorgs
-from anchor.cli_tools import JSON, NODE, READABLE, Failed, lines, show, table
+from anchor.cli_scan import rotations, scan
+from anchor.cli_tools import JSON, NODE, READABLE, Failed, lines, show, table, to_stdout
 
 
 @click.group()
 def anchor() -> None:
-    """What was anchored: list, show, prove, verify; header files; reorgs; how deep is deep enough."""
+    """What was anchored: list, show, prove, verify, scan; header files; reorgs; how deep is deep enough."""
 
 
 anchor.add_command(headers)
 anchor.add_command(risk)
 anchor.add_command(reorgs)
+anchor.add_command(rotations)
+anchor.add_command(scan)
 
 
 @anchor.command("list")
@@ -30,7 +32,7 @@ anchor.add_command(reorgs)
 @click.option("--limit", type=click.IntRange(1, 500), default=50, show_default=True)
 @JSON
 def list_anchors(url: str, after: int, limit: int, as_json: bool) -> None:
-    """List anchors, oldest first.
+    """List anchors and rotations, oldest first.
 
     Example: holdfast anchor list --node http://127.0.0.1:8101
     """
@@ -40,11 +42,13 @@ def list_anchors(url: str, after: int, limit: int, as_json: bool) -> None:
 
 
 def _row(found: dict[str, Any]) -> tuple[object, ...]:
-    status, blocks = found["status"], f"{found['first']}..{found['last']}"
+    status, blocks = found["status"], "-" if found["first"] is None else f"{found['first']}..{found['last']}"
+    if found["successor"] is not None:
+        blocks = f"key epoch {found['successor']['epoch']}"
     final = "yes" if status["final"] else "no"
     return (
         found["sequence"],
-        blocks if found["first"] is not None else "-",
+        blocks,
         found["count"],
         found["txid"],
         status["block_height"],
@@ -58,13 +62,14 @@ def _row(found: dict[str, Any]) -> tuple[object, ...]:
 @NODE
 @JSON
 def show_anchor(sequence: int, url: str, as_json: bool) -> None:
-    """Show one anchor.
+    """Show one anchor or rotation.
 
     Example: holdfast anchor show 3 --node http://127.0.0.1:8101
     """
     found = HttpClient(url).get(f"/v1/anchors/{sequence}")
-    flat = {name: value for name, value in found.items() if name != "status"}
-    show(as_json, found, lines({**flat, **found["status"]}))
+    flat = {name: value for name, value in found.items() if name not in ("status", "successor")}
+    next_keys = {f"next_{name}": value for name, value in (found["successor"] or {}).items()}
+    show(as_json, found, lines({**flat, **next_keys, **found["status"]}))
 
 
 @anchor.command()
@@ -86,7 +91,7 @@ def proof(record: str | None, last_block: int | None, url: str) -> None:
         if not found:
             raise Failed(f"no record holds block {last_block} yet: it must be final, with its whole range")
         record = found[0]["hash"]
-    _to_stdout(client.raw(f"/v1/records/{record}/proof"))
+    to_stdout(client.raw(f"/v1/records/{record}/proof"))
 
 
 @anchor.command()
@@ -96,6 +101,9 @@ def proof(record: str | None, last_block: int | None, url: str) -> None:
 @click.option(
     "--genesis", type=READABLE, help="genesis.json: also check that every operator signed the record."
 )
+@click.option(
+    "--rotations", type=READABLE, help="The lane's rotations: needed for anchors of later key epochs."
+)
 @NETWORK
 @START
 @JSON
@@ -104,40 +112,41 @@ def verify(
     headers: Path,
     activation: Path,
     genesis: Path | None,
+    rotations: Path | None,
     network: str,
     start_height: int,
     as_json: bool,
 ) -> None:
     """Check a proof with a file of headers and the activation record; asks no server. Status 0 or 1.
 
+    A committee may have handed its keys on: with --rotations (`holdfast anchor rotations`, not older than the
+    anchor) the keys of all epochs are known, and up to which block each counts.
+
     Example: holdfast anchor verify p.json --headers h.bin --activation a.json --network regtest
     """
-    from anchor.btc.codec import CodecError
     from anchor.btc.network import network_by_name
     from anchor.proofs.proof import verify
     from anchor.proofs.refused import ProofRefused
-    from anchor.rollup.activation import ActivationRefused, SignedActivation
-    from anchor.rollup.genesis import Genesis
 
-    try:
-        signed = SignedActivation.from_json(activation.read_bytes())
-        if genesis is not None:
-            born = Genesis.from_json(genesis.read_bytes())
-            signed.verify(born.host_keys)
-            if signed.activation.genesis_hash != born.hash:
-                raise Failed("the activation record is for another rollup than genesis.json")
-    except (CodecError, ActivationRefused) as fault:
-        raise Failed(f"{activation}: {fault}") from fault
+    record = _record(activation, genesis)
     chain = network_by_name(network)
     try:
         found = verify(
-            file.read_bytes(), headers.read_bytes(), signed.activation, chain, start_height=start_height
+            file.read_bytes(),
+            headers.read_bytes(),
+            record,
+            chain,
+            start_height=start_height,
+            rotations=None if rotations is None else rotations.read_bytes(),
         )
     except ProofRefused as refused:
         if as_json:
             show(True, {"valid": False, "reason": str(refused)}, "")
         raise Failed(f"not proven: {refused}") from refused
-    facts = _facts(found) | {"operators": "checked" if genesis is not None else "not checked"}
+    facts = _facts(found) | {
+        "operators": "checked" if genesis is not None else "not checked",
+        "rotations": "checked" if rotations is not None else "not checked",
+    }
     notes = trusted(network, start_height)
     told = [lines(facts), *(f"note: {note}" for note in notes)]
     text = "\n".join(["proven: the committee anchored this record", *told])
@@ -146,6 +155,8 @@ def verify(
             "\nthe operators' signatures on the activation record were not checked: "
             "give --genesis, or be sure of where you have it from"
         )
+    if rotations is None:
+        text += "\nwhether the key was succeeded before that block was not checked: give --rotations"
     show(as_json, {"valid": True, **facts, "notes": notes}, text)
 
 
@@ -159,12 +170,25 @@ def activation(url: str) -> None:
 
     Example: holdfast anchor activation --node http://127.0.0.1:8101 > a.json
     """
-    _to_stdout(HttpClient(url).raw("/v1/activation"))
+    to_stdout(HttpClient(url).raw("/v1/activation"))
 
 
-def _to_stdout(data: bytes) -> None:
-    sys.stdout.buffer.write(data)
-    sys.stdout.flush()
+def _record(activation: Path, genesis: Path | None) -> Any:
+    """The activation record; with genesis.json also that every operator signed it. Failed otherwise."""
+    from anchor.btc.codec import CodecError
+    from anchor.rollup.activation import ActivationRefused, SignedActivation
+    from anchor.rollup.genesis import Genesis
+
+    try:
+        signed = SignedActivation.from_json(activation.read_bytes())
+        if genesis is not None:
+            born = Genesis.from_json(genesis.read_bytes())
+            signed.verify(born.host_keys)
+            if signed.activation.genesis_hash != born.hash:
+                raise Failed("the activation record is for another rollup than genesis.json")
+    except (CodecError, ActivationRefused) as fault:
+        raise Failed(f"{activation}: {fault}") from fault
+    return signed.activation
 
 
 def _facts(found: Any) -> dict[str, Any]:
@@ -188,4 +212,5 @@ def _facts(found: Any) -> dict[str, Any]:
         "block_time": found.block_time,
         "depth": found.depth,
         "final": found.final,
+        "key_succeeded_at": found.succeeded,
     }

@@ -81,6 +81,12 @@ def _plain(value: object) -> str:
     return json.dumps(value) if isinstance(value, dict | list) else str(value)
 
 
+def to_stdout(data: bytes) -> None:
+    """Write bytes to stdout as they are."""
+    sys.stdout.buffer.write(data)
+    sys.stdout.flush()
+
+
 def write_new(path: Path, data: bytes, what: str, mode: int = 0o644) -> None:
     """Write a file that must not exist yet. Failed otherwise."""
     try:

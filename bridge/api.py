@@ -9,6 +9,7 @@ from aiohttp import web
 
 from anchor.api import AnchorApi, Sources
 from anchor.api_headers import HeaderApi, HeaderSources
+from anchor.api_rotations import RotationApi
 from anchor.api_wire import TouchedView
 from anchor.btc.address import address_of
 from anchor.btc.ids import display
@@ -22,7 +23,7 @@ from bridge.api_wire import ChainTip, CheckView, CommitteeView, Health, Info, Me
 from bridge.api_withdrawals import WithdrawalApi
 from bridge.deposit.address import treasury_script
 from bridge.node import Node
-from bridge.watch import AnchorAt
+from bridge.watch import ChainView
 
 VERSION = version("holdfast")
 ALARMS = 20
@@ -34,10 +35,14 @@ def public_routes(node: Node) -> list[web.RouteDef]:
         network=node.network,
         k=node.genesis.k,
         chain=node.feed.chain,
-        anchors=lambda: _anchors(node),
+        anchors=lambda: () if (view := _view(node)) is None else view.anchors,
         ranges=lambda: node.follower.ranges,
         coverage=lambda: None if node.active is None else node.active.coverage(),
         block=node.bitcoind.raw_block,
+        lanes=lambda: () if node.active is None else node.active.activation.lanes,
+        rotations=lambda: () if (view := _view(node)) is None else view.rotations,
+        voids=lambda: () if (view := _view(node)) is None else view.voids,
+        successions=lambda: [s.signed for s in node.follower.state.successions],
     )
     headers = HeaderSources(
         name=node.config.node.name,
@@ -55,14 +60,14 @@ def public_routes(node: Node) -> list[web.RouteDef]:
         DepositApi(node),
         WithdrawalApi(node),
         AnchorApi(sources),
+        RotationApi(sources),
         HeaderApi(headers),
     )
     return [route for part in parts for route in part.routes()]
 
 
-def _anchors(node: Node) -> tuple[AnchorAt, ...]:
-    view = None if node.active is None else node.active.view
-    return () if view is None else view.anchors
+def _view(node: Node) -> ChainView | None:
+    return None if node.active is None else node.active.view
 
 
 async def _touched(node: Node, reorgs: Sequence[int]) -> dict[int, list[TouchedView]]:

@@ -11,6 +11,7 @@ from aiohttp import web
 from anchor import problem
 from anchor.api import AnchorApi, Sources
 from anchor.api_headers import HeaderApi, HeaderSources
+from anchor.api_rotations import RotationApi
 from anchor.bitcoind import Unreachable
 from anchor.btc.block import Block
 from anchor.btc.ids import BlockHash
@@ -70,6 +71,10 @@ class Anchored:
             lambda: RANGES,
             lambda: cover(payloads, RANGES, FIRST_ROOT),
             self.block,
+            lambda: self.activation.lanes,
+            tuple,
+            tuple,
+            tuple,
         )
 
 
@@ -97,7 +102,7 @@ def anchor_twice(folder: Path) -> Anchored:
     for header in core.headers[1:]:
         chain.add(header)
     activation = an_activation(coin, value)
-    return Anchored(chain, activation, _read(core, activation), _raw(core))
+    return Anchored(chain, activation, _read(core, activation), raw_blocks(core))
 
 
 def _read(core: CoreChain, activation: Activation) -> list[Place]:
@@ -110,7 +115,8 @@ def _read(core: CoreChain, activation: Activation) -> list[Place]:
     return places
 
 
-def _raw(core: CoreChain) -> dict[bytes, bytes]:
+def raw_blocks(core: CoreChain) -> dict[bytes, bytes]:
+    """Every block's bytes by its hash."""
     return {core.headers[height].hash: _serialize(block) for height, block in core.blocks.items()}
 
 
@@ -127,8 +133,8 @@ def headers_of(chain: HeaderChain) -> bytes:
 @asynccontextmanager
 async def served(anchored: Anchored) -> AsyncIterator[str]:
     """Serve the routes and the activation record; yields the URL."""
-    app = problem.app()
-    app.add_routes(AnchorApi(anchored.sources()).routes())
+    app, sources = problem.app(), anchored.sources()
+    app.add_routes([*AnchorApi(sources).routes(), *RotationApi(sources).routes()])
     app.router.add_get("/v1/headers", HeaderApi(anchored.header_sources()).headers)
     record = SignedActivation(anchored.activation, (bytes(64),)).to_json()
 

@@ -358,3 +358,27 @@ async def test_where_low_fees_are_refused_the_ladder_is_climbed_without_a_new_si
     sent = await lane.desk.submit(payload, signatures)
     assert sent.outcome is Outcome.IN_MEMPOOL
     assert lane.mempool() == {display(commit), display(reveals[2])}, "4 sat/vB is the first above 3"
+
+
+async def test_a_rotation_and_the_next_keys_first_batch_go_through_a_real_bitcoind(lane: Lane) -> None:
+    """The desk plans the rotation, sends it, and after it the ranges that waited, under the other key."""
+    lane.desk = desk_of(replace(lane.facts, successor=SUCCESSOR), lane.desk.bitcoind)
+    planned_rotation = await lane.desk.plan()
+    assert planned_rotation is not None
+    payload = planned_rotation[1]
+    signatures = signatures_of(payload)
+    assert (await lane.desk.submit(payload, signatures)).outcome is Outcome.IN_MEMPOOL
+    (commit,), reveals = lane.desk.stages(payload)
+    assert lane.mempool() == {display(commit), display(reveals[0])}
+    lane.mine()
+    state = replace(lane.facts.state, epoch=2, key33=NEXT.key33, sequence=1)
+    value = Sats(1_000_000 - 288)
+    lane.desk = desk_of(
+        replace(lane.facts, state=replace(state, tip=OutPoint(reveals[0], 0), tip_value=value)),
+        lane.desk.bitcoind,
+    )
+    payload, signatures = await lane.batch()
+    assert lane.desk.approve(payload).key33 == NEXT.key33
+    assert (await lane.desk.submit(payload, signatures)).outcome is Outcome.IN_MEMPOOL
+    lane.mine()
+    assert lane.mempool() == set()

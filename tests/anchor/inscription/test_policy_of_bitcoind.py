@@ -11,8 +11,8 @@ from anchor.btc.network import REGTEST
 from anchor.inscription.builder import build, build_void
 from anchor.inscription.lane import tip_script
 from anchor.inscription.reader import LaneState
-from tests.anchor.inscription.batches import a_batch, a_range
-from tests.anchor.inscription.whole_key import ANCHOR
+from tests.anchor.inscription.batches import a_batch, a_range, a_rotation
+from tests.anchor.inscription.whole_key import ANCHOR, NEXT
 
 pytestmark = pytest.mark.regtest
 COINS = 1_000_000
@@ -104,3 +104,30 @@ def test_a_second_batch_on_the_tip_never_confirms_beside_the_first(bitcoind, lan
     errors = send(bitcoind, (other.commit, other.reveals[7]))
     assert all(errors)
     assert mempool(bitcoind) == set()
+
+
+def test_a_rotation_goes_out_as_a_package_on_every_rung_and_the_next_key_anchors_on_it(bitcoind, lane):
+    place = {"tip": lane.tip, "tip_value": lane.tip_value}
+    signed = ANCHOR.sign_package(build(a_rotation(**place), ANCHOR.key33, [1]))
+    for reveal in signed.reveals:
+        assert send(bitcoind, (signed.commit, reveal)) == [None, None]
+        assert mempool(bitcoind) == {signed.commit.txid, reveal.txid}
+    mine(bitcoind)
+    top = signed.reveals[-1]
+    batch = a_batch(a_range(0), epoch=2, sequence=2, tip=top.outpoint(0), tip_value=top.outputs[0].value)
+    after = NEXT.sign_package(build(batch, NEXT.key33, [1]))
+    assert send(bitcoind, (after.commit, after.reveals[2])) == [None, None]
+    mine(bitcoind)
+    assert bitcoind.rpc().gettxout(display(after.reveals[2].txid), 0)["confirmations"] == 1
+
+
+def test_the_void_of_a_rotation_gives_the_coin_back_to_the_old_key(bitcoind, lane):
+    package = build(a_rotation(tip=lane.tip, tip_value=lane.tip_value), ANCHOR.key33, [1])
+    signed = ANCHOR.sign_package(package)
+    assert send(bitcoind, (signed.commit, signed.reveals[0])) == [None, None]
+    void = ANCHOR.sign_void(build_void(package, 8))
+    assert send(bitcoind, (void,)) == [None]
+    mine(bitcoind)
+    place = {"tip": void.outpoint(0), "tip_value": void.outputs[0].value, "sequence": 2}
+    again = ANCHOR.sign_package(build(a_rotation(**place), ANCHOR.key33, [1]))
+    assert send(bitcoind, (again.commit, again.reveals[0])) == [None, None]

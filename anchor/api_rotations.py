@@ -1,0 +1,66 @@
+"""HTTP about a lane's rotations: the file that `holdfast anchor verify --rotations` takes."""
+
+from collections.abc import Iterable, Iterator
+
+from aiohttp import web
+
+from anchor import problem
+from anchor.api import PlacedRotation, Sources, mined, moving
+from anchor.api_headers import unknown
+from anchor.bitcoind import NodeError
+from anchor.problem import Problem
+from anchor.proofs.rotation_file import RotationProof, RotationProofs
+from anchor.proofs.rotation_maker import Found, make_rotation, sequence_of, steps_between
+from anchor.rollup.activation import Lane
+from anchor.rollup.succession import SignedSuccession
+
+
+class RotationApi:
+    """Handlers over one node's sources."""
+
+    def __init__(self, sources: Sources) -> None:
+        self._s = sources
+
+    def routes(self) -> list[web.RouteDef]:
+        """All routes."""
+        return [web.get("/v1/rotations", self.rotations)]
+
+    async def rotations(self, request: web.Request) -> web.Response:
+        """All rotations of a lane with their proofs, byte for byte; none is an answer, too."""
+        number = problem.read_number(request, "lane", 0, 0xFFFF)
+        lane = next((lane for lane in self._s.lanes() if lane.number == number), None)
+        if lane is None:
+            raise unknown("lane", "lanes are named by the activation record, /v1/activation")
+        try:
+            proofs = await self._prove(lane)
+        except (NodeError, ValueError) as error:
+            raise moving(error) from error
+        file = RotationProofs(self._s.network.name, number, tuple(proofs))
+        return web.Response(body=file.encode(), content_type="application/json")
+
+    async def _prove(self, lane: Lane) -> list[RotationProof]:
+        rotations = {at.found.txid: at for at in self._s.rotations() if at.found.lane == lane.number}
+        found = sorted(self._found(lane, rotations.values()), key=sequence_of)
+        proofs = []
+        for one, steps in steps_between(found, lane.value):
+            commit, block = await mined(self._s, one, rotations[one.txid].block)
+            proofs.append(make_rotation(steps, self._record(one.successor.record), commit, block, one))
+        return proofs
+
+    def _found(self, lane: Lane, rotations: Iterable[PlacedRotation]) -> Iterator[Found]:
+        yield from (at.found for at in self._s.anchors() if at.found.payload.lane == lane.number)
+        yield from (at.found for at in rotations)
+        yield from (void for void in self._s.voids() if void.lane == lane.number)
+
+    def _record(self, name: bytes) -> SignedSuccession:
+        for signed in self._s.successions():
+            if signed.succession.hash == name:
+                return signed
+        raise Problem(
+            503,
+            "record_unknown",
+            "the record behind a rotation is not in this node's copy of the rollup yet",
+            name.hex(),
+            retryable=True,
+            remedy="ask again when the node has caught up, or ask another",
+        )
