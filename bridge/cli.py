@@ -9,7 +9,7 @@ import click
 GROUPS = "holdfast.commands"
 # What `holdfast --help` says without importing every package; a group that is not here is imported for it.
 _HELP = {
-    "anchor": "What was anchored: list, show, prove, verify; header files.",
+    "anchor": "What was anchored: list, show, prove, verify, scan; header files.",
     "bridge": "Deposits, withdrawals, reserves; the genesis ceremony.",
     "node": "Make, run, upgrade and watch a node.",
     "regtest": "A whole world on this machine, to play with.",

@@ -1,6 +1,6 @@
 """A lane that two rotations hand on, on Core's own chain: epochs 1, 2 and 3, with anchors in each and a void."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from anchor.btc.curve import schnorr_sign, x_only_from_secret
@@ -25,9 +25,10 @@ from tests.anchor.inscription.whole_key import ANCHOR, NEXT, WholeKey
 from tests.anchor.proofs.story import an_activation
 
 THIRD = WholeKey((9).to_bytes(32, "big"))
-LANE_KEYS = {1: ANCHOR, 2: NEXT, 3: THIRD}
-MINT_KEYS = {1: WholeKey((4).to_bytes(32, "big")), 2: WholeKey((42).to_bytes(32, "big"))}
-MINT_KEYS[3] = WholeKey((43).to_bytes(32, "big"))
+LATER = range(4, 9)
+LANE_KEYS = {1: ANCHOR, 2: NEXT, 3: THIRD} | {n: WholeKey((500 + n).to_bytes(32, "big")) for n in LATER}
+MINT_KEYS = {n: WholeKey((40 + n).to_bytes(32, "big")) for n in range(2, 9)}
+MINT_KEYS[1] = WholeKey((4).to_bytes(32, "big"))  # as in `an_activation`
 
 
 def host_key(epoch: int, place: int) -> bytes:
@@ -70,6 +71,8 @@ class Moving:
     found: list[AnchorFound | RotationFound | VoidFound]
     batches: dict[int, AnchorBatch]
     successions: dict[int, SignedSuccession]
+    states: dict[int, LaneState] = field(default_factory=dict)
+    spent: dict[OutPoint, Tx] = field(default_factory=dict)
 
     @classmethod
     def begin(cls, folder: Path) -> "Moving":
@@ -84,8 +87,20 @@ class Moving:
     def read(self, *txs: Tx) -> None:
         """Mine transactions and read the block."""
         self.state, found = apply_block(self.state, self.core.mine(txs), self.core.height)
+        self.spent |= {tx.inputs[0].outpoint: tx for tx in txs}
         self.found += found
+        self.states[self.core.height] = self.state
         assert self.state.halted is None
+
+    def fork(self, length: int) -> None:
+        """Take the newest blocks back, as far as there are any since the beginning."""
+        length = min(length, len(self.states))
+        self.core.fork(length)
+        self.states = {h: s for h, s in self.states.items() if h <= self.core.height}
+        lane = self.activation.lanes[0]
+        start = LaneState(0, 1, ANCHOR.key33, lane.outpoint, lane.value)
+        self.state = self.states.get(self.core.height, start)
+        self.found = [f for f in self.found if f.height <= self.core.height]
 
     def place(self) -> dict:
         """Where the next batch goes."""
@@ -125,6 +140,10 @@ class Moving:
         """A mined transaction."""
         return next(tx for block in self.core.blocks.values() for tx in block.txs if tx.txid == txid)
 
+    def tx_spending(self, coin: OutPoint) -> Tx:
+        """The transaction, of this chain or one that was left, that spends a coin."""
+        return self.spent[coin]
+
     def rotations(self) -> RotationProofs:
         """The file that a node would make."""
         made = []
@@ -159,6 +178,16 @@ def move_twice(folder: Path) -> Moving:
     it.core.mine()
     it.core.mine()
     return it
+
+
+def read_again(it: Moving) -> tuple[LaneState, list]:
+    """What somebody reads who comes late and has the activation record alone."""
+    lane = it.activation.lanes[0]
+    state, found = LaneState(0, 1, ANCHOR.key33, lane.outpoint, lane.value), []
+    for height in sorted(it.core.blocks):
+        state, events = apply_block(state, it.core.blocks[height], height)
+        found += events
+    return state, found
 
 
 def other_coin(it: Moving) -> OutPoint:

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from anchor.proofs.coverage import Coverage, cover
-from tests.anchor.inscription.batches import a_batch, a_range
+from tests.anchor.inscription.batches import a_batch, a_range, a_rotation
 
 ROOT = bytes(32)
 RANGES = [a_range(n) for n in range(6)]
@@ -18,6 +18,14 @@ def test_anchors_cover_the_ranges_one_after_another_even_across_a_void():
     found = cover(ALL, RANGES, ROOT)
     assert found == Coverage(((0, 2), (2, 3), (3, 6)))
     assert found.next == 6
+
+
+def test_a_rotation_covers_nothing_and_breaks_nothing():
+    """It repeats the root before it, and the next epoch's anchors follow upon that."""
+    rotation = a_rotation(sequence=3, previous_root=SECOND.root).payload()
+    after = a_batch(*RANGES[3:6], previous_root=rotation.root, sequence=4, epoch=2).payload()
+    assert rotation.count == 0
+    assert cover([FIRST, SECOND, after], RANGES, ROOT) == cover(ALL, RANGES, ROOT)
 
 
 def test_an_earlier_answer_saves_work_and_changes_nothing():
