@@ -52,7 +52,13 @@ EVEN = WholeKey((7).to_bytes(32, "big"))
 ODD = WholeKey((6).to_bytes(32, "big"))
 TREASURY = EVEN.key33
 KEYS = TreasuryKeys(1, (TREASURY,))
-NEXT, LATER = WholeKey(secret_of("treasury of epoch 2")), WholeKey(secret_of("treasury of epoch 3"))
+
+
+def treasury_of(epoch: int) -> WholeKey:
+    return EVEN if epoch == 1 else WholeKey(secret_of(f"treasury of epoch {epoch}"))
+
+
+NEXT, LATER = treasury_of(2), treasury_of(3)
 BOTH = KEYS.then(NEXT.key33)
 
 

@@ -30,7 +30,7 @@ from tests.bridge.keys import (
     swept,
 )
 from tests.bridge.toy_chain import payment
-from tests.bridge.toy_world import audit, issue, new_world
+from tests.bridge.toy_stage import audit, issue, new_world
 
 OWN = treasury_script(TREASURY)
 

@@ -1,10 +1,13 @@
 """A rollup that applies mints, locks and settlements as the embedded one does, without accounts or blocks."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from anchor.btc.amounts import Sats
 from anchor.btc.ids import OutPoint
 from anchor.rollup.statements import MintStatement, SettleStatement
+from bridge.ledger import events as led
+from bridge.ledger.replay import Books
 from bridge.ledger.totals import RollupFacts
 from bridge.treasury.planner import Payable
 from tests.bridge.keys import K
@@ -22,6 +25,7 @@ class Rollup:
     manifests: dict[bytes, bytes] = field(default_factory=dict)
     paused: str | None = None
     height: int = 0
+    epoch: int = 1
 
     @property
     def supply(self) -> int:
@@ -42,9 +46,15 @@ class Rollup:
         self.height += 1
         return True
 
+    def succeed(self) -> None:
+        """The mint key of the epoch signs who comes next."""
+        assert not self.paused
+        self.epoch += 1
+        self.height += 1
+
     def take(self, statement: MintStatement | SettleStatement, manifest: bytes) -> bool:
         """Apply a certificate; False while it cannot be applied."""
-        if self.paused or self.chain.depth(statement.block_hash) < K:
+        if self.paused or statement.epoch != self.epoch or self.chain.depth(statement.block_hash) < K:
             return False
         if isinstance(statement, MintStatement):
             known = self.minted.get(statement.outpoint)
@@ -79,3 +89,14 @@ class Rollup:
             locked={i: a for i, a in amounts.items() if i not in self.settled},
             settled={i: a for i, a in amounts.items() if i in self.settled},
         )
+
+    def events(self, books: Books) -> Iterator[led.Event]:
+        """What the ledger is told: all of it, every time."""
+        for outpoint, m in self.minted.items():
+            yield led.DepositMinted(outpoint, m.recipient, m.amount, m.fee, m.txid)
+        for identity, w in self.locks.items():
+            yield led.WithdrawalLocked(identity, w.amount, w.script)
+        for identity in set(books.settled) - set(self.settled):
+            yield led.SettlementUndone(identity)
+        for identity, s in self.settled.items():
+            yield led.WithdrawalSettled(identity, s.paid, s.fee, s.txid)

@@ -4,22 +4,21 @@
 and performed at least once, events of the chain are fed in order. `Rollup` applies what the embedded one applies.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from anchor.btc.amounts import FeeRate, Sats
 from anchor.btc.block import Block
 from anchor.btc.ids import OutPoint, Txid
-from anchor.btc.tx import Tx, TxOut
+from anchor.btc.tx import Tx
+from anchor.inscription.successor import Successor
 from anchor.rollup.statements import MintStatement, SettleStatement
 from bridge.deposit import events as dep
 from bridge.deposit import states as dst
 from bridge.deposit import transitions as dtr
-from bridge.deposit.address import DepositParams, output, treasury_script
 from bridge.ledger import events as led
 from bridge.ledger.replay import Books, append
-from bridge.ledger.totals import Totals, totals, treasury_facts
+from bridge.ledger.totals import totals, treasury_facts
 from bridge.treasury import certificates
-from bridge.treasury.builder import build
 from bridge.treasury.checks import (
     BatchFact,
     DepositFact,
@@ -31,21 +30,34 @@ from bridge.treasury.checks import (
     SettleFacts,
     SweepFacts,
     check_mint,
+    check_move,
     check_payout,
     check_settle,
     check_sweep,
 )
+from bridge.treasury.keys import TreasuryKeys
 from bridge.treasury.machine import Effect, PostCertificate, RequestSignature, Step
-from bridge.treasury.manifest import Manifest, PayoutManifest, SweepManifest
+from bridge.treasury.manifest import Manifest, MoveManifest, PayoutManifest, SweepManifest
 from bridge.treasury.planner import Situation, Sweepable, plan
-from bridge.treasury.reader import TreasuryReader, TreasuryState
+from bridge.treasury.reader import BatchAt, TreasuryReader, TreasuryState
 from bridge.withdrawal import events as wit
 from bridge.withdrawal import states as wst
 from bridge.withdrawal import transitions as wtr
-from tests.bridge.keys import ACTIVATION, KEYS, PARAMS, TREASURY, K
+from tests.bridge.keys import ACTIVATION, PARAMS, K
 from tests.bridge.toy_chain import START, ToyChain
+from tests.bridge.toy_lane import LaneSeen, keys_up_to
 from tests.bridge.toy_rollup import Rollup
-from tests.bridge.toy_scan import DepositEvent, Known, Scanned, connected, disconnected
+from tests.bridge.toy_scan import (
+    Address,
+    DepositEvent,
+    Known,
+    Scanned,
+    connected,
+    disconnected,
+    late,
+    mistaken,
+    recognised,
+)
 
 READER = TreasuryReader.of(ACTIVATION)
 
@@ -56,14 +68,15 @@ class Node:
 
     chain: ToyChain
     rollup: Rollup
-    addresses: dict[bytes, DepositParams] = field(default_factory=dict)
+    addresses: dict[bytes, Address] = field(default_factory=dict)
     deposit_rows: dict[OutPoint, dict] = field(default_factory=dict)
-    deposit_params: dict[OutPoint, DepositParams] = field(default_factory=dict)
+    deposits: dict[OutPoint, Address] = field(default_factory=dict)
     withdrawal_rows: dict[bytes, dict] = field(default_factory=dict)
     manifests: dict[bytes, Manifest] = field(default_factory=dict)
     signed: dict[Txid, tuple[Tx, Manifest]] = field(default_factory=dict)
     effects: list[Effect] = field(default_factory=list)
     states: dict[int, TreasuryState] = field(default_factory=lambda: {START: READER.start()})
+    lanes: dict[int, LaneSeen] = field(default_factory=lambda: {START: LaneSeen()})
     books: Books = field(default_factory=Books)
     lines: list[led.Entry] = field(default_factory=list)
     alarms: list[str] = field(default_factory=list)
@@ -72,6 +85,19 @@ class Node:
     @property
     def treasury(self) -> TreasuryState:
         return self.states[self.chain.height]
+
+    @property
+    def lane(self) -> LaneSeen:
+        return self.lanes[self.chain.height]
+
+    @property
+    def keys(self) -> TreasuryKeys:
+        return keys_up_to(self.rollup.epoch)
+
+    def successor(self) -> Successor | None:
+        """What the lane's final rotation anchor names for the treasury's next epoch."""
+        final = [n.successor for n in self.lane.named if n.height <= self.chain.height - K + 1]
+        return next((s for s in final if s.epoch == self.treasury.epoch + 1), None)
 
     # Events
 
@@ -94,39 +120,46 @@ class Node:
     def _scanned(self, scanned: list[Scanned]) -> None:
         for item in scanned:
             if isinstance(item, DepositEvent):
-                if item.params is not None:
-                    self.deposit_params.setdefault(item.outpoint, item.params)
-                if item.outpoint in self.deposit_params:
+                if item.address is not None:
+                    self.deposits.setdefault(item.outpoint, item.address)
+                if item.outpoint in self.deposits:
                     self.feed(item.outpoint, item.event)
             else:
                 self.feed(item.withdrawal, item.event)
 
     def connect(self, block: Block) -> None:
         height = self.chain.height
-        state, _ = READER.apply_block(self.states[height - 1], block, height, ())
-        self.states[height] = state
+        before, lane = self.states[height - 1], self.lanes[height - 1].after(block, height)
+        state, _ = READER.apply_block(before, block, height, lane.successors)
+        self.states[height], self.lanes[height] = state, lane
+        for batch in late(before, state, height):
+            self._scanned(recognised(self.content(batch), batch))
         self._scanned(connected(block, height, self._known(state)))
         self.tell_height()
 
     def disconnect(self, block: Block) -> None:
         """`block` has just left the chain."""
-        gone = self.states.pop(self.chain.height + 1)
+        height = self.chain.height + 1
+        gone = self.states.pop(height)
+        del self.lanes[height]
         self._scanned(disconnected(block, self._known(gone)))
+        for batch in reversed(late(self.treasury, gone, height)):
+            self._scanned(mistaken(self.content(batch), batch))
 
     def tell_height(self) -> None:
         for outpoint, row in self.deposit_rows.items():
             if row["state"] in ("confirmed", "rejected", "reclaimable"):
                 self.feed(outpoint, dep.TipMoved(self.chain.height))
         for outpoint, row in self.deposit_rows.items():
-            if row["state"] in ("swept", "deficit"):
+            if row["state"] in ("swept", "minting", "deficit"):
                 state = dst.decode(row)
-                assert isinstance(state, dst.Swept | dst.Deficit)
+                assert isinstance(state, dst.Swept | dst.Minting | dst.Deficit)
                 if state.sweep and self.chain.depth(state.sweep.block_hash) >= K:
                     self.feed(outpoint, dep.SweepFinal(state.sweep.block_hash))
         for identity, row in self.withdrawal_rows.items():
-            if row["state"] == "confirmed":
+            if row["state"] in ("confirmed", "settling"):
                 paid = wst.decode(row)
-                assert isinstance(paid, wst.Confirmed)
+                assert isinstance(paid, wst.Confirmed | wst.Settling)
                 if self.chain.depth(paid.payout.block_hash) >= K:
                     self.feed(identity, wit.PayoutFinal(paid.payout.block_hash))
 
@@ -145,13 +178,14 @@ class Node:
         for tx in self.chain.mempool.values():
             for vout, out in enumerate(tx.outputs):
                 if out.script in self.addresses:
-                    self.deposit_params[tx.outpoint(vout)] = self.addresses[out.script]
+                    self.deposits[tx.outpoint(vout)] = self.addresses[out.script]
                     self.feed(tx.outpoint(vout), dep.PaymentSeen(out.value))
         waiting = {t.outpoint(n) for t in self.chain.mempool.values() for n in range(len(t.outputs))}
         for outpoint, row in self.deposit_rows.items():
             if isinstance(dst.decode(row), dst.Seen) and outpoint not in waiting:
                 self.feed(outpoint, dep.PaymentReplaced())
         self._drop_dead_batches()
+        self.tell_height()  # certificates of an epoch that is over are asked for anew
 
     def _drop_dead_batches(self) -> None:
         """Tell the items of a batch whose tip is spent, finally, by another one."""
@@ -183,8 +217,14 @@ class Node:
                 else:
                     self._certify(effect.payload)
             elif isinstance(effect, PostCertificate):
-                manifest = self.manifests[effect.manifest_hash].encode()
-                if not self.rollup.take(certificates.decode(effect.payload), manifest):
+                manifest, statement = (
+                    self.manifests[effect.manifest_hash],
+                    certificates.decode(effect.payload),
+                )
+                if (
+                    not self.rollup.take(statement, manifest.encode())
+                    and statement.epoch == self.rollup.epoch
+                ):
                     kept.append(effect)
             else:
                 self.alarms.append(effect.text)
@@ -205,8 +245,15 @@ class Node:
         if found is not None:
             block = self.chain.at(found.height).header.hash
             final = self.chain.depth(block) >= K
-            fact = BatchFact(found.txid, found.height, block, final, self.manifests[found.manifest_hash])
-        common = (None, self.rollup.paused, ACTIVATION.rollup_id, ACTIVATION.genesis_hash, 1, fact)
+            fact = BatchFact(found.txid, found.height, block, final, self.content(found))
+        common = (
+            None,
+            self.rollup.paused,
+            ACTIVATION.rollup_id,
+            ACTIVATION.genesis_hash,
+            self.rollup.epoch,
+            fact,
+        )
         try:
             if isinstance(statement, MintStatement):
                 room = Sats(PARAMS.supply_cap - self.rollup.supply - self.rollup.escrow)
@@ -223,7 +270,7 @@ class Node:
 
     def plan(self, rate: int) -> Manifest | None:
         deposits = [
-            Sweepable(o, Sats(s.coin.value), self.deposit_params[o], s.coin.height, 1)
+            Sweepable(o, Sats(s.coin.value), self.deposits[o].params, s.coin.height, self.deposits[o].epoch)
             for o, s in ((o, dst.decode(r)) for o, r in self.deposit_rows.items())
             if isinstance(s, dst.Confirmed)
         ]
@@ -233,7 +280,14 @@ class Node:
             for i, r in self.withdrawal_rows.items()
             if isinstance(wst.decode(r), wst.Locked) and i not in self.paid_below()
         ]
-        situation = Situation(self.chain.height, self.chain.height, self.reserve(), Sats(PARAMS.supply_cap))
+        situation = Situation(
+            self.chain.height,
+            self.chain.height,
+            self.reserve(),
+            Sats(PARAMS.supply_cap),
+            self.successor(),
+            frozenset(range(1, self.rollup.epoch + 1)),
+        )
         return plan(self.treasury, deposits, waiting, PARAMS, FeeRate(rate), situation)
 
     def to_be_swept_again(self) -> list[Sweepable]:
@@ -242,12 +296,9 @@ class Node:
         for outpoint, row in self.deposit_rows.items():
             if row["state"] == "deficit" and self.chain.spender_of(outpoint) is None:
                 fact = self.deposit_fact(outpoint)
+                at = self.deposits[outpoint]
                 if fact is not None and fact.height is not None and outpoint in self.chain.coins:
-                    found.append(
-                        Sweepable(
-                            outpoint, fact.value, self.deposit_params[outpoint], fact.height, 1, fact.owed
-                        )
-                    )
+                    found.append(Sweepable(outpoint, fact.value, at.params, fact.height, at.epoch, fact.owed))
         return found
 
     def sign(self, manifest: Manifest) -> Tx:
@@ -257,6 +308,8 @@ class Node:
             known = {d.outpoint: self.deposit_fact(d.outpoint) for d in manifest.deposits}
             facts = SweepFacts(node, {o: f for o, f in known.items() if f}, Sats(PARAMS.supply_cap))
             batch = check_sweep(manifest, facts)
+        elif isinstance(manifest, MoveManifest):
+            batch = check_move(manifest, node)
         else:
             locks = {
                 i: LockFact(w.script, w.amount, w.max_fee, w.expiry, True, i in self.rollup.settled)
@@ -277,10 +330,10 @@ class Node:
                 self.feed(payout.withdrawal, wit.Sent(manifest.sequence, tx.txid))
 
     def facts(self) -> NodeFacts:
-        known = all(b.manifest_hash in self.manifests for b in self.treasury.batches)
+        known = all(b.content(self.manifests) for b in self.treasury.batches)
         return NodeFacts(
-            None, self.rollup.paused, self.chain.height, self.chain.height, KEYS, PARAMS,
-            self.treasury, self.reserve(), known, 1, 100,
+            None, self.rollup.paused, self.chain.height, self.chain.height, self.keys, PARAMS,
+            self.treasury, self.reserve(), known, 1, 100, self.successor(),
         )  # fmt: skip
 
     def deposit_fact(self, outpoint: OutPoint) -> DepositFact | None:
@@ -295,13 +348,18 @@ class Node:
                     return DepositFact(out.value, out.script, START + 1 + at, False, spent, minted, owed)
         return None
 
+    def content(self, batch: BatchAt) -> Manifest:
+        found = batch.content(self.manifests)
+        assert found is not None
+        return found
+
     def paid_below(self) -> frozenset[bytes]:
-        below = [self.manifests[b.manifest_hash] for b in self.treasury.batches]
+        below = [self.content(b) for b in self.treasury.batches]
         return frozenset(p.withdrawal for m in below if isinstance(m, PayoutManifest) for p in m.payouts)
 
     def reserve(self) -> Sats:
         stored = {h: m.encode() for h, m in self.manifests.items()}
-        facts = treasury_facts(self.treasury, self.treasury.tip_height or 0, stored, KEYS, 0)
+        facts = treasury_facts(self.treasury, self.treasury.tip_height or 0, stored, self.keys, 0)
         return Sats(totals(self.rollup.facts(), facts).fee_reserve)
 
     # Ledger
@@ -313,60 +371,26 @@ class Node:
             self.lines.append(led.Entry.decode(entry.encode()))
 
     def write_ledger(self) -> None:
-        for outpoint, m in self.rollup.minted.items():
-            self.write(led.DepositMinted(outpoint, m.recipient, m.amount, m.fee, m.txid))
-        for identity, w in self.rollup.locks.items():
-            self.write(led.WithdrawalLocked(identity, w.amount, w.script))
-        for identity in set(self.books.settled) - set(self.rollup.settled):
-            self.write(led.SettlementUndone(identity))
-        for identity, s in self.rollup.settled.items():
-            self.write(led.WithdrawalSettled(identity, s.paid, s.fee, s.txid))
+        for event in self.rollup.events(self.books):
+            self.write(event)
 
     def _deposit(self, outpoint: OutPoint) -> dtr.Context:
-        a = ACTIVATION
+        a, (params, epoch) = ACTIVATION, self.deposits[outpoint]
+        retires = self.treasury.retires(epoch, PARAMS.reclaim_delay)
         return dtr.Context(
-            a.rollup_id, a.genesis_hash, a.epoch, outpoint, self.deposit_params[outpoint], PARAMS, 1
+            a.rollup_id, a.genesis_hash, self.rollup.epoch, outpoint, params, PARAMS, epoch, retires
         )
 
     def _withdrawal(self, identity: bytes) -> wtr.Context:
         a, lock = ACTIVATION, self.rollup.locks[identity]
-        return wtr.Context(a.rollup_id, a.genesis_hash, a.epoch, identity, lock.script, lock.amount)
+        return wtr.Context(a.rollup_id, a.genesis_hash, self.rollup.epoch, identity, lock.script, lock.amount)
 
     def _known(self, state: TreasuryState) -> Known:
-        batches = {b.txid: self.manifests.get(b.manifest_hash) for b in state.batches}
+        batches = {b.txid: b.content(self.manifests) for b in state.batches}
         return Known(self.addresses, self.deposit_rows.keys(), batches)
-
-
-def audit(chain: ToyChain, rollup: Rollup) -> Totals:
-    """What an observer that saw nothing prints: blocks, activation record and rollup are all it reads."""
-    state = READER.start()
-    for at, block in enumerate(chain.blocks):
-        state, _ = READER.apply_block(state, block, START + 1 + at, ())
-    facts = rollup.facts()
-    return totals(facts, treasury_facts(state, facts.final_height, rollup.manifests, KEYS, 0))
-
-
-def new_world() -> tuple[ToyChain, Rollup, Node]:
-    chain = ToyChain()
-    chain.coins[ACTIVATION.treasury] = TxOut(ACTIVATION.treasury_value, treasury_script(TREASURY))
-    rollup = Rollup(chain)
-    return chain, rollup, Node(chain, rollup)
-
-
-def issue(node: Node, params: DepositParams) -> bytes:
-    script = output(params, TREASURY).script_pubkey
-    node.addresses[script] = params
-    return script
 
 
 def _items(manifest: Manifest) -> list[OutPoint] | list[bytes]:
     if isinstance(manifest, SweepManifest):
         return [d.outpoint for d in manifest.deposits]
-    return [p.withdrawal for p in manifest.payouts]
-
-
-def another_version(manifest: Manifest, extra: int) -> Manifest:
-    return replace(manifest, fee=Sats(max(0, manifest.fee + extra)))
-
-
-__all__ = ["Node", "Rollup", "another_version", "audit", "build", "issue", "new_world"]
+    return [p.withdrawal for p in manifest.payouts] if isinstance(manifest, PayoutManifest) else []
