@@ -4,15 +4,7 @@ One `tick` brings it all to where both chains are. It holds no truth of its own:
 the node's header chain, its copy of the rollup, and the two stores.
 """
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-
-from structlog.typing import FilteringBoundLogger
-
-from anchor.bitcoind import Bitcoind
 from anchor.btc.ids import BlockHash, OutPoint
-from anchor.feed import HeaderFeed
-from anchor.follower import Follower
 from anchor.header_alarms import HeaderAlarm
 from anchor.headers.finality import Policy, final_tip
 from anchor.inscriber import LaneFacts
@@ -22,65 +14,27 @@ from anchor.proofs.coverage import Coverage, cover
 from anchor.rollup.activation import SignedActivation
 from anchor.rollup.bitcoin_view import final_of
 from anchor.rollup.succession import Epochs
-from anchor.rollup_client import RollupClient
-from anchor.store import AnchorStore, StoredPackage
-from anchor.stream import Stream
+from anchor.store import StoredPackage
 from bridge import keeper
 from bridge.approvals import Approvals
 from bridge.book import Book, Page
 from bridge.certifier import Certifier, CertifyFacts
-from bridge.config import PolicySection
 from bridge.deposit import states as dst
+from bridge.ground import Ground, Signer
 from bridge.journal import Journal
 from bridge.keeper import Keeper
 from bridge.lane import LaneOnChain
+from bridge.learning import Learning
 from bridge.ledger.totals import Totals, TotalsFault, rollup_facts, totals, treasury_facts
 from bridge.library import Library
+from bridge.moving import Moving
 from bridge.outgoing import Whereabouts
 from bridge.registry import Registry
 from bridge.reorgs import Now, ReorgBook
-from bridge.store import BridgeStore
-from bridge.succession import SuccessionDesk
 from bridge.treasurer import TreasuryDesk, TreasuryFacts
 from bridge.treasury.keys import TreasuryKeys
-from bridge.treasury.manifest import SweepManifest
 from bridge.watch import ChainView, ChainWatch
 from bridge.whereabouts import Stages, of_lane_batch, of_treasury_batch
-from tss.node import TssNode
-from tss.peers import Peers
-
-
-@dataclass(frozen=True, slots=True)
-class Signer:
-    """What an operator has and an observer has not."""
-
-    tss: TssNode
-    peers: Peers
-    index: int
-    members: int
-
-
-@dataclass(frozen=True, slots=True)
-class Ground:
-    """What is there before the activation and stays."""
-
-    bitcoind: Bitcoind
-    feed: HeaderFeed
-    follower: Follower
-    rollup: RollupClient | None
-    anchors: AnchorStore
-    store: BridgeStore
-    policy: PolicySection
-    threshold: int
-    signer: Signer | None
-    clock: Callable[[], float]
-    wake: Callable[[], None]
-    look_again: Callable[[], Awaitable[None]]
-    log: FilteringBoundLogger
-    depths: Policy | None = None  # None: k for every use
-    stream: Stream | None = None
-    tell: Callable[[HeaderAlarm], Awaitable[None]] | None = None  # None: alarms are kept and logged only
-    successions: SuccessionDesk | None = None
 
 
 class Active:
@@ -100,8 +54,11 @@ class Active:
             clock=g.clock,
         )
         peers = None if g.signer is None else g.signer.peers
+        self.moving = Moving(
+            self.genesis, self.activation, g.follower, lambda: self.view, self.is_final, g.committee_epoch
+        )
         self.registry = Registry(
-            self.activation, g.threshold, g.store, g.bitcoind, self.watch, peers, g.clock, g.log
+            self.activation, self.moving, g.threshold, g.store, g.bitcoind, self.watch, peers, g.clock, g.log
         )
         self.book = Book(self.genesis, self.activation, g.store, self._alarm, g.clock, self.depths)
         self.lanes = LaneOnChain(
@@ -109,12 +66,13 @@ class Active:
             self.activation,
             g.bitcoind,
             self.lane_facts,
-            lambda: Epochs.of(self.genesis, self.activation),
+            lambda: self.epochs,
             max_fee_rate=g.policy.max_fee_rate,
             where=self._where_in_lane,
         )
         self.treasury = TreasuryDesk(
             self.activation,
+            lambda: self.keys,
             g.bitcoind,
             self.treasury_facts,
             self._where_in_treasury,
@@ -124,7 +82,9 @@ class Active:
         self.keepers: dict[str, Keeper] = {}
         self.certifier: Certifier | None = None
         self.library = Library(g.store)
-        self._learnt: set[bytes] = set()
+        self.learning = Learning(
+            self.activation, self.watch, g.anchors, self.library, self.registry, self.keepers
+        )
         self.journal = Journal(g.store, self.library, self.is_final)
         self.reorgs = ReorgBook(
             g.feed, self.watch.items, g.bitcoind, self.is_final, self.genesis.k, g.stream, g.clock
@@ -134,14 +94,13 @@ class Active:
 
     def _make_keepers(self, signer: Signer) -> None:
         g = self.ground
-        self.keepers = {
+        self.keepers |= {
             desk.purpose: Keeper(
                 desk,
                 g.anchors,
                 signer.tss,
                 signer.peers,
                 index=signer.index,
-                members=signer.members,
                 clock=g.clock,
                 timeout=g.policy.leader_timeout,
                 alarm=self._alarm,
@@ -154,21 +113,32 @@ class Active:
         }
         self.certifier = Certifier(
             self.genesis,
-            self.activation.epoch,
+            lambda: self.epochs.latest.number,
             self.certify_facts,
             self._post,
             self.book.signed,
             signer.tss,
             index=signer.index,
-            members=signer.members,
             clock=g.clock,
             timeout=g.policy.leader_timeout,
             supply_cap=self.activation.params.supply_cap,
             depths=self.depths,
             log=g.log,
         )
-        parts = self.lanes, self.treasury, self.certifier, g.successions, g.anchors
-        signer.tss.use_approval(Approvals(*parts, self.fresh, g.look_again, g.clock))
+        signer.tss.use_approval(
+            Approvals(
+                self.lanes,
+                self.treasury,
+                self.certifier,
+                g.successions,
+                g.anchors,
+                self.fresh,
+                g.look_again,
+                g.clock,
+                self.moving.outdated,
+            )
+        )
+        signer.tss.use_retirement(self._may_finish)
         keeper.serve(signer.peers, g.anchors, self.keepers, g.wake)
         self.registry.serve()
 
@@ -195,8 +165,7 @@ class Active:
         view = self.view
         if view is None:
             return
-        await self._learn_missing(view)
-        await self._learn_deposits(view)
+        await self.learning.tick(view)
         waiting = await self.ground.anchors.packages("treasury", tip=view.treasury.tip.encode(), signed=True)
         page = Page(
             self.ground.feed.chain,
@@ -205,47 +174,23 @@ class Active:
             self.ground.follower.final,
             self.library.decoded,
             tuple(waiting),
+            self.epochs.latest.number,
+            self.keys,
+            self.moving.all_retire(),
         )
         await self.book.advance(page)
         await self.reorgs.tick(Now(view, self.book.deposits, self.book.withdrawals, self.library.decoded))
         found = self.totals()
         deficit = self.journal.books.deficit if found is None else found.deficit
         await self.journal.write(view, self.ground.follower.state, self.ground.follower.final, deficit)
+        if self.ground.signer is not None:
+            await self.moving.keep(self.ground.signer.tss)
+        if self.moving.outdated() is not None:
+            return  # whoever follows the committee's files signs; we look on
         for each in self.keepers.values():
             await each.tick()
         if self.certifier is not None:
             await self.certifier.tick(self.book.wanted())
-
-    async def _learn_missing(self, view: ChainView) -> None:
-        """Manifests of batches on the chain that we lack: agreed to here, or signed while we were away."""
-        coin = self.activation.treasury
-        for batch in view.treasury.batches:
-            if batch.content(self.library.decoded) is None:
-                for package in await self.ground.anchors.packages("treasury", tip=coin.encode()):
-                    await self.library.add(package.payload)
-                keeper_ = self.keepers.get("treasury")
-                if batch.manifest_hash not in self.library.decoded and keeper_ is not None:
-                    await keeper_.fetch(coin)
-            coin = OutPoint(batch.txid, 0)
-
-    async def _learn_deposits(self, view: ChainView) -> None:
-        """Deposits that a sweep names and we have not seen: paid before we knew the address, or we observe.
-
-        A deposit is swept before its reclaim delay is over, so only so many blocks are read again.
-        """
-        first: list[int] = []
-        for batch in view.treasury.batches:
-            manifest = self.library.decoded.get(batch.manifest_hash)
-            if batch.txid in self._learnt or manifest is None:
-                continue
-            self._learnt.add(batch.txid)
-            swept = manifest.deposits if isinstance(manifest, SweepManifest) else ()
-            for deposit in swept:
-                await self.registry.learn(deposit.params, swept=True)
-            if not all(self.watch.sees(d.outpoint.encode()) for d in swept):
-                first.append(max(self.activation.height, batch.height - self.activation.params.reclaim_delay))
-        if first:
-            await self.watch.read_again(min(first))
 
     # What this node knows, as the desks and interfaces need it
 
@@ -253,6 +198,25 @@ class Active:
     def view(self) -> ChainView | None:
         """Lanes and treasury at our chain's tip; None until bitcoind has come so far."""
         return self.watch.view
+
+    @property
+    def epochs(self) -> Epochs:
+        """All key epochs that the rollup knows; the activation record's before it is there."""
+        return self.moving.epochs
+
+    @property
+    def keys(self) -> TreasuryKeys:
+        """The treasury's keys of all epochs."""
+        return self.moving.keys
+
+    @property
+    def address_epoch(self) -> int:
+        """The key epoch of new deposit addresses."""
+        return self.moving.address_epoch
+
+    def retires(self, epoch: int) -> int | None:
+        """Up to which Bitcoin height deposits to addresses of a key epoch are swept; None: it has not moved."""
+        return self.moving.retires(epoch)
 
     def payloads(self, lane: int = 0) -> list[Payload]:
         """The lane's anchors on our chain, oldest first."""
@@ -276,7 +240,8 @@ class Active:
         lane = None if self.view is None else self.view.lane(0)
         if lane is None or self._behind() is not None:
             return None
-        return LaneFacts(lane, self.coverage(), self.ground.follower.ranges, self.ground.follower.evidence)
+        follower, successor = self.ground.follower, self.moving.next_of_lane()
+        return LaneFacts(lane, self.coverage(), follower.ranges, follower.evidence, successor)
 
     def treasury_facts(self) -> TreasuryFacts | None:
         """For the treasury's desk."""
@@ -292,6 +257,19 @@ class Active:
             self.book.deposits,
             self.book.sweepable(),
             self.library.decoded,
+            self.moving.next_of_treasury(),
+            self._able(),
+        )
+
+    def _able(self) -> frozenset[int] | None:
+        """Key epochs of which enough members are up to sign for the treasury."""
+        signer = self.ground.signer
+        if signer is None:
+            return None
+        up = {signer.index, *(member for member, seen in signer.peers.seen.items() if seen.down is None)}
+        needed = {epoch.number: epoch.threshold for epoch in self.epochs}
+        return frozenset(
+            n for n, t in needed.items() if len(up & set(signer.tss.holders("treasury", n))) >= t
         )
 
     def certify_facts(self) -> CertifyFacts | None:
@@ -331,6 +309,8 @@ class Active:
             return f"Bitcoin block {height}, final for the rollup, is not on our bitcoind's chain"
         if rollup.activation is not None and rollup.activation.hash != self.activation.hash:
             return "the rollup is active under another activation record than this node: compare them"
+        if (fault := self.moving.fault()) is not None:
+            return fault
         return None if feed.held is None else str(feed.held)
 
     def final_height(self) -> int:
@@ -369,10 +349,14 @@ class Active:
             self.view.treasury,
             rollup.final_height,
             self.ground.follower.state.manifests,
-            TreasuryKeys.of(self.activation),
+            self.keys,
             anchors,
         )
         return totals(rollup, treasury)
+
+    async def _may_finish(self, purpose: str, epoch: int) -> str | None:
+        """Why a key's shares may not be wiped yet."""
+        return self.moving.unfinished(purpose, epoch, await self.ground.store.deposits())
 
     async def _kept(self, package: StoredPackage) -> None:
         """A batch was signed: what a treasury batch contains is needed to sign on top of it."""
@@ -396,4 +380,4 @@ class Active:
         self.ground.log.warning("alarm", level=level, text=text)
 
 
-__all__ = ["Active", "Ground", "Signer", "TotalsFault"]
+__all__ = ["Active", "TotalsFault"]

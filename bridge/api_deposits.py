@@ -58,7 +58,7 @@ class DepositApi:
         active = active_of(self._node)
         self._slow_down(request)
         try:
-            params, _ = await active.registry.issue(recipient, user_key)
+            params, _, epoch = await active.registry.issue(recipient, user_key)
         except DepositFault as fault:
             raise _bad_keys(fault) from fault
         except NotStored as fault:
@@ -73,7 +73,7 @@ class DepositApi:
                 retryable=True,
                 remedy="try again soon; do not pay an address that you derived but no node gave you",
             ) from fault
-        return answer(self._address(active, params))
+        return answer(self._address(active, params, epoch))
 
     def _slow_down(self, request: web.Request) -> None:
         """429 for who asks for addresses faster than people do: each is stored by every node."""
@@ -87,10 +87,10 @@ class DepositApi:
                 remedy=f"ask again in {int(seconds) + 1} seconds; one address takes any number of payments",
             )
 
-    def _address(self, active: Active, params: DepositParams) -> AddressView:
+    def _address(self, active: Active, params: DepositParams, epoch: int) -> AddressView:
         record = active.activation
-        derived = output(params, record.treasury_key)
-        recovery = recovery_file(params, record.treasury_key, self._node.network)
+        key = active.keys.key(epoch)
+        derived, recovery = output(params, key), recovery_file(params, key, self._node.network)
         address = address_of(derived.script_pubkey, self._node.network)
         return AddressView(
             address=address,
@@ -106,6 +106,8 @@ class DepositApi:
             max_sats=record.params.max_deposit,
             fee_sats=record.params.deposit_fee,
             k=self._node.genesis.k,
+            epoch=epoch,
+            pay_until=active.moving.pay_until(),
             recovery=recovery,
         )
 
@@ -120,11 +122,9 @@ class DepositApi:
         async with self._scanning:
             try:
                 params = DepositParams(recipient, user_key, active.activation.params.reclaim_delay)
-                await active.registry.issue(recipient, user_key)
+                await active.registry.take(params)  # who does not hear of it learns it from the sweep
             except DepositFault as fault:
                 raise _bad_keys(fault) from fault
-            except NotStored:
-                pass  # it stands here, and a sweep carries it to the others
             try:
                 found = await active.registry.look_back(params)
             except NodeError as fault:
@@ -138,9 +138,14 @@ class DepositApi:
                     remedy="try again, or another node",
                 ) from fault
         self._node.wake()
-        script = output(params, active.activation.treasury_key).script_pubkey
-        address = address_of(script, self._node.network)
-        return answer(LateDeposit(address, [str(OutPoint.decode(o)) for o in found]), 202)
+        made = active.registry.addresses(params)
+        addresses = {n: address_of(derived.script_pubkey, self._node.network) for n, derived in made.items()}
+        known = LateDeposit(
+            addresses[active.address_epoch],
+            [str(OutPoint.decode(o)) for o in found],
+            list(addresses.values()),
+        )
+        return answer(known, 202)
 
     async def deposits(self, request: web.Request) -> web.Response:
         """Payments to deposit addresses, newest first."""
@@ -195,13 +200,13 @@ class DepositApi:
             coin = await self._node.bitcoind.txout(OutPoint.decode(outpoint))
         except NodeError:
             return None
-        params = None if coin is None else (await self._node.store.params()).get(coin.out.script)
-        if coin is None or params is None or coin.confirmations:
+        known = None if coin is None else (await self._node.store.params()).get(coin.out.script)
+        if coin is None or known is None or coin.confirmations:
             return None
         return DepositRow(
             outpoint,
             coin.out.script,
-            params,
+            known.params,
             coin.out.value,
             coinbase=False,
             height=None,
@@ -210,6 +215,7 @@ class DepositApi:
             spent_height=None,
             state=dst.encode(dst.Seen(coin.out.value)),
             created=int(self._node.clock()),
+            epoch=known.epoch,
         )
 
     def _view(self, active: Active, row: DepositRow) -> DepositView:
@@ -226,6 +232,7 @@ class DepositApi:
             outpoint=str(OutPoint.decode(row.outpoint)),
             address=address_of(row.script, self._node.network),
             recipient=params.recipient.hex(),
+            epoch=row.epoch,
             value=row.value,
             state=dst.name(state),
             reason=state.reason if isinstance(state, dst.Rejected) else None,

@@ -133,7 +133,11 @@ class AddressRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class AddressView(msgspec.Struct, frozen=True):
-    """A deposit address with everything to check it and to reclaim; `delay` in blocks."""
+    """A deposit address with everything to check it and to reclaim; `delay` in blocks.
+
+    `epoch` is its key's. `pay_until` is the Bitcoin height up to which it should be paid, null until the bridge is
+    handed on to another key; a payment too late for a sweep comes back only by its reclaim.
+    """
 
     address: str
     uri: str
@@ -148,14 +152,20 @@ class AddressView(msgspec.Struct, frozen=True):
     max_sats: int
     fee_sats: int
     k: int
+    epoch: int
+    pay_until: int | None
     recovery: dict[str, str | int]
 
 
 class LateDeposit(msgspec.Struct, frozen=True):
-    """Parameters were taken; payments that stood on the chain before."""
+    """Parameters were taken; payments that stood on the chain before.
+
+    `address` is what the present key makes of them; `addresses` are all whose key is not retired, oldest first.
+    """
 
     address: str
     found: list[str]
+    addresses: list[str]
 
 
 class ReclaimView(msgspec.Struct, frozen=True):
@@ -177,6 +187,7 @@ class DepositView(msgspec.Struct, frozen=True):
     outpoint: str
     address: str
     recipient: str
+    epoch: int
     value: int
     state: str
     reason: str | None

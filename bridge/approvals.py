@@ -33,10 +33,11 @@ class Approvals:
         fresh: Callable[[], Awaitable[bool]],
         look_again: Callable[[], Awaitable[None]],
         clock: Callable[[], float],
+        outdated: Callable[[], str | None],
     ) -> None:
         self.lanes, self.treasury, self.certifier = lanes, treasury, certifier
         self.successions, self.anchors, self.fresh = successions, anchors, fresh
-        self.look_again, self.clock = look_again, clock
+        self.look_again, self.clock, self.outdated = look_again, clock, outdated
 
     async def approve(self, purpose: str, payload: bytes, epoch: int) -> Approved | Refused:
         """Say yes with what is to be signed under the key of `epoch`, or no with the reason.
@@ -55,12 +56,14 @@ class Approvals:
                 return Refused("this node has not read bitcoind's newest block yet", retryable=True)
         except NodeError as fault:
             return Refused(f"this node's bitcoind does not answer: {fault}", retryable=True)
+        if (reason := self.outdated()) is not None:
+            return Refused(reason, retryable=True)
         try:
             match purpose:
                 case "anchor":
-                    return await self._anchor(payload)
+                    return await self._anchor(payload, epoch)
                 case "treasury":
-                    return await self._treasury(payload)
+                    return await self._treasury(payload, epoch)
                 case "mint":
                     return await self._mint(payload, epoch)
                 case _:
@@ -74,21 +77,28 @@ class Approvals:
         except NodeError as fault:
             return Refused(f"this node's bitcoind does not answer: {fault}", retryable=True)
 
-    async def _anchor(self, payload: bytes) -> Approved:
+    async def _anchor(self, payload: bytes, epoch: int) -> Approved | Refused:
         package = self.lanes.approve(payload)
+        if self.lanes.key_epoch(payload) != epoch:
+            return Refused(_not_of(epoch), retryable=False)
         await self._remember(self.lanes, payload)
         paths = {"key": KEY_ONLY, "internal": INTERNAL}
         return Approved(tuple((message, paths[kind]) for message, kind in package.messages))
 
-    async def _treasury(self, payload: bytes) -> Approved:
-        batch = await self.treasury.approve(payload)
+    async def _treasury(self, payload: bytes, epoch: int) -> Approved | Refused:
+        messages = builder.messages(await self.treasury.approve(payload), epoch)
+        if not messages:
+            return Refused(_not_of(epoch), retryable=False)
         await self._remember(self.treasury, payload)
-        return Approved(tuple((message, _path(root)) for message, root in builder.messages(batch)))
+        return Approved(tuple((message, _path(root)) for message, root in messages))
 
-    async def _mint(self, payload: bytes, epoch: int) -> Approved:
+    async def _mint(self, payload: bytes, epoch: int) -> Approved | Refused:
         if self.successions is not None and certificates.is_succession(payload):
             return Approved((((await self.successions.approve(payload, epoch)).message, INTERNAL),))
-        return Approved(((self.certifier.approve(payload).message, INTERNAL),))
+        statement = self.certifier.approve(payload)
+        if statement.epoch != epoch:
+            return Refused(_not_of(epoch), retryable=False)
+        return Approved(((statement.message, INTERNAL),))
 
     async def _remember(self, desk: Desk, payload: bytes) -> None:
         """Keep the batch before a share leaves, so that a lost disk elsewhere loses no record."""
@@ -96,6 +106,10 @@ class Approvals:
         now = int(self.clock())
         package = StoredPackage(name, desk.purpose, tip.encode(), sequence, payload, None, None, now)
         await self.anchors.add_package(package)
+
+
+def _not_of(epoch: int) -> str:
+    return f"nothing in this request is signed under the key of epoch {epoch}"
 
 
 def _path(root: bytes | None) -> SigningPath:

@@ -35,7 +35,11 @@ RESTS = 288  # blocks after which a spent deposit is looked at no more, unless t
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """What both chains say at one moment; `manifests` by hash, `waiting` the signed batches on the tip."""
+    """What both chains say at one moment; `manifests` by hash, `waiting` the signed batches on the tip.
+
+    `epoch` is the key epoch that certifies now, `keys` are the treasury's, and `retires` says per epoch that the
+    treasury left up to which Bitcoin height deposits to its addresses are swept.
+    """
 
     chain: HeaderChain
     view: ChainView
@@ -43,6 +47,9 @@ class Page:
     final: int
     manifests: Mapping[bytes, Manifest]
     waiting: tuple[StoredPackage, ...]
+    epoch: int
+    keys: TreasuryKeys
+    retires: Mapping[int, int]
 
 
 class Book:
@@ -62,6 +69,7 @@ class Book:
         self.alarm, self.clock = alarm, clock
         self.deposits: list[DepositRow] = []
         self.withdrawals: dict[bytes, wst.State] = {}
+        self._page: Page | None = None
         self._tip: BlockHash | None = None  # up to which all was looked at
 
     def _rests(self, row: DepositRow, page: Page, sent: Mapping[bytes, tuple[int, bytes]]) -> bool:
@@ -77,8 +85,9 @@ class Book:
 
     async def advance(self, page: Page) -> None:
         """Bring every machine to where the chains are."""
+        self._page = page
         batches = {batch.txid: batch for batch in page.view.treasury.batches}
-        sent = _sent(page.waiting, self.activation)
+        sent = _sent(page.waiting, page.keys)
         grew = self._tip is not None and page.chain.is_main(
             self._tip
         )  # else however deep, all may have changed
@@ -116,7 +125,7 @@ class Book:
         return deposit.Context(
             self.genesis.rollup_id,
             self.genesis.hash,
-            self.activation.epoch,
+            self.activation.epoch if self._page is None else self._page.epoch,
             OutPoint.decode(row.outpoint),
             DepositParams.decode(row.params),
             self.activation.params,
@@ -152,7 +161,7 @@ class Book:
     ) -> wst.State:
         g = self.genesis
         context = withdrawal.Context(
-            g.rollup_id, g.hash, self.activation.epoch, identity, lock.lock.script, lock.lock.amount
+            g.rollup_id, g.hash, page.epoch, identity, lock.lock.script, lock.lock.amount
         )
         deep = payout is not None and self._deep(page.chain, payout, "payout", lock.lock.amount)
         settled = None if lock.settled is None else lock.settled.message
@@ -233,17 +242,16 @@ def _payouts(page: Page) -> dict[bytes, InBatch]:
     return found
 
 
-def _sent(waiting: tuple[StoredPackage, ...], activation: Activation) -> dict[bytes, tuple[int, bytes]]:
+def _sent(waiting: tuple[StoredPackage, ...], keys: TreasuryKeys) -> dict[bytes, tuple[int, bytes]]:
     """Sequence and txid of the signed batch that waits for a block, by outpoint and by withdrawal id."""
     found: dict[bytes, tuple[int, bytes]] = {}
     for package in waiting:
         manifest = manifests.decode(package.payload)
-        txid = build(manifest, TreasuryKeys.of(activation)).tx.txid
+        txid = build(manifest, keys).tx.txid
+        subjects = list[bytes]()
         if isinstance(manifest, SweepManifest):
-            keys = [d.outpoint.encode() for d in manifest.deposits]
+            subjects = [d.outpoint.encode() for d in manifest.deposits]
         elif isinstance(manifest, PayoutManifest):
-            keys = [p.withdrawal for p in manifest.payouts]
-        else:
-            keys = []
-        found |= dict.fromkeys(keys, (manifest.sequence, txid))
+            subjects = [p.withdrawal for p in manifest.payouts]
+        found |= dict.fromkeys(subjects, (manifest.sequence, txid))
     return found

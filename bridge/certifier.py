@@ -17,6 +17,7 @@ from anchor.rollup.genesis import Genesis
 from anchor.rollup.statements import MintStatement
 from anchor.rollup.tx import Mint, Settle
 from anchor.rollup_client import RollupError
+from bridge.leading import leads
 from bridge.treasurer import TreasuryFacts
 from bridge.treasury import certificates
 from bridge.treasury.certificates import CertificateFault, Statement
@@ -24,7 +25,6 @@ from bridge.treasury.certify import BatchFact, MintFacts, SettleFacts, check_min
 from bridge.treasury.refusal import Code, Refusal, never
 from bridge.watch import ChainView
 from tss.node import SigningFailed, TssNode
-from tss.signing.slots import leader
 
 PURPOSE = "mint"
 
@@ -44,14 +44,13 @@ class Certifier:
     def __init__(
         self,
         genesis: Genesis,
-        epoch: int,
+        epoch: Callable[[], int],
         facts: Callable[[], CertifyFacts | None],
         submit: Callable[[bytes], Awaitable[object]],
         signed: Callable[[bytes, bytes], Awaitable[None]],
         tss: TssNode,
         *,
         index: int,
-        members: int,
         clock: Callable[[], float],
         timeout: float,
         supply_cap: int,
@@ -60,7 +59,7 @@ class Certifier:
     ) -> None:
         self.genesis, self.epoch, self.facts, self.submit = genesis, epoch, facts, submit
         self.signed, self.tss = signed, tss
-        self.index, self.members, self.clock, self.timeout = index, members, clock, timeout
+        self.index, self.clock, self.timeout = index, clock, timeout
         self.supply_cap, self.depths = supply_cap, depths
         self.log = log.bind(purpose=PURPOSE)
         self._since: dict[bytes, float] = {}
@@ -100,7 +99,7 @@ class Certifier:
             deep = self.depths.settled(facts.chain, block, use, value)
             known = t.manifests.get(batch.manifest_hash)
             fact = BatchFact(batch.txid, batch.height, block, deep, known)
-        return t.unsynced, t.paused, self.genesis.rollup_id, self.genesis.hash, self.epoch, fact
+        return t.unsynced, t.paused, self.genesis.rollup_id, self.genesis.hash, self.epoch(), fact
 
     async def tick(self, wanted: Sequence[tuple[bytes, bytes]]) -> None:
         """Have each wanted (payload, signature or b"") signed and posted, when this node leads its slot.
@@ -116,9 +115,13 @@ class Certifier:
         self._since = {slot: self._since.get(slot, now) for slot in due}
         for slot, (payload, signature) in due.items():
             attempt = max(0, int((now - self._since[slot]) / self.timeout))
-            leads_slot = leader(slot, attempt, self.members) == self.index
-            if slot not in self._running and (signature or leads_slot):
+            asks = signature or self._leads(slot, payload, attempt)
+            if slot not in self._running and asks:
                 self._running[slot] = asyncio.create_task(self._certify(slot, payload, signature))
+
+    def _leads(self, slot: bytes, payload: bytes, attempt: int) -> bool:
+        epoch = certificates.decode(payload).epoch
+        return leads(self.tss, PURPOSE, (epoch,), slot, attempt) == self.index
 
     async def close(self) -> None:
         """Let go of running sessions."""
@@ -133,7 +136,7 @@ class Certifier:
             return
         try:
             if not signature:
-                (signature,) = await self.tss.sign(PURPOSE, payload)
+                (signature,) = await self.tss.sign(PURPOSE, payload, epoch=statement.epoch)
                 await self.signed(payload, signature)  # save, then speak
             await self.submit(self._transaction(statement, signature, facts))
         except (SigningFailed, RollupError) as failure:

@@ -35,6 +35,12 @@ class Desk(Protocol):
     def check(self, payload: bytes, signatures: Sequence[bytes]) -> None:
         """Return when the signatures complete the payload's transactions. ValueError otherwise."""
 
+    def key_epochs(self, payload: bytes) -> tuple[int, ...]:
+        """The key epoch of each signature that completes a payload, in the order of `check`; the tip's comes first.
+
+        ValueError when it is no batch of this desk.
+        """
+
     def stages(self, payload: bytes) -> tuple[tuple[Txid, ...], ...]:
         """Txids of the payload's transactions: per stage its versions, cheapest first."""
 

@@ -39,6 +39,8 @@ def checks_of(node: "Node") -> list[Check]:
         return checks
     if node.tss is not None:
         checks.append(_keys(node.tss))
+    if (left := node.active.moving.outdated()) is not None and node.tss is not None:
+        checks.append(Check("epoch", ok=False, text=left))
     paused = node.active.paused()
     checks.append(Check("paused", paused is None, paused or "value moves"))
     checks.append(_part(node, "bridge", "follows treasury and lanes"))

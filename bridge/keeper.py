@@ -21,9 +21,9 @@ from anchor.store import AnchorStore, StoredPackage
 from bridge import dispatch
 from bridge.desk import Desk, package_id
 from bridge.dispatch import AlarmSink, Dispatch
+from bridge.leading import leads
 from tss.node import SigningFailed, TssNode
 from tss.peers import Peers, Refuse
-from tss.signing.slots import leader
 
 MAX_PACKAGE = 2 << 20
 MAX_SIGNATURES = 512
@@ -41,7 +41,6 @@ class Keeper:
         peers: Peers,
         *,
         index: int,
-        members: int,
         clock: Callable[[], float],
         timeout: float,
         alarm: AlarmSink,
@@ -51,8 +50,7 @@ class Keeper:
         log: FilteringBoundLogger,
     ) -> None:
         self.desk, self.store, self.tss, self.peers = desk, store, tss, peers
-        self.index, self.members = index, members
-        self.clock, self.timeout, self.kept, self.wake = clock, timeout, kept, wake
+        self.index, self.clock, self.timeout, self.kept, self.wake = index, clock, timeout, kept, wake
         self.log = log.bind(purpose=desk.purpose)
         self.dispatch = Dispatch(desk, store, self._share, fresh, alarm, self.log)
         self._slot: OutPoint | None = None
@@ -81,7 +79,8 @@ class Keeper:
         if await self._refused(planned[1], tip):
             return
         attempt = max(0, int((self.clock() - self._since) / self.timeout))  # a clock may step back
-        if leader(self.slot(tip), attempt, self.members) == self.index:
+        epochs = self.desk.key_epochs(planned[1])
+        if leads(self.tss, self.desk.purpose, epochs, self.slot(tip), attempt) == self.index:
             self._signing = asyncio.create_task(self._sign(tip, *planned))
 
     async def _refused(self, payload: bytes, tip: OutPoint) -> bool:
@@ -116,7 +115,7 @@ class Keeper:
         name = package_id(self.desk, payload)
         log = self.log.bind(request=name.hex()[:16], sequence=sequence, tip=str(tip))
         try:
-            signatures = tuple(await self.tss.sign(self.desk.purpose, payload))
+            signatures = await self._signatures(payload)
         except SigningFailed as failure:
             self.last_failure = str(failure)
             log.warning("not signed", reason=str(failure))
@@ -130,6 +129,19 @@ class Keeper:
         await self.store.sign_package(dispatch.signed(package))  # save, then speak
         log.info("signed")
         self.wake()  # the next round tells the others, then sends
+
+    async def _signatures(self, payload: bytes) -> tuple[bytes, ...]:
+        """One session per key, put together in the order of the inputs.
+
+        Each session's signatures are kept by tss: after a crash between two of them all are asked for again, and
+        what was signed is signed.
+        """
+        epochs = self.desk.key_epochs(payload)
+        made = {
+            epoch: iter(await self.tss.sign(self.desk.purpose, payload, epoch=epoch))
+            for epoch in dict.fromkeys(epochs)
+        }
+        return tuple(next(made[epoch]) for epoch in epochs)
 
     async def _share(self, package: StoredPackage) -> None:
         answers = await self.peers.gather(SIGNED, encode_package(package), timeout=3)

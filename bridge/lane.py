@@ -29,6 +29,11 @@ class LaneOnChain(LaneDesk):
         super().__init__(genesis, activation, bitcoind, facts, epochs, max_fee_rate=max_fee_rate)
         self._where = where
 
+    def key_epochs(self, payload: bytes) -> tuple[int, ...]:
+        """The lane's key signs the commit and every rung of the reveal."""
+        (_,), rungs = self.stages(payload)
+        return (self.key_epoch(payload),) * (1 + len(rungs))
+
     def whereabouts(self, package: StoredPackage, stages: Stages) -> Whereabouts:
         """Where a batch is on our own chain."""
         return self._where(package, stages)

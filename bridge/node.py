@@ -30,10 +30,11 @@ from anchor.second_opinions import SecondOpinions
 from anchor.second_source import open_source
 from anchor.store import AnchorStore, headers
 from anchor.stream import Stream
-from bridge.active import Active, Ground, Signer
-from bridge.ceremony import PROPOSE, PUBLISH, PURPOSES, Ceremony, Consents
+from bridge.active import Active
+from bridge.ceremony import PROPOSE, PUBLISH, Ceremony, Consents
 from bridge.decisions import PauseNews
 from bridge.epochs import successions_of
+from bridge.ground import Ground, Signer
 from bridge.health import Check, checks_of
 from bridge.papers import REMEDIES, Papers, StartFault, bitcoind_of, check_ports, read_papers, readable
 from bridge.params import proposed
@@ -346,10 +347,7 @@ class Node:
     async def _follow(self, signed: SignedActivation) -> None:
         signer = None
         if self.tss is not None and self.peers is not None and self.identity is not None:
-            members = len(self.committee.committee.members)
-            signer = Signer(self.tss, self.peers, self.identity.index, members)
-            with contextlib.suppress(KeyFault):  # a share that was lost: the node's health says so
-                await self.tss.activate(PURPOSES, signed.activation.epoch)
+            signer = Signer(self.tss, self.peers, self.identity.index)
         ground = Ground(
             self.bitcoind,
             self.feed,
@@ -359,6 +357,7 @@ class Node:
             self.store,
             self.config.policy,
             self.committee.committee.threshold,
+            self.committee.committee.epoch,
             signer,
             self.clock,
             self.wake,

@@ -1,25 +1,28 @@
 """Deposit addresses: shown only once t nodes have stored their parameters, and learned from any peer.
 
 Parameters are self-verifying: whoever has them derives the same script, so nobody has to be believed. DESIGN
-section 6, *Deposit address*.
+section 6, *Deposit address*. An address is of one key epoch: parameters and epoch make it, and travel together.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from structlog.typing import FilteringBoundLogger
 
 from anchor.bitcoind import Bitcoind
-from anchor.btc.codec import Reader, Writer
+from anchor.btc.codec import CodecError, Reader, Writer
 from anchor.btc.ids import BlockHash, display
 from anchor.rollup.activation import Activation
 from bridge.deposit.address import PARAMS_SIZE, DepositFault, DepositOutput, DepositParams, output
 from bridge.limits import RateLimit
-from bridge.store import BridgeStore, Paid
+from bridge.moving import Moving
+from bridge.store import BridgeStore, KnownAddress, Paid
+from bridge.treasury.keys import UnknownEpoch
 from bridge.watch import ChainWatch
 from tss.peers import Peers, Refuse
 
 STORE, LIST = "bridge.params", "bridge.all-params"
-MAX_ADDRESSES = 60_000  # what one node keeps; all of them fit one answer to a peer
+ADDRESS_SIZE = PARAMS_SIZE + 4
+MAX_ADDRESSES = 59_000  # what one node keeps; all of them fit one answer to a peer
 ROOM = 1_000  # how many unpaid ones go when there is no room
 PEER_RATE, PEER_BURST = 20.0, 500  # addresses a second that one member may send
 
@@ -34,6 +37,7 @@ class Registry:
     def __init__(
         self,
         activation: Activation,
+        moving: Moving,
         threshold: int,
         store: BridgeStore,
         bitcoind: Bitcoind,
@@ -42,42 +46,76 @@ class Registry:
         clock: Callable[[], float],
         log: FilteringBoundLogger,
     ) -> None:
-        self.activation, self.threshold, self.store = activation, threshold, store
+        self.activation, self.moving, self.threshold, self.store = activation, moving, threshold, store
         self.bitcoind, self.watch, self.peers = bitcoind, watch, peers
         self.clock, self.log = clock, log
         self._known: set[bytes] | None = None
         self._from_peers = RateLimit(PEER_RATE, PEER_BURST, clock)
 
-    async def issue(self, recipient: bytes, user_key: bytes) -> tuple[DepositParams, DepositOutput]:
-        """Derive an address and have it stored by t nodes. DepositFault for bad keys, NotStored for too few."""
+    async def issue(self, recipient: bytes, user_key: bytes) -> tuple[DepositParams, DepositOutput, int]:
+        """Derive an address of the present key epoch, the third of what is returned, and have t nodes store it.
+
+        DepositFault for bad keys, NotStored for too few.
+        """
         params = DepositParams(recipient, user_key, self.activation.params.reclaim_delay)
-        derived = output(params, self.activation.treasury_key)
-        await self.learn(params)
-        stored = 1
-        if self.peers is not None:
-            answers = await self.peers.gather(STORE, params.encode(), timeout=5)
-            stored += sum(isinstance(answer, bytes) for answer in answers.values())
+        epoch = self.moving.address_epoch
+        derived = output(params, self.moving.keys.key(epoch))
+        await self.learn(params, epoch)
+        stored = 1 + await self._tell(params, epoch)
         if stored < self.threshold:
             raise NotStored(
                 f"only {stored} of the {self.threshold} nodes needed have stored it: try again soon"
             )
-        return params, derived
+        return params, derived, epoch
 
-    async def learn(self, params: DepositParams, *, swept: bool = False) -> bool:
-        """Keep parameters; True when they are new. DepositFault when they are not for this bridge.
+    async def take(self, params: DepositParams) -> None:
+        """Keep parameters for every epoch that is not retired, and tell the others. DepositFault as in `learn`."""
+        await self.learn(params)
+        for epoch in self.moving.live():
+            await self._tell(params, epoch)
 
-        Of an address that a batch has `swept` there is always room: it holds coins that t members took in.
+    async def _tell(self, params: DepositParams, epoch: int) -> int:
+        """Have the others store an address; how many did."""
+        if self.peers is None:
+            return 0
+        asked = Writer().fixed(params.encode(), PARAMS_SIZE).u32(epoch).done()
+        answers = await self.peers.gather(STORE, asked, timeout=5)
+        return sum(isinstance(answer, bytes) for answer in answers.values())
+
+    def addresses(self, params: DepositParams) -> dict[int, DepositOutput]:
+        """What parameters derive to in every key epoch whose addresses are swept, oldest first."""
+        keys = self.moving.keys
+        return {epoch: output(params, keys.key(epoch)) for epoch in self.moving.live()}
+
+    async def learn(self, params: DepositParams, epoch: int | None = None, *, swept: bool = False) -> bool:
+        """Keep parameters for one key epoch, or for all that are not retired; True when there is news.
+
+        DepositFault when they are not for this bridge. Of an address that a batch has `swept` there is always
+        room: it holds coins that t members took in.
         """
-        if params.delay != self.activation.params.reclaim_delay:
-            due = self.activation.params.reclaim_delay
+        due = self.activation.params.reclaim_delay
+        if params.delay != due:
             raise DepositFault(f"the reclaim delay is {params.delay} blocks, this bridge's is {due}")
-        script = output(params, self.activation.treasury_key).script_pubkey
+        try:
+            numbers = self.moving.live() if epoch is None else (epoch,)
+            found = {n: output(params, self.moving.keys.key(n)).script_pubkey for n in numbers}
+        except UnknownEpoch as fault:
+            raise DepositFault(
+                f"{fault}: ask again when this node's copy of the rollup is in step"
+            ) from fault
+        if epoch is not None and not swept and epoch not in self.moving.live():
+            raise DepositFault(
+                f"key epoch {epoch} is retired since height {self.moving.retires(epoch)}: derive a new address"
+            )
+        return any([await self._keep(n, script, params, swept=swept) for n, script in found.items()])
+
+    async def _keep(self, epoch: int, script: bytes, params: DepositParams, *, swept: bool) -> bool:
         known = await self._scripts()
         if script in known:
             return False
         if not swept and len(known) >= MAX_ADDRESSES:
             await self._make_room(known)
-        new = await self.store.add_params(script, params.encode(), int(self.clock()))
+        new = await self.store.add_params(script, KnownAddress(params.encode(), epoch), int(self.clock()))
         known.add(script)
         self.watch.know(script)
         return new
@@ -97,9 +135,11 @@ class Registry:
         self.log.warning("forgot unpaid addresses", count=len(gone))
 
     async def look_back(self, params: DepositParams) -> list[bytes]:
-        """Find payments made before we knew the address, in bitcoind's set of unspent outputs."""
-        script = output(params, self.activation.treasury_key).script_pubkey
-        answer = await self.bitcoind.call("scantxoutset", "start", [f"raw({script.hex()})"])
+        """Find payments made before we knew the addresses, in bitcoind's set of unspent outputs."""
+        scripts = {derived.script_pubkey.hex() for derived in self.addresses(params).values()}
+        answer = await self.bitcoind.call(
+            "scantxoutset", "start", [f"raw({script})" for script in sorted(scripts)]
+        )
         found = []
         for coin in answer["unspents"]:
             txid, vout = bytes.fromhex(coin["txid"])[::-1], int(coin["vout"])
@@ -109,6 +149,7 @@ class Registry:
             at = await self._read_already(height)
             if at is None:
                 continue  # the watch has still to read that block, and knows the address now
+            script = bytes.fromhex(coin["scriptPubKey"])
             paid = [Paid(outpoint, script, int(coin["amount"] * 100_000_000), bool(coin["coinbase"]))]
             self.watch.know_outpoint(outpoint)
             await self.store.connect_block(height, at, paid, [], self.watch.new_deposit, int(self.clock()))
@@ -132,22 +173,26 @@ class Registry:
                 continue
             try:
                 r = Reader(answer)
-                listed = [DepositParams.decode(r.fixed(PARAMS_SIZE)) for _ in range(r.count(MAX_ADDRESSES))]
+                listed = [_read_address(r) for _ in range(r.count(MAX_ADDRESSES))]
                 r.end()
                 new += await self._learn_many(listed)
             except ValueError as fault:
                 self.log.warning("a peer's addresses are not sound", peer=member, reason=str(fault))
         return new
 
-    async def _learn_many(self, listed: list[DepositParams]) -> int:
-        known, due = await self._scripts(), self.activation.params.reclaim_delay
+    async def _learn_many(self, listed: Iterable[tuple[DepositParams, int]]) -> int:
+        known, due, keys = (
+            await self._scripts(),
+            self.activation.params.reclaim_delay,
+            self.moving.keys.by_epoch(),
+        )
         fresh = {
-            output(p, self.activation.treasury_key).script_pubkey: p.encode()
-            for p in listed
-            if p.delay == due
+            output(p, keys[epoch]).script_pubkey: KnownAddress(p.encode(), epoch)
+            for p, epoch in listed
+            if p.delay == due and epoch in keys  # of a later epoch: asked for again once we know it
         }
         room = max(0, MAX_ADDRESSES - len(known))
-        rows = [(script, raw) for script, raw in fresh.items() if script not in known][:room]
+        rows = [(script, made) for script, made in fresh.items() if script not in known][:room]
         await self.store.add_many_params(rows, int(self.clock()))
         for script, _ in rows:
             known.add(script)
@@ -164,14 +209,21 @@ class Registry:
         if self._from_peers.wait(member):
             raise Refuse("too-many", "you send addresses faster than this node stores them: slow down")
         try:
-            await self.learn(DepositParams.decode(body))
-        except DepositFault as fault:
+            r = Reader(body)
+            asked = _read_address(r)
+            r.end()
+            await self.learn(*asked)
+        except (CodecError, DepositFault) as fault:
             raise Refuse("bad-params", str(fault)) from fault
         return b""
 
     async def _on_list(self, _member: int, _body: bytes) -> bytes:
         known = list((await self.store.params()).values())[-MAX_ADDRESSES:]
         out = Writer().count(len(known))
-        for params in known:
-            out.fixed(params, PARAMS_SIZE)
+        for params, epoch in known:
+            out.fixed(params, PARAMS_SIZE).u32(epoch)
         return out.done()
+
+
+def _read_address(r: Reader) -> tuple[DepositParams, int]:
+    return DepositParams.decode(r.fixed(PARAMS_SIZE)), r.u32()

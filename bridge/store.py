@@ -24,6 +24,7 @@ deposit_params = sa.Table(
     metadata,
     sa.Column("script", sa.LargeBinary(34), primary_key=True),  # the address's script
     sa.Column("params", sa.LargeBinary, nullable=False),
+    sa.Column("epoch", sa.Integer, nullable=False),  # the key epoch whose treasury key it was made with
     sa.Column("created", sa.Integer, nullable=False),
 )
 
@@ -73,6 +74,13 @@ documents = sa.Table(
 )
 
 
+class KnownAddress(NamedTuple):
+    """What an address was made from: deposit parameters, and the key epoch of the treasury key."""
+
+    params: bytes
+    epoch: int
+
+
 class Paid(NamedTuple):
     """A payment to a known address in a block; `coinbase` when a miner paid himself there."""
 
@@ -97,6 +105,7 @@ class DepositRow:
     spent_height: int | None
     state: dict[str, Any]
     created: int
+    epoch: int  # of its address's key
 
 
 class BridgeStore:
@@ -107,10 +116,10 @@ class BridgeStore:
         self._deposits: tuple[int, list[DepositRow]] = (-1, [])  # what was read, and at which version
         self._version = 0  # counts changes of deposits, before and after each
 
-    async def add_many_params(self, new: Sequence[tuple[bytes, bytes]], created: int) -> None:
-        """Keep the parameters of many addresses (script, params) in one go."""
+    async def add_many_params(self, new: Sequence[tuple[bytes, KnownAddress]], created: int) -> None:
+        """Keep what many addresses (by script) were made from in one go."""
         if new:
-            rows = [{"script": s, "params": p, "created": created} for s, p in new]
+            rows = [{"script": s, **known._asdict(), "created": created} for s, known in new]
             async with self.engine.begin() as db:
                 await db.execute(insert(deposit_params).on_conflict_do_nothing(), rows)
 
@@ -124,17 +133,18 @@ class BridgeStore:
             await db.execute(sa.delete(deposit_params).where(c.script.in_(scripts)))
         return scripts
 
-    async def add_params(self, script: bytes, params: bytes, created: int) -> bool:
-        """Keep the parameters of an address; True when they are new."""
-        add = insert(deposit_params).values(script=script, params=params, created=created)
+    async def add_params(self, script: bytes, known: KnownAddress, created: int) -> bool:
+        """Keep what an address was made from; True when it is new."""
+        add = insert(deposit_params).values(script=script, **known._asdict(), created=created)
         async with self.engine.begin() as db:
             return (await db.execute(add.on_conflict_do_nothing())).rowcount == 1
 
-    async def params(self) -> dict[bytes, bytes]:
-        """All parameters by script."""
+    async def params(self) -> dict[bytes, KnownAddress]:
+        """What all addresses were made from, by script."""
+        c = deposit_params.c
         async with self.engine.connect() as db:
-            rows = await db.execute(sa.select(deposit_params.c.script, deposit_params.c.params))
-            return {r.script: r.params for r in rows}
+            rows = await db.execute(sa.select(c.script, c.params, c.epoch))
+            return {r.script: KnownAddress(r.params, r.epoch) for r in rows}
 
     async def connect_block(
         self,
@@ -184,7 +194,7 @@ class BridgeStore:
 
     async def _read_deposits(self) -> list[DepositRow]:
         joined = deposits.join(deposit_params)
-        query = sa.select(deposits, deposit_params.c.params).select_from(joined)
+        query = sa.select(deposits, deposit_params.c.params, deposit_params.c.epoch).select_from(joined)
         async with self.engine.connect() as db:
             rows = (await db.execute(query.order_by(deposits.c.created, deposits.c.outpoint))).all()
         return [
@@ -200,6 +210,7 @@ class BridgeStore:
                 r.spent_height,
                 json.loads(r.state),
                 r.created,
+                r.epoch,
             )
             for r in rows
         ]

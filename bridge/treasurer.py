@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from anchor.bitcoind import Bitcoind, Outcome, Submitted
 from anchor.btc.amounts import FeeRate, Sats
 from anchor.btc.ids import OutPoint, Txid
+from anchor.inscription.successor import Successor
 from anchor.rollup.activation import Activation
 from anchor.rollup.state import RollupState
 from anchor.store import StoredPackage
@@ -42,7 +43,11 @@ NEAR = 3  # how many times our own estimate a leader may pay
 
 @dataclass(frozen=True, slots=True)
 class TreasuryFacts:
-    """What this node knows now; `final` is the rollup's highest final block here."""
+    """What this node knows now; `final` is the rollup's highest final block here.
+
+    `successor` is where the treasury moves now; `able` are the key epochs of which enough members are up, None
+    where nobody looks.
+    """
 
     unsynced: str | None
     paused: str | None
@@ -53,6 +58,8 @@ class TreasuryFacts:
     deposits: Sequence[DepositRow]
     sweepable: frozenset[bytes]
     manifests: Mapping[bytes, Manifest]
+    successor: Successor | None
+    able: frozenset[int] | None = None
 
     def ancestors(self) -> list[Manifest] | None:
         """The manifests of all batches up to the tip, None when one is not stored here."""
@@ -97,6 +104,7 @@ class TreasuryDesk:
     def __init__(
         self,
         activation: Activation,
+        keys: Callable[[], TreasuryKeys],
         bitcoind: Bitcoind,
         facts: Callable[[], TreasuryFacts | None],
         where: Callable[[StoredPackage, Stages], Whereabouts],
@@ -106,12 +114,16 @@ class TreasuryDesk:
     ) -> None:
         self.activation, self.bitcoind, self.facts = activation, bitcoind, facts
         self.min_fee_rate, self.max_fee_rate = min_fee_rate, max_fee_rate
-        self._where = where
+        self._keys, self._where = keys, where
 
     @property
     def keys(self) -> TreasuryKeys:
         """The treasury's keys of all epochs known here."""
-        return TreasuryKeys.of(self.activation)
+        return self._keys()
+
+    def key_epochs(self, payload: bytes) -> tuple[int, ...]:
+        """The key epoch of each input: the tip's, then those of the deposits' addresses."""
+        return build(manifests.decode(payload), self.keys).epochs
 
     def whereabouts(self, package: StoredPackage, stages: Stages) -> Whereabouts:
         """Where a batch is on our own chain."""
@@ -138,8 +150,10 @@ class TreasuryDesk:
             facts.rollup.view.tip.height,
             facts.reserve(),
             Sats(max(0, room)),
+            facts.successor,
+            facts.able,
         )
-        found = _sweepable(facts, self.activation.epoch)
+        found = _sweepable(facts)
         deposits = [d for d in found if not d.owed or await self._is_there(d.outpoint, facts)]
         made = plan(facts.treasury, deposits, self._payable(facts), params, rate, situation)
         return None if made is None else (made.sequence, made.encode())
@@ -215,6 +229,7 @@ class TreasuryDesk:
             ancestors_known=facts.ancestors() is not None,
             own_min_rate=self.min_fee_rate,
             own_max_rate=highest_rate,
+            successor=facts.successor,
         )
 
     async def _deposit(self, outpoint: OutPoint, facts: TreasuryFacts) -> DepositFact | None:
@@ -262,12 +277,14 @@ class TreasuryDesk:
         return await self.bitcoind.submit(tx)
 
 
-def _sweepable(facts: TreasuryFacts, epoch: int) -> list[Sweepable]:
+def _sweepable(facts: TreasuryFacts) -> list[Sweepable]:
     found = []
     for d in facts.deposits:
         if d.outpoint in facts.sweepable and d.height is not None and d.spent_by is None:
             outpoint, params = OutPoint.decode(d.outpoint), DepositParams.decode(d.params)
-            found.append(Sweepable(outpoint, Sats(d.value), params, d.height, epoch, facts.is_owed(outpoint)))
+            found.append(
+                Sweepable(outpoint, Sats(d.value), params, d.height, d.epoch, facts.is_owed(outpoint))
+            )
     return found
 
 

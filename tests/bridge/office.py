@@ -34,10 +34,11 @@ from anchor.rollup.state import RollupState
 from anchor.rollup.transitions import Rejected, make_block
 from anchor.rollup.tx import Activate, Lock
 from anchor.store import AnchorStore, headers, metadata
-from bridge.active import Active, Ground, Signer
+from bridge.active import Active
 from bridge.ceremony import PROPOSE, PURPOSES, Ceremony
 from bridge.config import PolicySection
 from bridge.deposit.address import DepositParams, output
+from bridge.ground import Ground, Signer
 from bridge.params import REGTEST as PARAMS
 from bridge.store import BridgeStore
 from migrations.database import open_database
@@ -46,7 +47,6 @@ from tests.anchor.rollup.rollup_world import VALIDATORS, Whole, certified
 from tests.bridge.desks import desk_of
 from tests.tss.shells import Seat, make_identities, signed_committee
 from tss.dkg.committee import SignedCommittee
-from tss.node import KeyFault
 
 POLICY = PolicySection(leader_timeout=10.0)
 ALICE = Whole.named("alice")
@@ -145,8 +145,6 @@ class OfficeNode:
         node, peers = self.seat.node, self.seat.peers
         assert node is not None
         assert peers is not None
-        with contextlib.suppress(KeyFault):  # a newcomer holds no share of the keys that serve
-            await node.activate(PURPOSES, signed.activation.epoch)
         ground = Ground(
             self.client,
             self.feed,
@@ -156,7 +154,8 @@ class OfficeNode:
             self.store,
             POLICY,
             self.office.committee.committee.threshold,
-            Signer(node, peers, peers.index, len(self.office.nodes)) if sign else None,
+            self.office.committee.committee.epoch,
+            Signer(node, peers, peers.index) if sign else None,
             self.office.time,
             lambda: None,
             self.look_again,
@@ -302,7 +301,7 @@ class Office:
         recipient = ALICE.x if name == "alice" else Whole.named(name).x
         active = self.nodes[node].active
         assert active is not None
-        _, derived = await active.registry.issue(recipient, user.x)
+        _, derived, _ = await active.registry.issue(recipient, user.x)
         outpoint = self.pay(derived.script_pubkey, btc)
         self.mine()
         return outpoint

@@ -87,7 +87,7 @@ class Partition:
         active = self.it.nodes[0].active
         assert active is not None
         recipient = ALICE.x if name == "alice" else Whole.named(name).x
-        _, derived = await active.registry.issue(recipient, Whole.named(f"{name} on bitcoin").x)
+        _, derived, _ = await active.registry.issue(recipient, Whole.named(f"{name} on bitcoin").x)
         return self.it.pay(derived.script_pubkey, btc)
 
     def _double_spend(self, outpoint: OutPoint) -> str:

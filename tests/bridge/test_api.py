@@ -183,7 +183,7 @@ async def test_a_payment_is_found_by_its_parameters_even_when_they_come_late(act
     assert (await active.ask("GET", f"/v1/deposits/{outpoint}"))[0] == 404
     body = {"recipient": key(31).hex(), "user_key": key(32).hex()}
     status, late = await active.ask("POST", "/v1/deposits", json=body)
-    assert (status, late) == (202, {"address": address, "found": [outpoint]})
+    assert (status, late) == (202, {"address": address, "found": [outpoint], "addresses": [address]})
     async with asyncio.timeout(60):
         while (found := await active.get(f"/v1/deposits/{outpoint}"))["state"] != "CONFIRMED":
             active.node.wake()

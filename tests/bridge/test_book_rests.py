@@ -32,7 +32,9 @@ def buried(at: int) -> Any:
 def page(chain: HeaderChain) -> Any:
     view = SimpleNamespace(height=chain.tip.height, hash=chain.tip.hash, treasury=SimpleNamespace(batches=()))
     rollup = SimpleNamespace(withdrawals={})
-    return SimpleNamespace(chain=chain, view=view, rollup=rollup, final=0, manifests={}, waiting=())
+    return SimpleNamespace(
+        chain=chain, view=view, rollup=rollup, final=0, manifests={}, waiting=(), epoch=1, keys=None
+    )
 
 
 async def test_a_buried_deposit_rests_until_the_chain_turns_below_it() -> None:

@@ -69,7 +69,7 @@ def _node(s: Sequencer, client: RollupClient, feed: Any, host: Whole) -> Any:
 
     lying = [  # at height 4, unswept since the reorg
         DepositRow(
-            o.encode(), b"", params_of("alice", 40).encode(), 1, False, 4, bytes(32), None, None, {}, 0
+            o.encode(), b"", params_of("alice", 40).encode(), 1, False, 4, bytes(32), None, None, {}, 0, 1
         )
         for o in s.state.minted
     ]

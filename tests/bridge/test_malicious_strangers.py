@@ -21,7 +21,7 @@ async def test_a_miner_who_pays_a_deposit_address_in_a_coinbase_does_not_stop_th
     tmp_path: Path, bitcoind: Bitcoind
 ) -> None:
     async with office(tmp_path, bitcoind) as it:
-        params, derived = await it.nodes[0].active.registry.issue(ALICE.x, Whole.named("miner").x)
+        params, derived, _ = await it.nodes[0].active.registry.issue(ALICE.x, Whole.named("miner").x)
         address = address_of(derived.script_pubkey, REGTEST)
         bitcoind.rpc().generatetoaddress(1, address)
         await it.round()

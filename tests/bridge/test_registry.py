@@ -8,7 +8,7 @@ from anchor.btc.codec import Writer
 from anchor.btc.ids import display
 from bridge import registry
 from bridge.deposit import states as dst
-from bridge.deposit.address import PARAMS_SIZE, DepositFault, DepositParams
+from bridge.deposit.address import DepositFault, DepositParams
 from bridge.registry import NotStored
 from regtest.bitcoind import Bitcoind
 from tests.anchor.rollup.rollup_world import ALICE, Whole
@@ -16,6 +16,7 @@ from tests.bridge.office import PARAMS, office
 from tss.envelope import MAX_BODY
 from tss.peers import PeerRefused
 
+FIRST = b"\0\0\0\x01"  # the key epoch that a bridge begins with
 USER = Whole.named("user").x
 
 
@@ -24,15 +25,15 @@ def params_of(name: str, delay: int = PARAMS.reclaim_delay) -> DepositParams:
 
 
 def test_all_addresses_that_a_node_keeps_fit_one_answer_to_a_peer():
-    assert 4 + registry.MAX_ADDRESSES * PARAMS_SIZE <= MAX_BODY
+    assert 4 + registry.MAX_ADDRESSES * registry.ADDRESS_SIZE <= MAX_BODY
 
 
 async def test_an_address_is_shown_only_once_enough_nodes_store_it(tmp_path, bitcoind: Bitcoind):
     async with office(tmp_path, bitcoind) as it:
         alice, bob, carol = it.nodes
-        params, derived = await alice.active.registry.issue(ALICE.x, USER)
+        params, derived, _ = await alice.active.registry.issue(ALICE.x, USER)
         for node in it.nodes:
-            assert (await node.store.params())[derived.script_pubkey] == params.encode()
+            assert (await node.store.params())[derived.script_pubkey] == (params.encode(), 1)
         await carol.down()
         await alice.active.registry.issue(ALICE.x, params_of("second").user_key)
         await bob.down()
@@ -49,7 +50,9 @@ async def test_a_peer_cannot_store_what_is_no_address_of_this_bridge(tmp_path, b
         mallory, honest = it.nodes[0], it.nodes[1]
         target = honest.seat.peers.index
         off_curve = b"\xff" * 32 + USER + PARAMS.reclaim_delay.to_bytes(2, "big")
-        for body in (b"", b"x" * 66, params_of("x").encode()[:-1], params_of("x", 7).encode(), off_curve):
+        whole, wrong = params_of("x").encode() + FIRST, params_of("x", 7).encode() + FIRST
+        unknown = [params_of("x").encode() + epoch.to_bytes(4, "big") for epoch in (0, 2, (1 << 32) - 1)]
+        for body in (b"", b"x" * 70, whole[:-1], whole + b"\0", wrong, off_curve + FIRST, *unknown):
             with pytest.raises(PeerRefused) as refused:
                 await mallory.seat.peers.call(target, registry.STORE, body)
             assert refused.value.code == "bad-params"
@@ -57,12 +60,14 @@ async def test_a_peer_cannot_store_what_is_no_address_of_this_bridge(tmp_path, b
             with pytest.raises(DepositFault):
                 await honest.active.registry.issue(recipient, user_key)
         assert await honest.store.params() == {}
-        good, bad = params_of("good").encode(), params_of("bad", 9).encode()
+        good, bad = params_of("good").encode() + FIRST, params_of("bad", 9).encode() + FIRST
+        later = params_of("later").encode() + b"\0\0\0\x02"
         for answer in (
             b"",
             b"\xff" * 20,
             Writer().count(2).fixed(good).done(),
             Writer().count(1).fixed(bad).done(),
+            Writer().count(1).fixed(later).done(),
         ):
 
             async def lie(_member: int, _body: bytes, said: bytes = answer) -> bytes:

@@ -22,7 +22,7 @@ from anchor.rollup.activation import Lane
 from anchor.store import metadata
 from bridge.deposit import states as dst
 from bridge.deposit.address import output, treasury_script
-from bridge.store import BridgeStore, DepositRow
+from bridge.store import BridgeStore, DepositRow, KnownAddress
 from bridge.treasury.builder import build
 from bridge.treasury.manifest import Manifest
 from bridge.watch import ChainView, ChainWatch
@@ -106,7 +106,7 @@ def serialized(block: Block) -> bytes:
 async def watching(story: Story, engine: AsyncEngine, scripts: tuple[bytes, ...] = (DEPOSIT,)) -> ChainWatch:
     store = BridgeStore(engine)
     for script in scripts:
-        await store.add_params(script, USER.encode(), 0)
+        await store.add_params(script, KnownAddress(USER.encode(), 1), 0)
     watch = ChainWatch(
         story.activation, story.chain, story, store, new_deposit=dst.encode(dst.Issued()), clock=lambda: 0
     )
@@ -239,7 +239,7 @@ async def test_an_address_learnt_late_is_found_by_reading_again_and_a_restart_ch
     story.mine(sweep)
     await watch.advance()
     assert not await watch.store.deposits()
-    await watch.store.add_params(DEPOSIT, USER.encode(), 0)
+    await watch.store.add_params(DEPOSIT, KnownAddress(USER.encode(), 1), 0)
     watch.know(DEPOSIT)
     assert not watch.sees(paid.outpoint(0).encode())
     await watch.read_again(story.activation.height)

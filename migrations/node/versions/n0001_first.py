@@ -96,6 +96,7 @@ def _deposits() -> None:
         "deposit_params",
         sa.Column("script", sa.LargeBinary(34), primary_key=True),
         sa.Column("params", sa.LargeBinary, nullable=False),
+        sa.Column("epoch", sa.Integer, nullable=False),
         sa.Column("created", sa.Integer, nullable=False),
     )
     op.create_table(
