@@ -8,6 +8,7 @@ from anchor import problem
 from anchor.api import PlacedRotation, Sources, mined, moving
 from anchor.api_headers import unknown
 from anchor.bitcoind import NodeError
+from anchor.btc.ids import BlockHash, Txid
 from anchor.problem import Problem
 from anchor.proofs.rotation_file import RotationProof, RotationProofs
 from anchor.proofs.rotation_maker import Found, make_rotation, sequence_of, steps_between
@@ -20,6 +21,7 @@ class RotationApi:
 
     def __init__(self, sources: Sources) -> None:
         self._s = sources
+        self._made: dict[tuple[Txid, BlockHash], RotationProof] = {}  # a txid fixes all of its lane before it
 
     def routes(self) -> list[web.RouteDef]:
         """All routes."""
@@ -43,8 +45,13 @@ class RotationApi:
         found = sorted(self._found(lane, rotations.values()), key=sequence_of)
         proofs = []
         for one, steps in steps_between(found, lane.value):
-            commit, block = await mined(self._s, one, rotations[one.txid].block)
-            proofs.append(make_rotation(steps, self._record(one.successor.record), commit, block, one))
+            at = rotations[one.txid].block
+            made = self._made.get((one.txid, at))
+            if made is None:
+                commit, block = await mined(self._s, one, at)
+                made = make_rotation(steps, self._record(one.successor.record), commit, block, one)
+                self._made[one.txid, at] = made
+            proofs.append(made)
         return proofs
 
     def _found(self, lane: Lane, rotations: Iterable[PlacedRotation]) -> Iterator[Found]:

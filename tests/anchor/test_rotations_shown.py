@@ -151,3 +151,11 @@ async def test_a_lane_without_rotations_has_an_empty_file(tmp_path):
     async with served(still) as url:
         said = await run("rotations", "--node", url)
     assert RotationProofs.decode(said.stdout_bytes) == RotationProofs("regtest", 0, ())
+
+
+async def test_a_proof_that_was_made_once_needs_no_bitcoind_again(it):
+    node = Moved.of(it)
+    async with served(node) as url:
+        first = (await run("rotations", "--node", url)).stdout_bytes
+        node.down = True
+        assert (await run("rotations", "--node", url)).stdout_bytes == first
