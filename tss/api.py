@@ -99,9 +99,23 @@ class _Api:
                     for row in attempts
                 ],
                 "rounds": await self._rounds(),
+                "places": self._places(),
                 "sessions": [self._session(info) for info in self._tss.sessions()],
             }
         )
+
+    def _places(self) -> list[dict[str, Any]]:
+        name = self._tss.committee.name_of
+        return [
+            {
+                "work": one.work,
+                "driver": name(one.driver),
+                "seconds": round(one.held, 1),
+                "idle": round(one.idle, 1),
+                "waiting": [name(member) for member in one.waiting],
+            }
+            for one in self._tss.places()
+        ]
 
     async def _rounds(self) -> list[dict[str, Any]]:
         name = self._tss.committee.name_of

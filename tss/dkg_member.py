@@ -8,7 +8,6 @@ data is enough, so any member may bring it at any time.
 
 import asyncio
 import secrets
-import time
 from collections.abc import Awaitable, Callable, Container
 from dataclasses import dataclass, field, replace
 from typing import Final
@@ -31,6 +30,7 @@ from tss.frost.errors import FrostError
 from tss.keyring import KeyFault, Keyring
 from tss.peers import Peers, Refuse
 from tss.store import AttemptRow, Store
+from tss.turns import Turns
 from tss.views import Views
 
 OFFER = "tss.dkg.offer"
@@ -51,8 +51,6 @@ class _Attempt:
 
     entry: RosterEntry
     relay: int
-    boot_id: bytes  # the relay's; empty until it calls after our restart
-    begun: float = field(default_factory=time.monotonic)
     roster: Roster | None = None
     first: State1 | None = None
     second: State2 | None = None
@@ -85,17 +83,17 @@ class DkgMember:
             PURPOSES  # else one member has us store a key for every word it thinks of
         )
         self._attempts: dict[str, _Attempt] = {}
-        self._peers: Peers | None = None
+        self.turns = Turns(committee)
         self._log = structlog.get_logger("tss.dkg")
 
     @property
     def relays(self) -> set[int]:
         """Who drives what this member takes part in just now."""
-        return {attempt.relay for attempt in self._attempts.values() if self._alive(attempt)}
+        return {place.driver for place in self.turns.places()}
 
     def register(self, peers: Peers) -> None:
         """Answer the topics of a DKG."""
-        self._peers = peers
+        self.turns.register(peers)
         self.views.register(peers)
         for topic, answer in (
             (OFFER, self._offer),
@@ -133,9 +131,10 @@ class DkgMember:
             self._log.warning("a key generation cannot go on", purpose=row.purpose, why=str(error))
             return
         entry = halfway.roster.entries[self._identity.index - 1]
-        attempt = _Attempt(entry, row.relay, b"", roster=halfway.roster, first=second.first, second=second)
+        attempt = _Attempt(entry, row.relay, roster=halfway.roster, first=second.first, second=second)
         attempt.said = said
         self._attempts[row.purpose] = attempt
+        self.turns.resumed(row.purpose, _work(row.purpose), row.relay)
         self.views.saw(halfway.roster.sid, halfway.r1s)
         self._log.info("key generation goes on", purpose=row.purpose, attempt=row.attempt, state=row.state)
 
@@ -156,32 +155,14 @@ class DkgMember:
         self._make_room(purpose, relay)
         nonce = secrets.token_bytes(32)
         entry = participant.offer(self._identity, self._committee, purpose, epoch, attempt, nonce)
-        self._attempts[purpose] = _Attempt(entry, relay, self._boot_of(relay))
+        self._attempts[purpose] = _Attempt(entry, relay)
         return entry.encode()
 
     def _make_room(self, purpose: str, relay: int) -> None:
         """One attempt at a purpose at a time: two would end in two keys, each verified by some members only."""
-        for other in [name for name, attempt in self._attempts.items() if not self._alive(attempt)]:
+        self.turns.take(purpose, _work(purpose), relay)
+        for other in [name for name in self._attempts if name == purpose or not self.turns.holds(name)]:
             self._attempts.pop(other).close()
-        current = self._attempts.get(purpose)
-        if current is not None and current.relay != relay:
-            name = self._committee.name_of(current.relay)
-            raise Refuse(
-                "busy", f"{name} is making the {purpose} key just now: wait for it, then ask for the key"
-            )
-        if current is not None:
-            current.close()
-
-    def _alive(self, attempt: _Attempt) -> bool:
-        """Whether its relay is still there, in the same boot, and not too slow."""
-        late = time.monotonic() - attempt.begun > _ATTEMPT_SECONDS
-        seen = None if self._peers is None else self._peers.seen.get(attempt.relay)
-        there = seen is None or (seen.down is None and attempt.boot_id in (b"", seen.boot_id))
-        return there and not late
-
-    def _boot_of(self, relay: int) -> bytes:
-        seen = None if self._peers is None else self._peers.seen.get(relay)
-        return b"" if seen is None else seen.boot_id
 
     async def _round1(self, relay: int, body: bytes) -> bytes:
         roster = Roster.decode(body)
@@ -264,6 +245,7 @@ class DkgMember:
         done = self._attempts.get(key.info.purpose)
         if done is not None and done.roster is not None and done.roster.sid == key.sid:
             del self._attempts[key.info.purpose]
+            self.turns.end(key.info.purpose)
         return participant.acknowledge(self._identity, key.recovery).encode()
 
     async def _fail(self, relay: int, body: bytes) -> bytes:
@@ -272,6 +254,7 @@ class DkgMember:
         if attempt is None or attempt.relay != relay:
             return b""
         del self._attempts[purpose]
+        self.turns.end(purpose)
         attempt.close()
         row = None if attempt.roster is None else await self._store.attempt(attempt.roster.sid)
         if row is not None and row.state in ("open", "sent"):  # what we signed may still become a key
@@ -281,7 +264,7 @@ class DkgMember:
     def _find(self, relay: int, body: bytes) -> tuple[_Attempt, bytes]:
         for attempt in self._attempts.values():
             if attempt.roster is not None and attempt.roster.sid == body[:32] and attempt.relay == relay:
-                attempt.boot_id = attempt.boot_id or self._boot_of(relay)
+                self.turns.moved(attempt.roster.purpose)
                 return attempt, body[32:]
         raise Refuse("unknown-attempt", "we are in no such attempt of yours: start a new one")
 
@@ -302,6 +285,10 @@ class DkgMember:
         )
         await self._store.save_attempt(row)
         self._log.info("dkg", purpose=roster.purpose, attempt=roster.attempt, state=state, reason=reason)
+
+
+def _work(purpose: str) -> str:
+    return f"making the {purpose} key"
 
 
 def offer_request(purpose: str, epoch: int, attempt: int) -> bytes:

@@ -55,6 +55,7 @@ from tss.signing_member import SigningMember
 from tss.signing_runner import SessionInfo, SigningFailed, SigningRunner
 from tss.store import AttemptRow, RequestRow, Store
 from tss.trimming import Trimming
+from tss.turns import Place
 from tss.vault import HpkeSealer, ShareVault
 
 __all__ = ["DkgFailed", "KeyFault", "KeyInfo", "SessionInfo", "SigningFailed", "TssNode", "UnknownRequest"]
@@ -312,6 +313,10 @@ class TssNode:
     async def rounds(self) -> dict[int, list[Round]]:
         """Who is waited for in key work that is under way, by the member that drives it and says so."""
         return await self._rounds.of(self._dkg_member.relays | self.key_work.member.relays)
+
+    def places(self) -> list[Place]:
+        """What key work this node takes part in just now, who drives it, and who waits to drive."""
+        return self._dkg_member.turns.places() + self.key_work.member.turns.places()
 
     @property
     def session_counts(self) -> Counter[tuple[str, int, str]]:

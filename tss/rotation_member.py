@@ -6,7 +6,6 @@ that attempt fail, and the old shares serve on. After the certificate the link a
 
 import asyncio
 import secrets
-import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 
@@ -45,15 +44,18 @@ from tss.rotation_topics import (
     read_links_request,
 )
 from tss.store import StoreFault
+from tss.turns import Turns
 from tss.views import Views
 
 _Answer = Callable[[int, bytes], Awaitable[bytes]]
 
-_ATTEMPT_SECONDS = 90.0
 # Attempts are numbered by the clock, so that the later one counts, and nobody books the future. But clocks that
 # were an hour ahead, and attempts that we have seen ourselves, must not keep a key from being refreshed.
 _EARLY_SECONDS = 7200
 _MORE_ATTEMPTS = 16
+
+
+_DOING = {Work.REFRESH: "refreshing", Work.REPAIR: "repairing its share of"}
 
 
 @dataclass(slots=True)
@@ -63,8 +65,6 @@ class _Attempt:
     plan: Plan
     entry: Entry
     relay: int
-    boot_id: bytes
-    begun: float = field(default_factory=time.monotonic)
     roster: Roster | None = None
     first: refresh.State1 | repair.State1 | None = None
     second: refresh.State2 | repair.State2 | None = None
@@ -98,18 +98,18 @@ class RotationMember:
         self._committee, self._keyring, self._keys = committee, keyring, keys
         self._store, self._clock, self._book = store, clock, book
         self._attempts: dict[bytes, _Attempt] = {}
-        self._peers: Peers | None = None
+        self.turns = Turns(committee)
         self.catch_up: Callable[[bytes], Awaitable[None]] = _nothing
         self._log = structlog.get_logger("tss.rotation")
 
     @property
     def relays(self) -> set[int]:
         """Who drives what this member takes part in just now."""
-        return {attempt.relay for attempt in self._attempts.values() if self._alive(attempt)}
+        return {place.driver for place in self.turns.places()}
 
     def register(self, peers: Peers) -> None:
         """Answer the topics of key work."""
-        self._peers = peers
+        self.turns.register(peers)
         for topic, answer in (
             (OFFER, self._offer),
             (ROUND1, self._round1),
@@ -148,9 +148,12 @@ class RotationMember:
         except rules.Behind:  # whoever is behind, if it is us a moment is enough
             await self.catch_up(plan.key)
             await self._check(plan, relay)
-        await self._make_room(plan.key, relay)
+        work = f"{_DOING[plan.work]} the {self._held(plan.key).info.purpose} key"
+        self.turns.take(plan.key, work, relay)
+        if plan.key in self._attempts:
+            await self._forget(plan.key)
         entry = refresh.offer(self._identity, self._committee, plan, secrets.token_bytes(32))
-        self._attempts[plan.key] = _Attempt(plan, entry, relay, self._boot_of(relay))
+        self._attempts[plan.key] = _Attempt(plan, entry, relay)
         return entry.encode()
 
     async def _check(self, plan: Plan, relay: int) -> None:
@@ -167,31 +170,15 @@ class RotationMember:
         if plan.attempt > max(self._clock() + _EARLY_SECONDS, standing.attempt + _MORE_ATTEMPTS):
             raise Refuse("attempt", "the attempt's number lies in the future: set the clocks by NTP")
 
-    async def _make_room(self, key: bytes, relay: int) -> None:
-        current = self._attempts.get(key)
-        if current is None:
-            return
-        if current.relay != relay and self._alive(current):
-            name = self._committee.name_of(current.relay)
-            raise Refuse("busy", f"{name} is working on this key just now: wait a minute and try again")
-        await self._close(key)
-
     async def _close(self, key: bytes) -> None:
+        self.turns.end(key)
+        await self._forget(key)
+
+    async def _forget(self, key: bytes) -> None:
         """Forget an attempt, once a step under way is done with its secrets: half wiped, they would be signed."""
         attempt = self._attempts.pop(key)
         async with attempt.turn:
             attempt.close()
-
-    def _alive(self, attempt: _Attempt) -> bool:
-        """Whether its relay is still there, in the same boot, and not too slow."""
-        late = time.monotonic() - attempt.begun > _ATTEMPT_SECONDS
-        seen = None if self._peers is None else self._peers.seen.get(attempt.relay)
-        there = seen is None or (seen.down is None and seen.boot_id == attempt.boot_id)
-        return there and not late
-
-    def _boot_of(self, relay: int) -> bytes:
-        seen = None if self._peers is None else self._peers.seen.get(relay)
-        return b"" if seen is None else seen.boot_id
 
     def _held(self, sid: bytes) -> Key | LostKey:
         key: Key | LostKey | None = self._keyring.get(sid) or self._keyring.find_lost(sid)
@@ -345,6 +332,7 @@ class RotationMember:
     def _find(self, relay: int, body: bytes) -> tuple[_Attempt, bytes]:
         for attempt in self._attempts.values():
             if attempt.roster is not None and attempt.roster.sid == body[:32] and attempt.relay == relay:
+                self.turns.moved(attempt.plan.key)
                 return attempt, body[32:]
         raise Refuse("unknown-attempt", "we are in no such attempt of yours: start a new one")
 

@@ -55,9 +55,10 @@ def _stream(admin: Admin, every: float, count: int | None) -> None:
 
 
 def _settled(now: dict[str, Any]) -> dict[str, Any]:
-    """What counts as a change: round trips and clocks always move."""
+    """What counts as a change: round trips, clocks and seconds always move."""
     members = [{k: m[k] for k in ("name", "up", "why", "boot_id")} for m in now["members"]]
-    return now | {"members": members, "at": 0}
+    places = [{k: p[k] for k in ("work", "driver", "waiting")} for p in now["places"]]
+    return now | {"members": members, "places": places, "at": 0}
 
 
 def _draw(admin: Admin, every: float, count: int | None) -> None:
@@ -92,6 +93,10 @@ def _tables(now: dict[str, Any]) -> list[_Table]:
         (r["work"], r["purpose"], r["driver"], r["step"], ", ".join(r["waiting"]) or "nobody")
         for r in now["rounds"]
     ]
+    places: _Rows = [
+        (p["driver"], p["work"], f"{p['seconds']:.0f} s", ", ".join(p["waiting"]) or "nobody")
+        for p in now["places"]
+    ]
     sessions: _Rows = [
         (
             s["id"][:16],
@@ -107,6 +112,12 @@ def _tables(now: dict[str, Any]) -> list[_Table]:
         ("members", ("member", "state", "round trip", "clock", "release"), members, "no other members"),
         ("keys", ("key", "epoch", "state", "quorum"), keys, "no keys yet"),
         ("key generations", ("key", "attempt", "relay", "where it is"), attempts, "none"),
+        (
+            "key work that this node takes part in",
+            ("driver", "is", "for", "who waits for a turn"),
+            places,
+            "none",
+        ),
         (
             "rounds under way, as who drives them says",
             ("work", "key", "driver", "step", "waiting for"),
