@@ -1,7 +1,7 @@
 """What a reorg takes out of the chain, and what became of it: pure facts and their verdict.
 
-Kinds: *anchor*, *rotation*, *commit* and *void* by lane and sequence; *batch* of the treasury by sequence;
-*deposit*, *sweep* and *reclaim* by the deposit's outpoint; *payout* by the withdrawal's id.
+Kinds: *anchor*, *rotation*, *commit* and *void* by lane and sequence; *batch* of the treasury (a move too) by
+sequence; *deposit*, *sweep* and *reclaim* by the deposit's outpoint; *payout* by the withdrawal's id.
 """
 
 from collections.abc import Iterator, Mapping

@@ -21,6 +21,7 @@ from bridge.treasury.keys import TreasuryKeys
 from bridge.treasury.manifest import PayoutManifest, SweepManifest
 from regtest.bitcoind import Bitcoind
 from tests.anchor.rollup.rollup_world import Whole
+from tests.bridge.keys import SECOND
 from tests.bridge.office import Office, OfficeNode, office
 from tss.frost.path import INTERNAL, KEY_ONLY, key_with_root
 from tss.node import SigningFailed
@@ -138,6 +139,7 @@ async def test_a_lie_about_a_deposit_gets_no_share(stage: Stage) -> None:
         (replace(item, params=stranger), "deposit-script"),
         (replace(item, params=replace(item.params, user_key=Whole.named("m").x)), "deposit-script"),
         (replace(item, params=replace(item.params, delay=7)), "deposit-script"),
+        (replace(item, epoch=0), "unbuildable"),
         (replace(item, fee_share=Sats(0)), "fee-share"),
         (replace(item, fee_share=Sats(item.value - 1)), "fee-share"),
         (replace(item, outpoint=ELSEWHERE), "deposit-unknown"),
@@ -146,6 +148,14 @@ async def test_a_lie_about_a_deposit_gets_no_share(stage: Stage) -> None:
     ]
     for lie, code in lies:
         await refused(stage, "treasury", replace(stage.sweep, deposits=(lie,)).encode(), code)
+
+
+async def test_a_move_that_no_rotation_anchor_asks_for_gets_no_share(stage: Stage) -> None:
+    treasury = stage.it.views()[0].treasury
+    move = treasury.move_to(SECOND, Sats(1_000))
+    await refused(stage, "treasury", move.encode(), "rotation-not-final")
+    further = replace(move, epoch=2, successor_epoch=3)
+    await refused(stage, "treasury", further.encode(), "wrong-epoch")
 
 
 async def test_a_lie_about_a_withdrawal_gets_no_share(stage: Stage) -> None:
