@@ -92,7 +92,7 @@ class _Api:
                     {
                         "purpose": row.purpose,
                         "attempt": row.attempt,
-                        "relay": self._tss.committee.name_of(row.relay),
+                        "relay": self._tss.seats.in_epoch(row.relay, row.epoch),
                         "state": row.state,
                         "reason": row.reason,
                     }

@@ -7,7 +7,7 @@ software can keep two logs; then the heads it signed convict it once anybody com
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -61,14 +61,16 @@ class AuditWatch:
 
     def __init__(
         self,
-        committee: Committee,
+        committees: Sequence[Committee],
         identity: Identity,
         store: Store,
         clock: Callable[[], float],
         *,
         every: float = 60.0,
     ) -> None:
-        self._committee, self._identity, self._clock, self._every = committee, identity, clock, every
+        """`committees` are those of all epochs that the folder vouches for, the present one the last."""
+        self._committees, self._committee = tuple(committees), committees[-1]
+        self._identity, self._clock, self._every = identity, clock, every
         self._peers: Peers | None = None
         self._task: asyncio.Task[None] | None = None
         self._log = structlog.get_logger("tss.audit")
@@ -93,6 +95,8 @@ class AuditWatch:
     async def compare(self, member: int) -> list[AuditAlarm]:
         """Exchange heads with one member; gives new alarms. PeerError when it does not answer or talks nonsense."""
         known = (await self.store.remembered()).get(member)
+        if known is not None and not self._said(known):
+            known = None  # of whoever had the seat before
         answer = await self._ask(member, 0 if known is None else known.number)
         found = []
         if known is not None and answer.then != known.hash:
@@ -159,7 +163,10 @@ class AuditWatch:
         return True
 
     def _said(self, head: Head) -> bool:
-        return head.signed_by(self._committee.member(head.member).host_key, self._committee.hash)
+        """Whether who sits there now signed this head, in this epoch or, in the same seat, in an earlier one."""
+        key, seat = self._committee.member(head.member).host_key, head.member
+        served = [one for one in self._committees if seat <= one.size and one.member(seat).host_key == key]
+        return any(head.signed_by(key, one.hash) for one in reversed(served))
 
     async def _asked(self, member: int, body: bytes) -> bytes:
         try:

@@ -86,7 +86,17 @@ def sign(folder: Path, file: Path, out: Path | None, as_json: bool, passphrase_f
     read = read_committee(file)
     check_chain(folder, read.committee.chain)
     try:
-        identity = load(folder, source(passphrase_fd)).seated(read.committee)
+        identity = load(folder, source(passphrase_fd)).placed(read.committee)
+        if (
+            read.committee.previous
+            and identity.tls.fingerprint != read.committee.member(identity.index).tls_fingerprint
+        ):
+            raise Failed(
+                f"{file} pins another TLS certificate of {identity.name} than this node shows, which was rotated "
+                "since: propose it anew with `holdfast tss rotate propose` and `--replace "
+                f"{identity.name} {folder / 'member.json'}`"
+            )
+        identity = identity.seated(read.committee)
     except (IdentityFault, PassphraseFault) as fault:
         raise Failed(str(fault), 2) from fault
     signed = read.with_signature(identity.index, identity.sign(read.committee.hash))

@@ -172,6 +172,7 @@ def accept(folder: Path, file: Path, given: Sequence[Path], as_json: bool) -> No
         if stuck:
             raise Failed(stuck[0])
         install(folder, signed, before)
+        rotated = _was_rotated(folder, signed.committee)
     except (CommitteeFault, IdentityFault) as fault:
         raise Failed(str(fault), 2) from fault
     except OSError as error:
@@ -180,7 +181,20 @@ def accept(folder: Path, file: Path, given: Sequence[Path], as_json: bool) -> No
     text = (
         f"{folder / PRESENT} is of epoch {epoch}: restart the node, then make the keys (`holdfast tss dkg`)"
     )
-    show(as_json, _described(signed.committee), text)
+    if rotated:
+        text += f"\nfirst run `holdfast tss certificate rotate --dir {folder} --offline`: the file pins another one"
+    show(as_json, _described(signed.committee) | {"certificate_pinned": not rotated}, text)
+
+
+def _was_rotated(folder: Path, committee: "Committee") -> bool:
+    """Whether the node shows another certificate than the file pins, so that no other would let it in."""
+    from tss.identity import certificate_fingerprint, passport
+
+    if not (folder / "keys").exists():
+        return False
+    index = committee.index_of(passport(folder).host_key)
+    shown = certificate_fingerprint(folder / "keys" / "tls.crt")
+    return index is not None and committee.member(index).tls_fingerprint != shown
 
 
 def _left_out(folder: Path, committee: "Committee") -> str:

@@ -45,7 +45,7 @@ class EvidenceApi:
         rows = [self._counts(row, keys) for row in await self._tss.nonces()]
         clones = [
             {
-                "member": self._tss.committee.name_of(alarm.member),
+                "member": self._tss.seats.name(alarm.member, alarm.at),
                 "left": alarm.left.hex(),
                 "present": alarm.present.hex(),
                 "at": alarm.at,
@@ -61,7 +61,7 @@ class EvidenceApi:
                 "id": row.request_id.hex(),
                 "purpose": row.purpose,
                 "epoch": row.epoch,
-                "coordinator": self._tss.committee.name_of(row.coordinator),
+                "coordinator": self._tss.seats.name(row.coordinator, row.at),
                 "at": row.at,
             }
             for row in await self._tss.requests()
@@ -79,13 +79,12 @@ class EvidenceApi:
         return _json({"id": wanted, "signatures": [signature.hex() for signature in signatures]})
 
     def _row(self, row: EvidenceRow) -> dict[str, Any]:
-        names = self._tss.committee.name_of
         return {
             "id": row.id.hex(),
-            "member": names(row.member),
+            "member": row.culprit,
             "kind": row.kind,
             "reason": row.reason,
-            "reporter": names(row.reporter),
+            "reporter": self._tss.seats.name(row.reporter, row.at),
             "at": row.at,
             "bytes": len(row.body),
         }

@@ -6,7 +6,7 @@ to time and fetch what they miss.
 """
 
 import asyncio
-from collections.abc import Coroutine, Iterable
+from collections.abc import Coroutine, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -53,13 +53,15 @@ class EvidenceBook:
         self,
         engine: Engine,
         sealer: Sealer,
-        committee: Committee,
+        committees: Sequence[Committee],
         index: int,
         store: EvidenceStore,
         *,
         compare_every: float = 30.0,
     ) -> None:
-        self._engine, self._sealer, self._committee, self._index = engine, sealer, committee, index
+        """`committees` are those of all epochs that the folder vouches for, the present one the last."""
+        self._engine, self._sealer, self._committee, self._index = engine, sealer, committees[-1], index
+        self._committees = {one.hash: one for one in committees}
         self._store, self._compare_every = store, compare_every
         self._peers: Peers | None = None
         self._allowances: dict[int, Allowance] = {}
@@ -103,8 +105,9 @@ class EvidenceBook:
         return await self._store.all()
 
     async def _take(self, evidence: Evidence, reporter: int) -> tuple[Kept | None, Judgement]:
+        committee = self._committees.get(evidence.committee.hash, self._committee)
         async with self._judging:
-            judgement = await asyncio.to_thread(judge, self._engine, self._sealer, evidence, self._committee)
+            judgement = await asyncio.to_thread(judge, self._engine, self._sealer, evidence, committee)
         if not judgement.proven:
             # Of a complaint two readings are tried here, one of which must fail: only others' count.
             self.counts.unproven += reporter != self._index

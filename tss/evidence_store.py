@@ -37,6 +37,11 @@ class EvidenceRow:
     body: bytes
     at: float
 
+    @property
+    def culprit(self) -> str:
+        """The culprit's name in the committee that the piece is about."""
+        return Evidence.decode(self.body).culprit_name
+
 
 class EvidenceStore:
     """The only writer of the table `evidence`."""

@@ -9,8 +9,7 @@ share is held beside the serving one, and signs when the others already use it.
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Final
+from dataclasses import replace
 
 import structlog
 
@@ -24,6 +23,7 @@ from tss.files import sync_folder
 from tss.frost.codec import DecodeError
 from tss.frost.engine import Engine, GroupPublic, KeyShare
 from tss.frost.errors import FrostError
+from tss.key_types import OVER, SERVING, SIGNING, Key, KeyInfo, LostKey
 from tss.rotation.chain import Chain
 from tss.rotation.link import Link
 from tss.rotation_store import RotationRow, RotationStore
@@ -33,57 +33,7 @@ from tss.vault import ShareVault, VaultFault, wipe
 
 __all__ = ["OVER", "SERVING", "SIGNING", "Key", "KeyFault", "KeyInfo", "Keyring", "LostKey"]
 
-SERVING: Final = frozenset({"verified", "active"})
-SIGNING: Final = SERVING | {"retiring"}
-OVER: Final = frozenset({"retired", "removed"})
 _GRACE_SECONDS = 3.0  # sessions under way end with the shares that they began with
-
-
-@dataclass(frozen=True, slots=True)
-class KeyInfo:
-    """What may be told of a key; `public.x_only` is what signatures verify under on the internal path.
-
-    `generation` counts its refreshes; only `Keyring.every_info` fills it in.
-    """
-
-    purpose: str
-    epoch: int
-    state: str
-    public: GroupPublic
-    generation: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Key:
-    """A key with our share of it."""
-
-    sid: bytes
-    info: KeyInfo
-    share: KeyShare
-    recovery: RecoveryData
-    proof: bytes
-    links: tuple[Link, ...] = ()
-    repairs: tuple[Link, ...] = ()
-
-    @property
-    def committee(self) -> Committee:
-        """The committee that made it; after a rotation not the one that the node serves."""
-        return self.recovery.transcript.committee
-
-    @property
-    def chain(self) -> Chain:
-        """The recovery data with all refreshes up to this share."""
-        return Chain(self.recovery, self.links, self.repairs)
-
-
-@dataclass(frozen=True, slots=True)
-class LostKey:
-    """A key whose share this node lost, or never held: what is public of it."""
-
-    sid: bytes
-    info: KeyInfo
-    chain: Chain
-    proof: bytes
 
 
 class Keyring:

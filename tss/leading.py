@@ -91,7 +91,7 @@ class Leading:
         key = self._found.get((purpose, epoch))
         if key is None:
             return ()
-        return staying(key.chain.committee, self._committee, key.info.public.verifying_shares)
+        return staying(key.committee, self._committee, key.info.public.verifying_shares)
 
     async def sign(self, purpose: str, payload: bytes, epoch: int, timeout: float) -> list[bytes]:
         """Signatures by a key of others, over what our own port approves; SigningFailed as `TssNode.sign`."""

@@ -132,14 +132,14 @@ async def _records(tss: "TssNode") -> list[Family]:
     number, _hash = await tss.audit.store.head()
     rows = Family("holdfast_tss_audit_rows", "gauge", "Rows of the audit log.").add(number)
     lost = Family("holdfast_tss_audit_alarms", "gauge", "Logs that lost a row their member had signed.")
-    alarms = Counter(alarm.member for alarm in await tss.audit.store.alarms())
+    alarms = Counter(tss.seats.name(a.member, a.at) for a in await tss.audit.store.alarms())
     for member, count in sorted(alarms.items()):
-        lost.add(count, member=tss.committee.name_of(member))
+        lost.add(count, member=member)
     clones = Family("holdfast_tss_clone_alarms", "gauge", "Signs that two copies of a node run at once.")
     proven = Family("holdfast_tss_evidence", "gauge", "Proven faults, by member and kind.")
-    faults = Counter((piece.member, piece.kind) for piece in await tss.evidence())
+    faults = Counter((piece.culprit, piece.kind) for piece in await tss.evidence())
     for (member, kind), count in sorted(faults.items()):
-        proven.add(count, member=tss.committee.name_of(member), kind=kind)
+        proven.add(count, member=member, kind=kind)
     return [rows, lost, clones.add(len(tss.clones)), proven]
 
 

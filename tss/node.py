@@ -50,6 +50,7 @@ from tss.peers import PeerError, Peers
 from tss.rehearsal import RehearsalTopics
 from tss.rotation.succession import staying
 from tss.rounds import Round, Rounds
+from tss.seats import Seats
 from tss.signing.approval import ApprovalPort
 from tss.signing_member import SigningMember
 from tss.signing_runner import SessionInfo, SigningFailed, SigningRunner
@@ -83,13 +84,14 @@ class TssNode:
         log: Any,
     ) -> None:
         """Use `open`; this only joins the parts and registers their topics."""
-        self.committee = committees[-1]
+        self.committees, self.committee = committees, committees[-1]
+        self.seats = Seats(committees, ())
         self.identity = identity
         self.peers = peers
         self._lock, self._store, self._keyring, self._clock, self._log = lock, store, keyring, clock, log
         self.pause = Pause(store, clock)
         self._approvals = Approvals(keyring, store, self.pause)
-        self._book = EvidenceBook(engine, sealer, self.committee, identity.index, EvidenceStore(store, clock))
+        self._book = EvidenceBook(engine, sealer, committees, identity.index, EvidenceStore(store, clock))
         shared = (keyring, self._approvals, store, self._book)
         self._nonces = NonceBook(store, peers.boot_id)
         self._member = SigningMember(
@@ -101,7 +103,7 @@ class TssNode:
         self._handover = Handover(keyring, self._approvals, store, peers, self._sign, clock)
         self._leading = Leading(engine, committees, peers, keyring, self._approvals, self._runner.sign)
         self.rehearsals = RehearsalTopics(store, lambda: stored_chains(store), clock)
-        self.audit = AuditWatch(self.committee, identity, store, clock)
+        self.audit = AuditWatch(committees, identity, store, clock)
         self.certificates = CertificateWatch(self.committee, identity, peers, store, clock)
         self._trimming = Trimming(store, peers.boot_id, clock)
         self._topics = KeyTopics(identity.index, keyring, store)
@@ -144,7 +146,7 @@ class TssNode:
             store = Store(folder / "signer.db", clock)
             engine, sealer = Engine(), HpkeSealer()
             keyring = Keyring(store, ShareVault(folder / "keys", seated), engine, sealer, seated)
-            await store.record_boot(peers.boot_id)
+            await store.record_boot(peers.boot_id, committee.committee.epoch)
             await peers.clones.open(store)
             await keyring.load()
             log = log if log is not None else structlog.get_logger("tss")
@@ -161,6 +163,7 @@ class TssNode:
                 share_timeout,
                 log,
             )
+            node.seats = Seats(node.committees, await store.starts())
             await node._nonces.load()
             await node.pause.load()
             await node._dkg_member.load()

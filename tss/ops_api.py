@@ -94,14 +94,14 @@ def _log_and_stop(tss: "TssNode") -> list[web.RouteDef]:
         return _json({"rows": found, "next": found[-1]["number"] if found else None})
 
     async def heads(_request: web.Request) -> web.Response:
-        name = tss.committee.name_of
+        name = tss.seats.name
         number, digest = await tss.audit.store.head()
         said = [_plain(asdict(head)) for _, head in sorted((await tss.audit.store.remembered()).items())]
         alarms = [_plain(asdict(alarm)) for alarm in await tss.audit.store.alarms()]
-        for one in (*said, *alarms):
-            one["member"] = name(one["member"])
-        for one in alarms:
-            one["reporter"] = name(one["reporter"])
+        for head in said:
+            head["member"] = name(head["member"], head["at_ms"] / 1000)
+        for alarm in alarms:
+            alarm |= {who: name(alarm[who], alarm["at"]) for who in ("member", "reporter")}
         return _json({"number": number, "hash": digest.hex(), "heads": said, "alarms": alarms})
 
     async def take_out(request: web.Request) -> web.Response:

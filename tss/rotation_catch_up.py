@@ -46,7 +46,8 @@ class CatchUp:
 
     def unfinished(self) -> bool:
         """Whether a certified refresh waits for its proof here."""
-        return any(self._keyring.pending(key.sid) for key in self._keyring.all())
+        serving = (key for key in self._keyring.all() if key.info.state != "retiring")
+        return any(self._keyring.pending(key.sid) for key in serving)
 
     async def _learn(self, sid: bytes) -> bool:
         """Take in what others hold; True when our shares moved on."""

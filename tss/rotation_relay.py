@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import structlog
 
@@ -38,6 +39,7 @@ from tss.views import Views, blame
 _ROUND_SECONDS = 30.0
 _LATER = (1, 2, 4, 8)  # members take numbers up to 16 above the highest they saw
 
+AnyKey = TypeVar("AnyKey", Key, LostKey, Key | LostKey)
 Prove = Callable[[Key, bytes], Awaitable[KeyProof]]
 
 
@@ -84,7 +86,7 @@ class RotationRelay:
         """Make all shares of a serving key new, leaving some members out; DkgFailed says who and why not."""
         async with self._one_at_a_time:
             await self._catch_up.all(purpose)
-            key = self._serving(purpose)
+            key = self._present(self._serving(purpose))
             if key.info.public.threshold == 1:
                 reason = "a key of 1 of 1 is one share, and nobody is there to make it new with"
                 raise DkgFailed("alone", reason, retryable=False)
@@ -106,7 +108,7 @@ class RotationRelay:
 
     async def consent(self, purpose: str, without: Iterable[int]) -> KeyWorkInfo:
         """Agree that these members are removed from the present shares, whichever member drives it."""
-        key = self._serving(purpose)
+        key = self._present(self._serving(purpose))
         members, removed = self._split(key, frozenset(without))
         if not removed:
             raise DkgFailed(
@@ -119,7 +121,7 @@ class RotationRelay:
         """Make our own share again with t helpers; DkgFailed says who and why not."""
         async with self._one_at_a_time:
             await self._catch_up.all(purpose)
-            key: Key | LostKey = self._keyring.lost(purpose) or self._serving(purpose)
+            key = self._present(self._keyring.lost(purpose) or self._serving(purpose))
             public, me = key.info.public, self._peers.index
             wanted = tuple(helpers)
             up = wanted or sorted(self._peers.seen, key=lambda m: self._peers.seen[m].down is not None)
@@ -140,6 +142,19 @@ class RotationRelay:
         if key is None:
             raise DkgFailed("no-key", self._keyring.why_none(purpose), retryable=False)
         return key
+
+    def _present(self, key: AnyKey) -> AnyKey:
+        """The same key, if this committee made it; DkgFailed for one of an earlier epoch."""
+        if key.committee.hash == self._committee.hash:
+            return key
+        info, now = key.info, self._committee.epoch
+        raise DkgFailed(
+            "old-key",
+            f"the {info.purpose} key of epoch {info.epoch} is of an earlier committee, which is no more: its "
+            f"shares are neither refreshed nor repaired. Make the key of epoch {now} (`holdfast tss dkg`) and let "
+            "the coins move; a lost old share comes back with `holdfast node restore`",
+            retryable=False,
+        )
 
     def _split(self, key: Key, without: frozenset[int]) -> tuple[tuple[int, ...], tuple[int, ...]]:
         holders = tuple(key.info.public.verifying_shares)

@@ -90,17 +90,25 @@ class Store:
         """Close the file."""
         await self._db.close()
 
-    async def record_boot(self, boot_id: bytes) -> int:
-        """Note a start, which voids every earlier boot's commitments; its number, 1 for the first ever."""
+    async def record_boot(self, boot_id: bytes, epoch: int) -> int:
+        """Note a start, which voids every earlier boot's commitments; its number, 1 for the first ever.
+
+        `epoch` is that of the committee file.
+        """
         async with self.transaction() as db:
             done = await db.execute(
                 sa.insert(tables.boots)
-                .values(boot_id=boot_id, at=self._clock())
+                .values(boot_id=boot_id, epoch=epoch, at=self._clock())
                 .returning(tables.boots.c.number)
             )
             number: int = done.scalar_one()
-            await self.audit(db, "boot", boot_id.hex())
+            await self.audit(db, "boot", f"{boot_id.hex()} epoch {epoch}")
         return number
+
+    async def starts(self) -> list[tuple[float, int]]:
+        """Every start, oldest first: Unix time and the committee file's epoch."""
+        c = tables.boots.c
+        return [(row[0], row[1]) for row in await self.rows(sa.select(c.at, c.epoch).order_by(c.number))]
 
     async def save_attempt(self, row: AttemptRow) -> None:
         """Insert or update a DKG attempt."""

@@ -41,12 +41,13 @@ keys = sa.Table(
     ),
 )
 
-# One row per process start; only the newest boot's commitments may be used.
+# One row per process start; only the newest boot's commitments may be used. `epoch` is the committee file's.
 boots = sa.Table(
     "boots",
     metadata,
     sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),
     sa.Column("boot_id", sa.LargeBinary, nullable=False, unique=True),
+    sa.Column("epoch", sa.Integer, nullable=False),
     sa.Column("at", sa.Float, nullable=False),
 )
 

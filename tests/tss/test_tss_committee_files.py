@@ -1,6 +1,7 @@
 """A folder's committee files over the epochs: who comes gets all of them, and no stranger's file gets in."""
 
 import json
+import time
 
 import pytest
 from click.testing import CliRunner
@@ -8,9 +9,11 @@ from click.testing import CliRunner
 from tests.tss.epochs import member_of, signed_by
 from tests.tss.shells import committee_of, make_identities, signed_committee, until
 from tss import committee_files as files
+from tss.certificate import DAY
 from tss.cli import tss
 from tss.dkg.committee import SignedCommittee
 from tss.dkg.faults import CommitteeFault
+from tss.identity import check_seat, rotate_tls
 from tss.rotation.succession import successor
 
 
@@ -160,3 +163,20 @@ async def test_a_file_that_leaves_an_old_key_without_a_quorum_is_refused(tmp_pat
         said = run(*words, code=1)
         assert "only 1 of those who hold the treasury key of epoch 1 are in this file, and it needs 2" in said
         run("rotate", "accept", "--dir", folder, tmp_path / "2.json")
+
+
+def test_a_certificate_that_was_rotated_since_is_noticed_when_the_file_is_signed_and_when_it_is_accepted(
+    story,
+):
+    alice, first = story.people[0], story.files[0].committee
+    rotate_tls(alice.seated(first), first, time.time(), overlap=DAY, days=100)
+    said = run("committee", "sign", "--dir", story.folder / "alice", story.path(2), code=1)
+    assert f"--replace alice {story.folder / 'alice' / 'member.json'}" in said
+    said = story.accept("alice", 2)
+    assert "first run `holdfast tss certificate rotate" in said
+    run("certificate", "rotate", "--dir", story.folder / "alice", "--offline")
+    assert check_seat(story.folder / "alice", story.files[1].committee) == 1
+    out = story.folder / "again.json"
+    own = story.folder / "alice" / "member.json"
+    run("rotate", "propose", story.path(2), "--replace", "alice", own, "-o", out)
+    run("committee", "sign", "--dir", story.folder / "alice", out)

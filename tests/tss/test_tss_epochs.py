@@ -1,15 +1,24 @@
 """Keys of two epochs in one committee: the old one signs what moves coins off it, the new one all else."""
 
+import time
+from dataclasses import replace
+
 import pytest
+import sqlalchemy as sa
 
 from tests.tss.epochs import epochs_of
-from tests.tss.shells import noticed, sign_test, valid
+from tests.tss.shells import noticed, sign_test, until, valid
+from tss import tables
+from tss.clone_watch import CloneAlarm
+from tss.evidence import collect
 from tss.frost.hashing import tagged_hash
 from tss.handover import Handed
 from tss.leading import LEAD
 from tss.node import DkgFailed, SigningFailed
 from tss.peers import PeerRefused
 from tss.signing.approval import Refused
+from tss.signing.faults import Finding, Kind
+from tss.signing.messages import Commitments
 from tss.signing.slots import request_id
 
 
@@ -152,3 +161,69 @@ async def test_one_payload_under_two_keys_is_two_requests_to_store_hand_over_and
         later = request_id("treasury", b"later", 1)
         assert signs(old.public, b"later", await carol.node.take_over(later))
         assert {(row.epoch, row.state) for row in carol.node.sessions()} == {(1, "done")}
+
+
+async def test_an_old_keys_shares_are_neither_refreshed_nor_repaired_and_that_is_said(tmp_path):
+    async with epochs_of(tmp_path, 4, 3, 2) as it:
+        await it.key()
+        await it.serve(it.propose({"carol": "dave"}))
+        work = it["alice"].node.key_work
+        for doing in (work.refresh("treasury"), work.consent("treasury", ["bob"]), work.repair("treasury")):
+            with pytest.raises(DkgFailed, match="of an earlier committee, which is no more") as refused:
+                await doing
+            assert (refused.value.code, refused.value.retryable) == ("old-key", False)
+        await it.key()
+        assert (await work.refresh("treasury")).epoch == 2
+
+
+async def test_what_was_written_of_a_seat_stays_with_who_had_it_then(tmp_path):
+    async with epochs_of(tmp_path, 4, 3, 2) as it:
+        alice = it["alice"]
+        assert await alice.node.audit.compare(3) == []
+        assert (await alice.node.audit.store.remembered())[3].number > 0
+        alice.peers.clones._alarm(CloneAlarm(3, b"l" * 16, b"p" * 16, time.time()))
+        await it.serve(it.propose({"carol": "dave"}))
+        alice, bob, dave = it["alice"], it["bob"], it["dave"]
+        assert await alice.node.audit.compare(3) == [], "dave's log is not held to what carol signed"
+        kept = (await alice.node.audit.store.remembered())[3]
+        assert kept.signed_by(dave.identity.host_key, alice.committee.committee.hash)
+        assert await alice.node.audit.compare(2) == []
+        assert await bob.node.audit.compare(1) == []
+        [clone] = alice.node.clones
+        assert alice.node.seats.name(clone.member, clone.at) == "carol"
+        assert alice.node.seats.name(3, time.time()) == "dave"
+        assert alice.node.copies() == []
+
+
+async def test_a_log_that_was_rewritten_over_a_rotation_is_still_noticed(tmp_path):
+    async with epochs_of(tmp_path, 3, 3, 2) as it:
+        alice = it["alice"]
+        await alice.node.audit.compare(2)
+        kept = (await alice.node.audit.store.remembered())[2]
+        await it.serve(it.propose())
+        alice, bob = it["alice"], it["bob"]
+        async with bob.node._store.transaction() as db:
+            await db.execute(
+                sa.update(tables.audit).where(tables.audit.c.number == kept.number).values(hash=b"x" * 32)
+            )
+        [alarm] = await alice.node.audit.compare(2)
+        assert (alarm.member, alarm.row) == (2, kept.number)
+
+
+async def test_evidence_of_the_committee_before_is_judged_stored_and_named_by_its_own_file(tmp_path):
+    async with epochs_of(tmp_path, 4, 3, 2) as it:
+        await it.key()
+        carol, first = it["carol"], it.files[0].committee
+        public, me = it["alice"].node.public("treasury"), carol.identity.seated(first)
+        one = Commitments(public.share_set, 3, bytes(16), 1, (2 * public.group_key,)).signed(me)
+        again = replace(one, sequence=2).signed(me)
+        found = Finding(Kind.REPLAYED_COMMITMENT, 3, "", (one, again))
+        piece = collect.signing(it["alice"].node._book._engine, first, public, found)
+        await it.serve(it.propose({"carol": "dave"}))
+        alice, bob = it["alice"], it["bob"]
+        assert await alice.node._book.report([piece]) == [piece]
+        await until(lambda: bob.node.evidence_counts.stored == 1)
+        [row] = await bob.node.evidence()
+        assert (row.culprit, row.member) == ("carol", 3)
+        stranger = replace(piece, committee=replace(first, name="others"))
+        assert await alice.node._book.report([stranger]) == []

@@ -68,8 +68,8 @@ async def test_concurrent_writers_of_one_commitment_have_one_winner(store):
 
 
 async def test_every_start_is_a_new_row_and_the_audit_log_is_chained(store, tmp_path):
-    assert await store.record_boot(b"1" * 16) == 1
-    assert await store.record_boot(b"2" * 16) == 2
+    assert await store.record_boot(b"1" * 16, 1) == 1
+    assert await store.record_boot(b"2" * 16, 2) == 2
     await store.insert_key(KeyRow(b"1" * 32, "anchor", 1, "acked", b"p", b"r", b"", 1.0))
     assert await store.check_audit() == 3
     with closing(sqlite3.connect(tmp_path / "signer.db")) as db, db:

@@ -62,6 +62,7 @@ def _signing() -> None:
         "boots",
         sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),
         sa.Column("boot_id", sa.LargeBinary, nullable=False, unique=True),
+        sa.Column("epoch", sa.Integer, nullable=False),
         sa.Column("at", sa.Float, nullable=False),
     )
     op.create_table(
