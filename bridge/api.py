@@ -22,6 +22,7 @@ from bridge.api_epochs import EpochApi
 from bridge.api_wire import ChainTip, CheckView, CommitteeView, Health, Info, MemberView, RollupView
 from bridge.api_withdrawals import WithdrawalApi
 from bridge.deposit.address import treasury_script
+from bridge.epochs import present_of
 from bridge.node import Node
 from bridge.watch import ChainView
 
@@ -99,6 +100,7 @@ class NodeApi:
             web.get("/v1/metrics", self.metrics),
             web.get("/v1/stream", self._node.stream.serve),
             web.get("/v1/committee", self.committee),
+            web.get("/v1/committee/{epoch}", self.earlier),
             web.get("/v1/activation", self.activation),
             web.get("/v1/genesis", self.genesis),
             web.get("/v1/reserves", self.reserves),
@@ -109,11 +111,12 @@ class NodeApi:
         node = self._node
         config, follower = node.config.node, node.follower
         record = None if node.active is None else node.active.activation
-        keys = params = address = None
-        if record is not None:
-            keys = {name: getattr(record, f"{name}_key").hex() for name in ("treasury", "anchor", "mint")}
-            params = asdict(record.params)
-            address = address_of(treasury_script(record.treasury_key), node.network)
+        epoch = keys = params = address = None
+        if node.active is not None and record is not None:
+            present = present_of(node.active)
+            epoch, params = present.number, asdict(record.params)
+            keys = {name: getattr(present, f"{name}_key").hex() for name in ("treasury", "anchor", "mint")}
+            address = address_of(treasury_script(present.treasury_key), node.network)
         return answer(
             Info(
                 name=config.name,
@@ -125,6 +128,7 @@ class NodeApi:
                     node.genesis.rollup_id, node.genesis.hash.hex(), follower.state.height, follower.final
                 ),
                 activation_hash=None if record is None else record.hash.hex(),
+                epoch=epoch,
                 keys=keys,
                 params=params,
                 treasury_address=address,
@@ -135,9 +139,8 @@ class NodeApi:
     def _committee(self) -> CommitteeView:
         committee = self._node.committee.committee
         members = [MemberView(member.name, member.host_key.hex()) for member in committee.members]
-        return CommitteeView(
-            committee.name, committee.hash.hex(), committee.words, committee.threshold, members
-        )
+        named = committee.name, committee.epoch, committee.hash.hex(), committee.words
+        return CommitteeView(*named, committee.threshold, members)
 
     async def health(self, _: web.Request) -> web.Response:
         """What works, what does not, what happened."""
@@ -160,6 +163,17 @@ class NodeApi:
     async def committee(self, _: web.Request) -> web.Response:
         """committee.json."""
         return _document(self._node.committee.to_json())
+
+    async def earlier(self, request: web.Request) -> web.Response:
+        """The committee file of a key epoch, from the genesis's on."""
+        wanted = request.match_info["epoch"]
+        for signed in self._node.committees:
+            if str(signed.committee.epoch) == wanted:
+                return _document(signed.to_json())
+        known = [signed.committee.epoch for signed in self._node.committees]
+        title = "this node has no committee file of that epoch"
+        remedy = f"ask for {known[0]} to {known[-1]}, or another node"
+        raise Problem(404, "no_such_epoch", title, wanted[:20], remedy=remedy)
 
     async def genesis(self, _: web.Request) -> web.Response:
         """genesis.json of the rollup."""
@@ -195,11 +209,10 @@ class NodeApi:
                 retryable=True,
                 remedy="ask again in a moment",
             )
-        script = treasury_script(active.activation.treasury_key)
         more = {
             "holds": totals.holds,
             "treasury_outpoint": str(view.treasury.tip),
-            "treasury_address": address_of(script, self._node.network),
+            "treasury_address": address_of(view.treasury.script, self._node.network),
             "anchors_total": len(view.anchors),
         }
         return answer({**totals.to_dict(), **more})

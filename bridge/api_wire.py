@@ -19,9 +19,10 @@ class MemberView(msgspec.Struct, frozen=True):
 
 
 class CommitteeView(msgspec.Struct, frozen=True):
-    """The committee in short; `words` are its hash, to be compared aloud."""
+    """The committee of this node's file in short; `words` are its hash, to be compared aloud."""
 
     name: str
+    epoch: int
     hash: str
     words: str
     threshold: int
@@ -38,7 +39,7 @@ class RollupView(msgspec.Struct, frozen=True):
 
 
 class Info(msgspec.Struct, frozen=True):
-    """Who this node is; keys and parameters once the bridge is active."""
+    """Who this node is; key epoch of new addresses, its keys, and parameters once the bridge is active."""
 
     name: str
     role: str
@@ -47,6 +48,7 @@ class Info(msgspec.Struct, frozen=True):
     committee: CommitteeView
     rollup: RollupView
     activation_hash: str | None
+    epoch: int | None
     keys: dict[str, str] | None
     params: dict[str, int] | None
     treasury_address: str | None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from anchor.btc.address import address_of
 from anchor.btc.ids import BlockHash, Txid, display
 from anchor.inscription.lane import tip_script
-from anchor.rollup.succession import Epochs, KeyEpoch
+from anchor.rollup.succession import KeyEpoch
 from anchor.rollup_client import RollupError
 from bridge.api_wire import EpochStep, EpochsView, EpochView
 from bridge.deposit.address import treasury_script
@@ -48,7 +48,7 @@ def hinders(node: "Node") -> str | None:
         return "this node does not follow the bridge yet: ask again in a moment"
     if (why := facts.unsynced or facts.paused) is not None:
         return why
-    latest = epochs_of(active).latest
+    latest = active.epochs.latest
     if (state := state_of(active, latest)) != ACTIVE:
         return (
             f"epoch {latest.number} is still {state}: its keys have to hold lanes and treasury before the next "
@@ -63,34 +63,18 @@ async def _post(node: "Node", tx: bytes) -> object:
     return await node.rollup.submit(tx)
 
 
-def epochs_of(active: "Active") -> Epochs:
-    """All key epochs that this node knows of."""
-    known = active.ground.follower.state.epochs(active.genesis)
-    return known or Epochs.of(active.genesis, active.activation)
-
-
-def present_of(active: "Active") -> int:
-    """The key epoch to which the last final move brought the treasury: that of new addresses."""
-    view, found = active.view, active.activation.epoch
-    for batch in () if view is None else view.treasury.batches:
-        if batch.move is not None and active.is_final(batch.block):
-            found = batch.move.successor_epoch
-    return found
-
-
-def retires(active: "Active", number: int) -> int | None:
-    """Up to which height deposits to an epoch's addresses are swept; None while the treasury has not left it."""
-    delay = active.activation.params.reclaim_delay
-    return None if active.view is None else active.view.treasury.retires(number, delay)
+def present_of(active: "Active") -> KeyEpoch:
+    """The key epoch of new addresses: to it the last final move brought the treasury."""
+    return active.epochs.get(active.address_epoch) or active.epochs.latest
 
 
 def state_of(active: "Active", epoch: KeyEpoch) -> str:
     """Where an epoch is between its record and the end of its addresses."""
-    present = present_of(active)
+    present = active.address_epoch
     if epoch.number == present:
         return ACTIVE
     if epoch.number < present:
-        until, view = retires(active, epoch.number), active.view
+        until, view = active.retires(epoch.number), active.view
         return RETIRED if until is not None and view is not None and view.height > until else DRAINING
     if epoch.since is not None and epoch.since > active.ground.follower.final:
         return ANNOUNCED
@@ -105,19 +89,41 @@ def _rotated(active: "Active", number: int) -> bool:
     )
 
 
+def standing_of(node: "Node", active: "Active") -> tuple[bool, str]:
+    """For the node's health: whether all is well with the key epochs, and who holds the bridge."""
+    desk, latest, ours = node.successions, active.epochs.latest, node.committee.committee.epoch
+    if desk is not None and (left := active.moving.outdated()) is not None:
+        return False, left
+    if desk is not None and desk.complete is not None:
+        why = "it has not taken it yet" if desk.refusal is None else desk.refusal
+        number = desk.complete.succession.epoch
+        told = desk.refusal is None
+        return told, f"all signed the succession to epoch {number}, and it waits for the rollup: {why}"
+    said = [f"epoch {latest.number} is {state_of(active, latest)}"]
+    draining = [epoch.number for epoch in active.epochs if state_of(active, epoch) == DRAINING]
+    said += [f"epoch {number} drains until height {active.retires(number)}" for number in draining]
+    if desk is not None and ours > latest.number:
+        said.append(
+            f"the committee of epoch {ours} is here and has no succession: `holdfast bridge epoch propose`"
+        )
+    elif ours < latest.number:
+        said.append(f"committee.json here is of epoch {ours}")
+    return True, "; ".join(said)
+
+
 def told_of(node: "Node", active: "Active") -> EpochsView:
     """All key epochs for interfaces, oldest first."""
-    epochs = epochs_of(active)
+    epochs = active.epochs
     treasury = epochs.first.number if active.view is None else active.view.treasury.epoch
     rows = [_told(node, active, epoch) for epoch in epochs]
-    return EpochsView(epochs.latest.number, treasury, present_of(active), rows)
+    return EpochsView(epochs.latest.number, treasury, active.address_epoch, rows)
 
 
 def _told(node: "Node", active: "Active", epoch: KeyEpoch) -> EpochView:
     return EpochView(
         epoch=epoch.number,
         state=state_of(active, epoch),
-        until=retires(active, epoch.number),
+        until=active.retires(epoch.number),
         record=epoch.record.hex(),
         rollup_height=epoch.since,
         committee_hash=epoch.committee_hash.hex(),

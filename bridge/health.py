@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bridge.ceremony import PURPOSES
+from bridge.epochs import standing_of
 
 if TYPE_CHECKING:
     from bridge.node import Node
@@ -39,8 +40,8 @@ def checks_of(node: "Node") -> list[Check]:
         return checks
     if node.tss is not None:
         checks.append(_keys(node.tss))
-    if (left := node.active.moving.outdated()) is not None and node.tss is not None:
-        checks.append(Check("epoch", ok=False, text=left))
+    ok, text = standing_of(node, node.active)
+    checks.append(Check("epoch", ok, text))
     paused = node.active.paused()
     checks.append(Check("paused", paused is None, paused or "value moves"))
     checks.append(_part(node, "bridge", "follows treasury and lanes"))

@@ -48,6 +48,7 @@ def _common(node: "Node") -> list[Family]:
     families = [
         checks,
         Family("holdfast_active", "gauge", "1 once the bridge is active.").add(node.active is not None),
+        _epochs(node),
         Family("holdfast_bitcoin_height", "gauge", "Bitcoin blocks followed.").add(
             node.feed.chain.tip.height
         ),
@@ -60,6 +61,20 @@ def _common(node: "Node") -> list[Family]:
         up = 1 + sum(peer.down is None for peer in node.peers.seen.values())
         families.append(Family("holdfast_members_up", "gauge", "Members that answer, this one too.").add(up))
     return families
+
+
+def _epochs(node: "Node") -> Family:
+    """Key epochs, equal but while a committee hands on."""
+    told = Family(
+        "holdfast_key_epoch", "gauge", "Key epoch of committee.json, rollup, treasury, new addresses."
+    )
+    told.add(node.committee.committee.epoch, of="file")
+    if node.active is not None:
+        told.add(node.active.epochs.latest.number, of="rollup")
+        told.add(node.active.address_epoch, of="addresses")
+        if node.active.view is not None:
+            told.add(node.active.view.treasury.epoch, of="treasury")
+    return told
 
 
 def _headers(node: "Node") -> list[Family]:

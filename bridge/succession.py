@@ -23,8 +23,8 @@ from bridge.treasury.certificates import CertificateFault
 from tss.node import SigningFailed, TssNode
 from tss.peers import PeerError, Peers, Refuse
 
-PROPOSE, LEAD, PUBLISH = "bridge.succession", "bridge.succession.lead", "bridge.succeeded"
-_ASK_SECONDS, _SIGN_SECONDS, _LEAD_SECONDS = 20, 30, 60
+PROPOSE, PUBLISH = "bridge.succession", "bridge.succeeded"
+_ASK_SECONDS, _SIGN_SECONDS = 20, 30
 
 
 class SuccessionFault(Exception):
@@ -70,7 +70,6 @@ class SuccessionDesk:
     def serve(self) -> None:
         """Answer the other members."""
         self.peers.handle(PROPOSE, self.on_propose)
-        self.peers.handle(LEAD, self.on_lead)
         self.peers.handle(PUBLISH, self.on_publish)
 
     # The record
@@ -197,14 +196,11 @@ class SuccessionDesk:
     async def propose(self) -> SignedSuccession:
         """Make the record, collect every signature, hand it to all. SuccessionFault names who did not sign and why.
 
-        Proposing again, after a crash or by somebody else, makes the same record. A newcomer, who holds no share of
-        the old mint key, has a member lead who does.
+        Proposing again, after a crash or by somebody else, makes the same record.
         """
         before = self._latest()
         record = self.own()
         await self._agree(record)
-        if self.tss.public("mint", before.number) is None:
-            return await self._led_by_another(before)
         signed = SignedSuccession(record, await self._operators(record))
         try:
             signed.check_operators()
@@ -223,37 +219,6 @@ class SuccessionDesk:
         await self._keep(signed)
         await self.peers.gather(PUBLISH, signed.encode(), timeout=10)
         return signed
-
-    async def _led_by_another(self, before: KeyEpoch) -> SignedSuccession:
-        why = "no member who holds a share of it is up"
-        for index in range(1, len(self.tss.committee.members) + 1):
-            if index == self.peers.index:
-                continue
-            try:
-                answer = await self.peers.call(index, LEAD, b"", timeout=_LEAD_SECONDS)
-                signed = SignedSuccession.decode(answer)
-                signed.verify(before)
-            except PeerError as error:
-                why = why if error.code in ("no-share", "down") else str(error)
-            except (CodecError, SuccessionRefused) as fault:
-                why = f"{self.peers.name(index)} answered with no signed succession: {fault}"
-            else:
-                await self._keep(signed)
-                return signed
-        raise SuccessionFault(
-            "no_mint_signature",
-            f"the mint key of epoch {before.number} did not sign the succession: {why}",
-            retryable=True,
-        )
-
-    async def on_lead(self, _member: int, _body: bytes) -> bytes:
-        """Propose for a member who cannot; it gets the complete record."""
-        try:
-            if self.tss.public("mint", self._latest().number) is None:
-                raise Refuse("no-share", "this node holds no share of the old mint key either")
-            return (await self.propose()).encode()
-        except SuccessionFault as fault:
-            raise Refuse(fault.code.replace("_", "-"), fault.reason) from fault
 
     async def _operators(self, record: Succession) -> tuple[bytes, ...]:
         answers = await self.peers.gather(PROPOSE, record.encode(), timeout=_ASK_SECONDS)

@@ -7,6 +7,7 @@ from bridge.ceremony import PURPOSES
 from tests.bridge.office import Office, OfficeNode
 from tests.tss.shells import Seat, free_ports
 from tss import identity
+from tss.committee_files import path_of
 from tss.dkg.committee import Committee, Member, SignedCommittee
 from tss.identity import HostIdentity
 
@@ -52,6 +53,8 @@ async def bring_in(
         node = by_name.get(one.name) or OfficeNode(Seat(folder / one.name, one, signed), it)
         node.seat.committee = signed
         nodes.append(node)
+        for earlier in (*files_of(list(by_name.values())), it.committee):
+            path_of(node.seat.folder, earlier.committee.epoch).write_text(earlier.to_json())
     it.committee, it.nodes = signed, nodes
     for node in nodes:
         await node.seat.up()
@@ -62,6 +65,12 @@ async def bring_in(
         await node.follow(it.signed)
     await make_keys(it)
     return left
+
+
+def files_of(nodes: Sequence[OfficeNode]) -> list[SignedCommittee]:
+    """The files of earlier epochs that lie in these nodes' folders."""
+    paths = [path for node in nodes for path in node.seat.folder.glob("committee-*.json")]
+    return [SignedCommittee.from_json(path.read_text()) for path in paths]
 
 
 async def make_keys(it: Office) -> None:

@@ -68,6 +68,12 @@ async def test_before_activation_everybody_is_told_who_the_node_is(watcher, pape
     assert {name: health["checks"][-1][name] for name in ("name", "ok")} == {"name": "bridge", "ok": False}
 
 
+@pytest.mark.parametrize("epoch", ["0", "2", "01", "x", "%2e%2e", "9" * 400])
+async def test_a_committee_file_of_an_epoch_that_was_not_is_refused_with_those_that_are(watcher, epoch):
+    status, problem = await watcher.ask("GET", f"/v1/committee/{epoch}")
+    assert (status, problem["code"]) in ((404, "no_such_epoch"), (404, "not_found"))
+
+
 @pytest.mark.parametrize(
     "path", ["/v1/reserves", "/v1/deposits", "/v1/withdrawals", "/v1/epochs", "/v1/successions"]
 )
@@ -132,6 +138,8 @@ async def test_an_active_node_serves_record_keys_parameters_and_reserves(active,
     assert epoch["treasury_address"] == info["treasury_address"]
     assert epoch["host_keys"] == [key.hex() for key in paper.genesis.host_keys]
     assert await active.get("/v1/successions") == {"successions": []}
+    assert info["epoch"] == info["committee"]["epoch"] == 1
+    assert (await active.get("/v1/committee/1")) == (await active.get("/v1/committee"))
     assert await active.get("/v1/deposits") == {"deposits": []}
     assert await active.get("/v1/withdrawals") == {"withdrawals": []}
 

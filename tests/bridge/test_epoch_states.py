@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from anchor.rollup.succession import KeyEpoch
-from bridge.epochs import state_of
+from anchor.rollup.succession import Epochs, KeyEpoch
+from bridge.epochs import standing_of, state_of
 
 DELAY = 10
 FIRST = KeyEpoch(1, bytes(32), bytes(32), (), 1, b"", b"", b"")
@@ -20,18 +20,15 @@ def bridge(
     rotations = [
         SimpleNamespace(found=SimpleNamespace(lane=lane, successor=SimpleNamespace(epoch=2)), block=rotated)
     ]
-    move = SimpleNamespace(block=moved, move=SimpleNamespace(epoch=1, successor_epoch=2))
     retires = {1: 90 + DELAY} if moved else {}
-    treasury = SimpleNamespace(
-        batches=(move,) if moved else (), retires=lambda epoch, delay: retires.get(epoch)
-    )
     return SimpleNamespace(
-        activation=SimpleNamespace(epoch=1, params=SimpleNamespace(reclaim_delay=DELAY)),
         ground=SimpleNamespace(follower=SimpleNamespace(final=final)),
-        view=SimpleNamespace(rotations=rotations if rotated else (), treasury=treasury, height=height),
+        view=SimpleNamespace(rotations=rotations if rotated else (), height=height),
         is_final=lambda block: block == b"final",
         address_epoch=2 if moved == b"final" else 1,
         retires=retires.get,
+        epochs=Epochs((FIRST, SECOND)),
+        moving=SimpleNamespace(outdated=lambda: None),
     )
 
 
@@ -56,3 +53,42 @@ def test_a_node_that_has_read_no_block_says_that_the_first_epoch_is_active() -> 
     it = bridge()
     it.view = None
     assert (state_of(it, FIRST), state_of(it, SECOND)) == ("active", "rotating")
+
+
+def node(epoch: int, **desk: Any) -> Any:
+    """A node whose committee file is of this epoch; an observer without a `desk`."""
+    return SimpleNamespace(
+        committee=SimpleNamespace(committee=SimpleNamespace(epoch=epoch)),
+        successions=SimpleNamespace(**{"complete": None, "refusal": None, **desk}) if desk else None,
+    )
+
+
+OPERATOR = {"complete": None}
+
+
+def test_health_tells_how_far_the_move_is() -> None:
+    moved = bridge(rotated=b"final", moved=b"final")
+    assert standing_of(node(2, **OPERATOR), bridge()) == (True, "epoch 2 is rotating")
+    assert standing_of(node(2, **OPERATOR), moved) == (
+        True,
+        "epoch 2 is active; epoch 1 drains until height 100",
+    )
+
+
+def test_health_names_what_waits_for_whom() -> None:
+    complete = SimpleNamespace(succession=SimpleNamespace(epoch=3))
+    moved = bridge(rotated=b"final", moved=b"final", height=101)
+    assert (
+        "waits for the rollup: it has not taken it yet" in standing_of(node(3, complete=complete), moved)[1]
+    )
+    refused = standing_of(node(3, complete=complete, refusal="paused: a reorg"), moved)
+    assert not refused[0]
+    assert "waits for the rollup: paused: a reorg" in refused[1]
+    assert "`holdfast bridge epoch propose`" in standing_of(node(3, **OPERATOR), moved)[1]
+
+
+def test_health_says_when_the_committee_file_is_behind() -> None:
+    moved = bridge(rotated=b"final", moved=b"final", height=101)
+    assert standing_of(node(1), moved) == (True, "epoch 2 is active; committee.json here is of epoch 1")
+    moved.moving = SimpleNamespace(outdated=lambda: "the bridge was handed on")
+    assert standing_of(node(1, **OPERATOR), moved) == (False, "the bridge was handed on")

@@ -15,6 +15,7 @@ def node_around(seat):
     return SimpleNamespace(
         health=lambda: [Check("bitcoind", ok=True, text="")],
         active=None,
+        committee=SimpleNamespace(committee=SimpleNamespace(epoch=4)),
         feed=SimpleNamespace(chain=SimpleNamespace(tip=SimpleNamespace(height=7))),
         follower=SimpleNamespace(state=SimpleNamespace(height=3), final=2),
         header_alarms=SimpleNamespace(
@@ -42,6 +43,7 @@ async def test_the_public_port_tells_heights_and_the_admin_port_what_the_signer_
         assert 'holdfast_reorgs_total{level="warning"} 2' in public
         assert 'holdfast_header_alarm{kind="stale_tip"} 1' in public
         assert 'holdfast_header_alarm{kind="rival"} 0' in public
+        assert 'holdfast_key_epoch{of="file"} 4' in public
         assert "holdfast_tss" not in public
         assert "disk" not in public
         assert set(public.splitlines()) <= set(admin.splitlines())

@@ -10,6 +10,7 @@ import pytest_asyncio
 
 from anchor.rollup.succession import SignedSuccession, Succession
 from anchor.rollup.tx import Succeed, decode_tx
+from bridge.ceremony import CeremonyFault
 from bridge.succession import PROPOSE, PUBLISH, SuccessionFault
 from bridge.treasury import certificates
 from regtest.bitcoind import Bitcoind
@@ -280,6 +281,25 @@ async def test_the_whole_way_over_a_crash_to_the_next_epoch(tmp_path: Path, bitc
             assert node.successions.complete is None
             with pytest.raises(SuccessionFault, match="epoch 2 is this committee's and has begun"):
                 node.successions.own()
+
+
+async def test_no_committee_follows_one_that_does_not_hold_the_coins_yet(
+    tmp_path: Path, bitcoind: Bitcoind
+) -> None:
+    async with office(tmp_path, bitcoind) as it:
+        await bring_in(it, {}, ["dave"])
+        await it.nodes[3].successions.propose()
+        await it.round()
+        await it.blocks(1)
+        assert it.rollup.state.successions
+        await bring_in(it, {}, ["erin"])
+        record = it.nodes[0].successions.own()
+        assert record.epoch == 3
+        with pytest.raises(SuccessionFault, match=r"epoch 2 is still (announced|rotating)") as refused:
+            await it.nodes[0].successions.propose()
+        assert refused.value.retryable
+        with pytest.raises(CeremonyFault, match="names an earlier committee than this node's, of epoch 3"):
+            it.nodes[0].ceremony.keys()
 
 
 async def lost(_tx: bytes) -> None:
