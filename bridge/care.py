@@ -54,6 +54,6 @@ def members_of(node: Node) -> list[MemberStand]:
 
 
 def keys_of(node: Node) -> list[KeyStand]:
-    """The keys of this node."""
-    infos = {} if node.tss is None else node.tss.keys()
-    return [KeyStand(info.purpose, info.epoch, info.state) for _, info in sorted(infos.items())]
+    """The keys of this node, of all epochs."""
+    infos = [] if node.tss is None else node.tss.every_key()
+    return [KeyStand(info.purpose, info.epoch, info.state) for info in infos]

@@ -39,7 +39,7 @@ def checks_of(node: "Node") -> list[Check]:
         checks.append(Check("bridge", ok=False, text="not active: there is no activation record yet"))
         return checks
     if node.tss is not None:
-        checks.append(_keys(node.tss))
+        checks.append(_keys(node.tss, node.active.epochs.latest.number))
     ok, text = standing_of(node, node.active)
     checks.append(Check("epoch", ok, text))
     paused = node.active.paused()
@@ -62,11 +62,18 @@ def _peers(peers: "Peers", needed: int) -> Check:
     return Check("committee", up >= needed, "; ".join([text, *down]))
 
 
-def _keys(tss: "TssNode") -> Check:
-    """On an active bridge every purpose has a key: where none serves, the share is lost."""
-    lost = [purpose for purpose in PURPOSES if tss.public(purpose) is None]
+def _keys(tss: "TssNode", latest: int) -> Check:
+    """Once an epoch has begun, each of its members has a share of its keys: where none serves, the share is lost.
+
+    Before, its keys may still have to be made, and a newcomer has none of the epoch that serves.
+    """
+    ours = tss.committee.epoch
+    lost = [purpose for purpose in PURPOSES if tss.public(purpose, ours) is None]
+    known = [info.purpose for info in tss.every_key() if (info.state, info.epoch) == ("lost", ours)]
+    if ours > latest and lost and not known:
+        text = f"the keys of epoch {ours} are to be made: {', '.join(lost)} (`holdfast tss dkg`)"
+        return Check("keys", ok=True, text=text)
     if lost:
-        known = [purpose for purpose, info in tss.keys().items() if info.state == "lost"]
         first = (
             f"run `holdfast tss repair --purpose {known[0]}` while t others are up; else " if known else ""
         )

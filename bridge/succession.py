@@ -7,6 +7,7 @@ there.
 """
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 
 from structlog.typing import FilteringBoundLogger
@@ -275,7 +276,8 @@ class SuccessionDesk:
         epochs = self.bridge.epochs()
         stored = None if epochs is None else await self.store.document(_complete(epochs.latest.number + 1))
         if stored is not None:
-            self.complete = SignedSuccession.decode(stored)
+            with suppress(CodecError):  # damaged: the others bring it, or it is proposed again
+                self.complete = SignedSuccession.decode(stored)
 
     async def on_publish(self, _member: int, body: bytes) -> bytes:
         """Keep a complete record that a member brings."""

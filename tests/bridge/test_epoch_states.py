@@ -6,7 +6,9 @@ from typing import Any
 import pytest
 
 from anchor.rollup.succession import Epochs, KeyEpoch
+from bridge.ceremony import PURPOSES
 from bridge.epochs import standing_of, state_of
+from bridge.health import _keys
 
 DELAY = 10
 FIRST = KeyEpoch(1, bytes(32), bytes(32), (), 1, b"", b"", b"")
@@ -92,3 +94,37 @@ def test_health_says_when_the_committee_file_is_behind() -> None:
     assert standing_of(node(1), moved) == (True, "epoch 2 is active; committee.json here is of epoch 1")
     moved.moving = SimpleNamespace(outdated=lambda: "the bridge was handed on")
     assert standing_of(node(1, **OPERATOR), moved) == (False, "the bridge was handed on")
+
+
+def signer(epoch: int, held: dict[int, str]) -> Any:
+    """A signer whose committee file is of `epoch`; per key epoch what state all three keys are in."""
+    infos = [SimpleNamespace(purpose=p, epoch=e, state=s) for e, s in held.items() for p in PURPOSES]
+    serving = {(i.purpose, i.epoch) for i in infos if i.state != "lost"}
+    return SimpleNamespace(
+        committee=SimpleNamespace(epoch=epoch),
+        public=lambda purpose, at: object() if (purpose, at) in serving else None,
+        every_key=lambda: infos,
+        mender=SimpleNamespace(damaged=[]),
+    )
+
+
+@pytest.mark.parametrize(
+    ("it", "latest", "ok", "words"),
+    [
+        (signer(1, {1: "active"}), 1, True, "a share of each"),
+        (signer(1, {1: "lost"}), 1, False, "make no new keys; run `holdfast tss repair --purpose treasury`"),
+        (signer(1, {}), 1, False, "the shares are lost of treasury, anchor, mint: make no new keys"),
+        (signer(2, {}), 1, True, "the keys of epoch 2 are to be made: treasury, anchor, mint"),
+        (signer(2, {1: "active"}), 1, True, "the keys of epoch 2 are to be made"),
+        (signer(2, {1: "active", 2: "verified"}), 1, True, "a share of each"),
+        (signer(2, {1: "active", 2: "lost"}), 1, False, "the shares are lost"),
+        (signer(2, {1: "retiring"}), 2, False, "make no new keys"),
+        (signer(2, {1: "retired", 2: "active"}), 2, True, "a share of each"),
+    ],
+)
+def test_nobody_is_told_to_make_keys_that_are_lost_nor_kept_from_keys_that_are_to_be_made(
+    it: Any, latest: int, ok: bool, words: str
+) -> None:
+    check = _keys(it, latest)
+    assert check.ok is ok
+    assert words in check.text
