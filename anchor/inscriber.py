@@ -81,10 +81,11 @@ class LaneDesk:
     async def plan(self) -> tuple[int, bytes] | None:
         """The next batch: the rotation that is due, or every final range that no anchor covers.
 
-        Of ranges at most 64, and at most what a request holds. A rotation holds none, so it waits for none.
+        Of ranges at most 64, and at most what a request holds. A rotation holds none, so it waits for none. Nothing
+        is planned while the rollup's copy does not name the lane's key, or names another.
         """
         facts = self.facts()
-        if facts is None or facts.state.pending:
+        if facts is None or facts.state.pending or self._unnamed(facts.state) is not None:
             return None
         if facts.successor is not None:
             rotation = self._rotation(facts.state, facts.successor)
@@ -138,7 +139,8 @@ class LaneDesk:
         if facts is None:
             raise NotApproved("this node does not follow the lane yet", retryable=True)
         self._check_place(batch, facts)
-        self._check_key(facts.state)
+        if (no := self._unnamed(facts.state)) is not None:
+            raise no
         if isinstance(batch, RotationBatch):
             self._check_rotation(batch, facts)
         else:
@@ -166,16 +168,17 @@ class LaneDesk:
         if (batch.sequence, batch.previous_root) != (state.sequence + 1, state.root):
             raise NotApproved(f"batch {batch.sequence} does not follow anchor {state.sequence}")
 
-    def _check_key(self, state: LaneState) -> None:
+    def _unnamed(self, state: LaneState) -> NotApproved | None:
         """Hold the key that the lane's rotations name against the one that the rollup names."""
         epoch = self.epochs().get(state.epoch)
         if epoch is None:
-            raise NotApproved(f"this node's rollup names no key epoch {state.epoch} yet", retryable=True)
+            return NotApproved(f"this node's rollup names no key epoch {state.epoch} yet", retryable=True)
         if epoch.anchor_key != state.key33:
-            raise NotApproved(
+            return NotApproved(
                 f"lane {state.lane} is under another key on Bitcoin than the rollup names for epoch {state.epoch}:"
                 " nothing is signed until people have looked"
             )
+        return None
 
     def _check_rotation(self, batch: RotationBatch, facts: LaneFacts) -> None:
         if facts.successor is None:

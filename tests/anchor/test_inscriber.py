@@ -106,8 +106,19 @@ PENDING = replace(STATE, pending=Pending(TIP, Sats(900), b"\x51\x20" + bytes(32)
         facts_of(coverage=Coverage((), waits=True)),
         facts_of(coverage=Coverage((), conflict="anchor 1 does not cover the next ranges")),
         facts_of(state=PENDING),
+        facts_of(state=replace(STATE, epoch=3)),
+        facts_of(state=replace(STATE, key33=NEXT.key33)),
     ],
-    ids=["unknown", "no range", "all covered", "an anchor ahead of us", "conflict", "commit without reveal"],
+    ids=[
+        "unknown",
+        "no range",
+        "all covered",
+        "an anchor ahead of us",
+        "conflict",
+        "commit without reveal",
+        "an epoch ahead of our rollup",
+        "another key than our rollup names",
+    ],
 )
 async def test_nothing_is_planned(facts: LaneFacts | None) -> None:
     assert await desk_of(facts).plan() is None
@@ -259,7 +270,7 @@ async def test_ranges_wait_for_the_rotation_and_batches_of_another_epoch_are_ref
 
 
 async def test_a_key_epoch_that_this_nodes_rollup_does_not_name_yet_gets_no_signature() -> None:
-    batch = await planned(facts_of(3, state=FAR))
+    batch = replace(await planned(facts_of(3)), epoch=3)
     with pytest.raises(NotApproved, match="names no key epoch 3 yet") as no:
         desk_of(facts_of(3, state=FAR)).approve(batch.encode())
     assert no.value.retryable
