@@ -10,6 +10,7 @@ from anchor import problem
 from anchor.problem import Problem, answer
 from bridge.api_active import active_of
 from bridge.api_wire import Consent
+from bridge.ceremony import PURPOSES
 from bridge.epochs import told_of
 from bridge.node import Node
 from bridge.succession import SuccessionDesk, SuccessionFault
@@ -37,12 +38,19 @@ class EpochApi:
 
 
 class NextEpoch(msgspec.Struct, frozen=True):
-    """What this node would sign for the next epoch; `waits_for` says what is missing, `record` is null then."""
+    """What this node would sign for the next epoch, to be compared with the others before anybody consents.
 
-    committee_epoch: int
-    record: str | None
-    epoch: int | None
-    waits_for: str | None
+    `record` is the hash, null while something is missing: `waits_for` says what, or why it is not signed now.
+    `words` are the committee file's, to be read aloud; keys are compressed points of 33 bytes in hex.
+    """
+
+    epoch: int
+    words: str
+    threshold: int
+    members: list[str]
+    record: str | None = None
+    keys: dict[str, str] | None = None
+    waits_for: str | None = None
 
 
 class Proposed(msgspec.Struct, frozen=True):
@@ -85,12 +93,14 @@ class EpochAdminApi:
 
     @staticmethod
     def _next(desk: SuccessionDesk) -> NextEpoch:
-        ours = desk.tss.committee.epoch
+        ours = desk.tss.committee
+        file = ours.epoch, ours.words, ours.threshold, [member.name for member in ours.members]
         try:
             record = desk.own()
         except SuccessionFault as fault:
-            return NextEpoch(ours, None, None, str(fault))
-        return NextEpoch(ours, record.hash.hex(), record.epoch, desk.bridge.hinders())
+            return NextEpoch(*file, waits_for=str(fault))
+        keys = {name: getattr(record, f"{name}_key").hex() for name in PURPOSES}
+        return NextEpoch(*file, record.hash.hex(), keys, desk.bridge.hinders())
 
     async def propose(self, _: web.Request) -> web.Response:
         """Have all members and the old mint key sign the next epoch's record, and hand it to the rollup.

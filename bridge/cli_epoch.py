@@ -84,8 +84,14 @@ def _step(step: dict[str, Any]) -> str:
 def _next(following: dict[str, Any]) -> str:
     if following["record"] is None:
         return f"next epoch: {following['waits_for']}"
-    text = f"next epoch: {following['epoch']}, record {following['record']}"
-    return text if following["waits_for"] is None else f"{text}\nnot now: {following['waits_for']}"
+    facts: dict[str, object] = {"next epoch": following["epoch"]}
+    facts["committee"] = f"{', '.join(following['members'])}; {following['threshold']} sign"
+    facts["words"] = following["words"]
+    facts |= {f"{name} key": key for name, key in following["keys"].items()}
+    facts["record"] = following["record"]
+    if following["waits_for"] is not None:
+        facts["not now"] = following["waits_for"]
+    return lines(facts)
 
 
 @epoch.command()

@@ -4,11 +4,13 @@ An epoch is announced by its record, is rotating until the lane's rotation ancho
 treasury's move is; then it is active, and the one before drains until its addresses are retired.
 """
 
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
 from anchor.btc.address import address_of
 from anchor.btc.ids import BlockHash, Txid, display
+from anchor.header_alarms import HeaderAlarm
 from anchor.inscription.lane import tip_script
 from anchor.rollup.succession import KeyEpoch
 from anchor.rollup_client import RollupError
@@ -109,6 +111,28 @@ def standing_of(node: "Node", active: "Active") -> tuple[bool, str]:
     elif ours < latest.number:
         said.append(f"committee.json here is of epoch {ours}")
     return True, "; ".join(said)
+
+
+class EpochNews:
+    """Tells each step of a committee that hands on, once: an epoch's new state, and what it means for payers."""
+
+    def __init__(self, tell: Callable[[HeaderAlarm], Awaitable[None]]) -> None:
+        self._tell = tell
+        self._told: dict[int, str] | None = None
+
+    async def look(self, active: "Active") -> None:
+        """Tell what changed since the last look; nothing at the first, nor before the chain is read."""
+        if active.view is None:
+            return
+        states = {epoch.number: state_of(active, epoch) for epoch in active.epochs}
+        for number, state in states.items():
+            if self._told is not None and self._told.get(number) != state:
+                until = active.retires(number)
+                more = f" until height {until}" if state == DRAINING else ""
+                text = f"key epoch {number} is {state}{more}"
+                data = {"epoch": number, "state": state, "until": until}
+                await self._tell(HeaderAlarm("info", "epoch", text, data))
+        self._told = states
 
 
 def told_of(node: "Node", active: "Active") -> EpochsView:

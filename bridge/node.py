@@ -33,7 +33,7 @@ from anchor.stream import Stream
 from bridge.active import Active
 from bridge.ceremony import PROPOSE, PUBLISH, Ceremony, Consents
 from bridge.decisions import PauseNews
-from bridge.epochs import successions_of
+from bridge.epochs import EpochNews, successions_of
 from bridge.ground import Ground, Signer
 from bridge.health import Check, checks_of
 from bridge.papers import REMEDIES, Papers, StartFault, bitcoind_of, check_ports, read_papers, readable
@@ -161,7 +161,7 @@ class Node:
         )
         self.opinions = self._second_opinions()
         self._stack.push_async_callback(self.opinions.close)
-        self.news = PauseNews(self.follower, self._tell)
+        self.news, self.epoch_news = PauseNews(self.follower, self._tell), EpochNews(self._tell)
         if known is None:
             await self.store.save_document(GENESIS, self.genesis.hash)
 
@@ -266,6 +266,7 @@ class Node:
                 await self._try("succession", self.successions.bring())
         if self.active is not None:
             await self._try("bridge", self.active.tick())
+            await self._try("epochs", self.epoch_news.look(self.active))
 
     async def _try(self, what: str, work: "asyncio.Future[object] | object") -> None:
         """One part of a round; its failure is said once and waits for the next round."""

@@ -247,6 +247,7 @@ class SuccessionDesk:
             raise Refuse("not-signed", str(fault)) from fault
         except SuccessionFault as fault:
             raise Refuse(fault.code.replace("_", "-"), fault.reason) from fault
+        self.log.warning("succession signed", epoch=record.epoch, record=record.hash.hex())
         return self.tss.host_sign(record.hash)
 
     async def approve(self, payload: bytes, epoch: int) -> Succession:

@@ -84,7 +84,11 @@ async def consents_and_refusals(it: Office, folders: list[Path]) -> None:
     unasked = await run("propose", "--dir", folders[0], status=1)
     assert "the operator must consent first: `holdfast bridge epoch consent " in unasked
     record = unasked.split("consent ")[-1].split("`")[0]
-    assert record in await run("show", "--dir", folders[1])
+    shown = await run("show", "--dir", folders[1])
+    committee, own = it.committee.committee, it.nodes[1].successions.own()
+    assert "alice, bob, dave; 2 sign" in shown
+    for word in (record, committee.words, own.treasury_key.hex(), own.anchor_key.hex(), own.mint_key.hex()):
+        assert word in shown
     another = await run("consent", "--dir", folders[0], "ab" * 32, status=1)
     assert f"the record that this node would sign is {record}" in another
     assert "64 hex digits" in await run("consent", "--dir", folders[0], "zz", status=1)

@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
+from anchor.header_alarms import HeaderAlarm
 from anchor.rollup.succession import Epochs, KeyEpoch
 from bridge.ceremony import PURPOSES
-from bridge.epochs import standing_of, state_of
+from bridge.epochs import EpochNews, standing_of, state_of
 from bridge.health import _keys
 
 DELAY = 10
@@ -128,3 +129,24 @@ def test_nobody_is_told_to_make_keys_that_are_lost_nor_kept_from_keys_that_are_t
     check = _keys(it, latest)
     assert check.ok is ok
     assert words in check.text
+
+
+async def test_each_step_is_told_once_and_what_was_before_the_start_is_not() -> None:
+    told: list[HeaderAlarm] = []
+
+    async def tell(alarm: HeaderAlarm) -> None:
+        told.append(alarm)
+
+    news, unread = EpochNews(tell), bridge()
+    unread.view = None
+    for it in (unread, bridge(), bridge(), bridge(rotated=b"final")):
+        await news.look(it)
+    assert [alarm.text for alarm in told] == ["key epoch 2 is moving"]
+    for _ in range(2):
+        await news.look(bridge(rotated=b"final", moved=b"final"))
+    assert [alarm.text for alarm in told[1:]] == [
+        "key epoch 1 is draining until height 100",
+        "key epoch 2 is active",
+    ]
+    assert told[1].data == {"epoch": 1, "state": "draining", "until": 100}
+    assert {(alarm.level, alarm.kind) for alarm in told} == {("info", "epoch")}
