@@ -10,7 +10,7 @@ from typing import Any
 
 from regtest import ceremony
 from regtest.command import holdfast, holdfast_json, together
-from regtest.operators import Node, accept_committee, sign_committee
+from regtest.operators import Node, sign_committee
 from regtest.waiting import wait_until
 from regtest.world import World
 
@@ -91,9 +91,7 @@ def accept(world: World, committee: NextCommittee) -> None:
     stay = [node for node in committee.operators if node not in committee.newcomers]
     together([("tss", "rotate", "accept", "--dir", node.folder, committee.file) for node in stay])
     world.succeed(committee.operators, committee.leavers, committee.threshold, committee.file)
-    for node in committee.newcomers:
-        world.give_papers(node)
-    accept_committee(committee.newcomers, committee.file)
+    world.give_papers(committee.newcomers)
     for node in stay:
         node.process.ask_to_stop()
     for node in committee.operators:

@@ -15,7 +15,6 @@ from regtest.command import holdfast, together
 from regtest.network import SATS_PER_BTC, WALLET, Network
 from regtest.operators import (
     Node,
-    accept_committee,
     form_committee,
     name_of,
     start_all,
@@ -77,13 +76,19 @@ class World:
         """Make the rollup's genesis and hand it to every operator."""
         self.rollup.make_genesis(self.committee_file, height=self.network.height() - 1)
         for node in self.operators:
-            self.give_papers(node)
+            self.give_genesis(node)
 
-    def give_papers(self, node: Node) -> None:
-        """Hand a node that does not run yet the rollup's genesis and the committee files before the present one."""
+    def give_genesis(self, node: Node) -> None:
+        """Hand the rollup's genesis to a node that does not run yet."""
         shutil.copy2(self.rollup.genesis_file, node.folder / "genesis.json")
-        for epoch, file in enumerate(self.committee_files[:-1], 1):
-            shutil.copy2(file, node.folder / f"committee-{epoch}.json")
+
+    def give_papers(self, nodes: Sequence[Node]) -> None:
+        """Hand nodes that come later the genesis and the committee files of all epochs."""
+        earlier = [word for file in self.committee_files[:-1] for word in ("--earlier", file)]
+        words = ("tss", "rotate", "accept") if earlier else ("tss", "committee", "accept")
+        together([(*words, "--dir", node.folder, self.committee_file, *earlier) for node in nodes])
+        for node in nodes:
+            self.give_genesis(node)
 
     def start_nodes(self) -> None:
         """Start every operator's node."""
@@ -108,8 +113,7 @@ class World:
         node = Node(self.folder, name, self.network.nodes[self.miner], self.rollup.url, role="observer")
         self.observer = node
         holdfast(*node.init_command())
-        accept_committee([node], self.committee_file)
-        self.give_papers(node)
+        self.give_papers([node])
         start_all([node])
         return node
 
