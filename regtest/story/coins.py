@@ -12,8 +12,10 @@ from regtest.http import HttpFault
 from regtest.operators import Node
 from regtest.story import trail
 from regtest.story.scene import Person, Scene
-from regtest.telling import short
+from regtest.telling import refuse, short
 from regtest.wallets import Payment
+
+BLOCKS = 8  # in which a deposit is surely swept
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,20 +104,27 @@ def minted(s: Scene, made: Deposit, sweep: str, due: int) -> None:
 
 
 def credited(s: Scene, made: Deposit, due: int) -> None:
-    """Confirm the sweep of a confirmed payment, k deep; the owner's balance becomes what is due."""
+    """Confirm the sweep of a confirmed payment, k deep; the owner's balance becomes what is due.
+
+    Batches come one after the other: what the treasury does first is confirmed first.
+    """
 
     def sweep() -> trail.Step | None:
         return next((step for step in trail.treasury(s) if str(made.paid) in step.inputs), None)
 
-    s.until(lambda: sweep() is not None, "the committee to sweep the deposit")
-    found = sweep()
-    assert found is not None
-    if found.height is None:
-        s.mined(found.txid)
-    mined = next(step.height for step in trail.treasury(s) if step.txid == found.txid)
-    assert mined is not None
-    s.world.mine(max(0, mined + s.activation.params.k - 1 - s.world.network.height()))
-    minted(s, made, found.txid, due)
+    for _ in range(BLOCKS):
+        s.until(lambda: sweep() is not None or _waiting(s) is not None, "the committee to sweep the deposit")
+        if (found := sweep()) is not None and found.height is not None:
+            s.world.mine(max(0, found.height + s.activation.params.k - 1 - s.world.network.height()))
+            return minted(s, made, found.txid, due)
+        if (batch := _waiting(s)) is not None:
+            s.mined(batch.txid)
+    return refuse(f"no sweep of {made.paid} in {BLOCKS} blocks")
+
+
+def _waiting(s: Scene) -> trail.Step | None:
+    """The treasury's batch that waits for its block."""
+    return next((step for step in trail.treasury(s) if step.height is None), None)
 
 
 def mints_of(s: Scene, made: Deposit) -> list[tuple[int, Mint]]:
