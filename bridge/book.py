@@ -129,7 +129,8 @@ class Book:
             OutPoint.decode(row.outpoint),
             DepositParams.decode(row.params),
             self.activation.params,
-            self.activation.epoch,
+            row.epoch,
+            None if self._page is None else self._page.retires.get(row.epoch),
         )
 
     def _deposit_facts(

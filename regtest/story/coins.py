@@ -116,10 +116,11 @@ def credited(s: Scene, made: Deposit, due: int) -> None:
         s.until(lambda: sweep() is not None or _waiting(s) is not None, "the committee to sweep the deposit")
         if (found := sweep()) is not None and found.height is not None:
             s.world.mine(max(0, found.height + s.activation.params.k - 1 - s.world.network.height()))
-            return minted(s, made, found.txid, due)
+            minted(s, made, found.txid, due)
+            return
         if (batch := _waiting(s)) is not None:
             s.mined(batch.txid)
-    return refuse(f"no sweep of {made.paid} in {BLOCKS} blocks")
+    refuse(f"no sweep of {made.paid} in {BLOCKS} blocks")
 
 
 def _waiting(s: Scene) -> trail.Step | None:

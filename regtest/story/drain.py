@@ -1,10 +1,11 @@
 """The end of an epoch's addresses: credited while the old key is kept, then only reclaimable, then it is wiped."""
 
 import json
+from functools import partial
 from pathlib import Path
 
 from regtest import ceremony
-from regtest.command import attempt, holdfast, holdfast_json
+from regtest.command import CommandFault, attempt, holdfast_json
 from regtest.http import HttpFault
 from regtest.operators import Node
 from regtest.story.coins import Deposit
@@ -62,15 +63,21 @@ def rejected(s: Scene, late: Deposit, retires: int) -> None:
 
 
 def finished(s: Scene, epoch: int) -> None:
-    """Every holder wipes his shares of the old keys; nothing is signed with them again."""
+    """Every holder wipes his old shares, once nothing is left to do; nothing is signed with them again."""
     for node in s.world.operators:
-        for purpose, key in ceremony.keys_of(node, epoch).items():
-            if key["state"] in ("retired", "removed"):
-                continue
-            words = ("tss", "rotate", "finish", "--dir", node.folder, "--purpose", purpose)
-            holdfast(*words, "--epoch", epoch, "--yes")
+        held = ceremony.keys_of(node, epoch).items()
+        for purpose in [purpose for purpose, key in held if key["state"] not in ("retired", "removed")]:
+            s.until(partial(_finish, node, purpose, epoch), f"{node.name} to wipe its {purpose} share")
     states = {key["state"] for node in s.world.operators for key in ceremony.keys_of(node, epoch).values()}
     s.tell.equal(states, {"retired"}, f"the shares of epoch {epoch} are wiped on all nodes")
+
+
+def _finish(node: Node, purpose: str, epoch: int) -> bool:
+    words = ("tss", "rotate", "finish", "--dir", node.folder, "--purpose", purpose, "--epoch", epoch)
+    result = attempt(*words, "--yes")
+    if result.status != 0 and "is not swept finally" not in result.err:
+        raise CommandFault(result)
+    return result.status == 0
 
 
 def reclaimed(s: Scene, late: Deposit, recovery: Path) -> None:
