@@ -157,6 +157,7 @@ class Move:
         observer = s.world.add_observer()
         s.world.wait_seen()
         proofs.both_epochs(s, observer, self.epoch)
+        proofs.scanned(s, observer)
         rollup.executes_again(s)
         move.says(s, observer, self.epoch.number, "active")
         coins.books_agree(s, observer)

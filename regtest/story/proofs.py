@@ -1,11 +1,12 @@
 """Proofs over a rotation: the activation record alone authorises the first key, rotation proofs those after it."""
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from anchor.rollup.succession import KeyEpoch
-from regtest.command import Result, attempt, holdfast
+from regtest.command import Result, attempt, holdfast, holdfast_json
 from regtest.operators import Node
 from regtest.story import anchors
 from regtest.story.anchors import Files
@@ -31,6 +32,33 @@ def both_epochs(s: Scene, node: Node, epoch: KeyEpoch) -> None:
     alone = anchors.verify(files.proof, files)
     held = alone.status == 1 and "--rotations" in alone.err
     s.tell.check(held, f"without the rotations it is not: {alone.err.strip()}", alone)
+
+
+def scanned(s: Scene, node: Node) -> None:
+    """`anchor scan` finds from bitcoind's blocks and the activation record what a node lists."""
+    record, bitcoind = s.world.folder / "a.json", s.world.network.nodes[s.world.miner]
+    given = ("--activation", record, "--bitcoind-url", bitcoind.rpc_url, "--cookie", bitcoind.cookie)
+    columns = (
+        "kind",
+        "lane",
+        "sequence",
+        "epoch",
+        "root",
+        "count",
+        "txid",
+        "commit_txid",
+        "fee",
+        "successor",
+    )
+    found = [
+        {name: row[name] for name in columns} for row in holdfast_json("anchor", "scan", *given)["events"]
+    ]
+    listed = [{name: row[name] for name in columns} for row in anchors.all_anchors(node)]
+    kinds = Counter(row["kind"] for row in found)
+    said = ", ".join(f"{count} {kind}s" for kind, count in sorted(kinds.items()))
+    s.tell.equal(
+        found, listed, f"`anchor scan` with the activation record alone finds what {node.name} lists: {said}"
+    )
 
 
 def _verify(files: Files, rotations: Path) -> Result:
