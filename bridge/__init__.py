@@ -16,6 +16,7 @@ Files touch the world:
 - `dispatch.py`, `outgoing.py`, `whereabouts.py`: the outbox of signed batches
 - `certifier.py`, `approvals.py`: mint and settle certificates; the approval port that signers ask
 - `registry.py`, `ceremony.py`, `params.py`: deposit addresses; how the bridge becomes active, and with what
+- `succession.py`, `moving.py`, `epochs.py`, `trusting.py`: how a committee hands on, and what is told of it
 - `store.py`, `config.py`, `logs.py`: node.db, config.toml, logs
 - `api*.py`, `http.py`, `cli*.py`, `admin_client.py`: public and admin HTTP; the commands
 

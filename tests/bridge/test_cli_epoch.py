@@ -1,5 +1,6 @@
 """`holdfast bridge epoch` beside real operators: what it shows, what it waits for, what it says when it cannot."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -8,9 +9,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from aiohttp import web
 from click.testing import CliRunner
 
 from anchor.btc.network import REGTEST
+from anchor.problem import answer
 from anchor.rollup.succession import SignedSuccession
 from bridge.api_epochs import EpochAdminApi, EpochApi
 from bridge.cli_bridge import bridge
@@ -123,6 +126,37 @@ async def hands_on(it: Office, folders: list[Path], public: str) -> None:
     text = await run("show", "--node", public)
     assert made["record"] in text
     assert second["treasury_address"] in text
+
+
+@pytest.mark.parametrize(("taken", "status"), [(True, 0), (False, 1)])
+async def test_propose_waits_for_the_block_and_says_what_the_rollup_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, taken: bool, status: int
+) -> None:
+    monkeypatch.setattr("bridge.cli_epoch._WAIT_SECONDS", 0.3)
+    monkeypatch.setattr("bridge.cli_epoch._LOOK_SECONDS", 0.05)
+    looks: list[int] = []
+
+    async def proposed(_: web.Request) -> web.Response:
+        return answer(
+            {"epoch": 2, "record": "ab" * 32, "rollup_height": None, "refusal": "paused", "succession": None}
+        )
+
+    async def epochs(_: web.Request) -> web.Response:
+        looks.append(1)
+        begun = [{"epoch": 2, "rollup_height": 9}] if taken and len(looks) > 1 else []
+        return answer({"epochs": [{"epoch": 1, "rollup_height": None}, *begun]})
+
+    routes = [web.post("/v1/bridge/epoch/propose", proposed), web.get("/v1/bridge/epoch", epochs)]
+    async with serving(admin_app(routes, TOKEN)) as url:
+        (tmp_path / "admin.json").write_text(json.dumps({"url": url, "token": TOKEN}))
+        result = await asyncio.to_thread(
+            CliRunner().invoke, bridge, ["epoch", "propose", "--dir", str(tmp_path)]
+        )
+    assert result.exit_code == status
+    if taken:
+        assert f"epoch 2: record {'ab' * 32}, in rollup block 9" in result.output
+    else:
+        assert "no rollup block holds it yet (it said: paused)" in result.stderr
 
 
 async def test_an_observer_has_no_part_in_it(tmp_path: Path) -> None:

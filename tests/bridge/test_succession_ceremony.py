@@ -302,5 +302,48 @@ async def test_no_committee_follows_one_that_does_not_hold_the_coins_yet(
             it.nodes[0].ceremony.keys()
 
 
+class Died(Exception):
+    """The process ended before this write was on disk."""
+
+
+async def test_who_dies_at_any_write_of_the_ceremony_is_asked_again_and_the_record_is_the_same(
+    tmp_path: Path, bitcoind: Bitcoind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with office(tmp_path, bitcoind) as it:
+        await bring_in(it, {"carol": "dave"})
+        record = it.nodes[0].successions.own()
+        for victim in (0, 1):
+            for name in ("succession-signed-2", "succession-2"):
+                node = it.nodes[victim]
+                dies_at(monkeypatch, node, name)
+                try:
+                    assert (await it.nodes[0].successions.propose()).succession == record
+                except (Died, SuccessionFault):
+                    pass
+                await node.down()
+                await node.up()
+                for each in it.nodes:
+                    await each.seat.peers.until_heard((1, 2, 3), 20)
+                await it.round()
+        last = await it.nodes[2].successions.propose()
+        assert last.succession == record
+        assert {await n.store.document("succession-signed-2") for n in it.nodes} == {record.hash}
+        await it.round()
+        await it.blocks(2)
+        assert [s.signed.succession for s in it.rollup.state.successions] == [record]
+
+
+def dies_at(monkeypatch: pytest.MonkeyPatch, node: OfficeNode, name: str) -> None:
+    """The node's next write of this document does not happen, and what follows it neither."""
+    save = node.store.save_document
+
+    async def die(document: str, body: bytes) -> None:
+        if document == name:
+            raise Died(name)
+        await save(document, body)
+
+    monkeypatch.setattr(node.store, "save_document", die)
+
+
 async def lost(_tx: bytes) -> None:
     """A sequencer that answers and forgets."""
