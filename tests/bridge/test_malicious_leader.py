@@ -10,7 +10,7 @@ import pytest_asyncio
 
 from anchor.btc.amounts import Height, Sats
 from anchor.btc.ids import BlockHash, OutPoint, Txid
-from anchor.inscription.batch import AnchorBatch
+from anchor.inscription.batch import AnchorBatch, RotationBatch
 from anchor.proofs.records import decode_record
 from bridge.approvals import Approvals
 from bridge.deposit.address import treasury_script
@@ -228,6 +228,29 @@ async def test_a_lie_about_an_anchor_gets_no_share(stage: Stage) -> None:
     ]
     for lie, words in lies:
         await refused(stage, "anchor", lie.encode(), words)
+
+
+async def test_a_rotation_that_no_succession_asks_for_gets_no_share(stage: Stage) -> None:
+    """A leader alone cannot hand a lane on, whatever keys he names: the rollup decides that."""
+    true = stage.anchor
+    place = (true.lane, true.sequence, true.epoch, true.tip, true.tip_value, true.previous_root)
+    rotation = RotationBatch(*place, SECOND, stage.it.activation.rollup_id)
+    lies = [
+        (rotation, "no succession of key epoch 1 is final"),
+        (replace(rotation, tip=ELSEWHERE), "the lane's tip is"),
+        (replace(rotation, sequence=true.sequence + 1), "does not follow"),
+        (replace(rotation, epoch=2, successor=replace(SECOND, epoch=3)), "epoch 2"),
+    ]
+    for lie, words in lies:
+        await refused(stage, "anchor", lie.encode(), words)
+
+
+async def test_a_batch_of_one_key_is_not_signed_by_another(stage: Stage) -> None:
+    for purpose, payload in (("anchor", stage.anchor.encode()), ("mint", certificates.encode(stage.mint))):
+        for epoch in (0, 2):
+            answer = await stage.port(1).approve(purpose, payload, epoch)
+            assert isinstance(answer, Refused)
+            assert not answer.retryable
 
 
 async def test_garbage_unknown_purposes_and_swapped_purposes_get_no_share(stage: Stage) -> None:
