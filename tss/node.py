@@ -150,19 +150,8 @@ class TssNode:
             await peers.clones.open(store)
             await keyring.load()
             log = log if log is not None else structlog.get_logger("tss")
-            node = cls(
-                lock,
-                known(folder, committee.committee),
-                seated,
-                peers,
-                store,
-                keyring,
-                engine,
-                sealer,
-                clock,
-                share_timeout,
-                log,
-            )
+            held = lock, known(folder, committee.committee), seated, peers, store, keyring, engine, sealer
+            node = cls(*held, clock, share_timeout, log)
             node.seats = Seats(node.committees, await store.starts())
             await node._nonces.load()
             await node.pause.load()
