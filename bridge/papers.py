@@ -175,7 +175,8 @@ def _before(folder: Path, later: Committee) -> SignedCommittee:
             "`holdfast tss committee show` with the other operators"
         )
     path = folder / f"committee-{later.epoch - 1}.json"
-    take = f"take the committee file of epoch {later.epoch - 1} from another operator, and put it there"
+    before = later.epoch - 1
+    take = f"take the committee file of epoch {before} from another operator (his /v1/committee/{before}), put it there"
     try:
         earlier = SignedCommittee.from_json(path.read_text(encoding="utf-8"))
         earlier.verify()

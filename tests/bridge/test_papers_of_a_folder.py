@@ -5,10 +5,14 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import aiohttp
 import pytest
+from aiohttp import web
 
 from anchor.btc.curve import x_only_from_secret
+from bridge.api import NodeApi
 from bridge.papers import StartFault, read_papers
+from tests.anchor.feeding import serving
 from tests.bridge.observing import Paper, make_paper, write_observer
 from tss import identity
 from tss.dkg.committee import Committee, Member, SignedCommittee
@@ -83,6 +87,16 @@ def test_a_later_committee_is_read_when_every_file_back_to_the_genesiss_is_there
     assert papers.committee == chain.files[-1]
     assert papers.committees == tuple(chain.files)
     assert papers.genesis.committee_hash == papers.committees[0].committee.hash
+
+
+async def test_a_node_serves_the_file_of_every_epoch_to_whoever_comes_later(chain: Chain) -> None:
+    node: Any = SimpleNamespace(committees=read_papers(chain.folder).committees)
+    app = web.Application()
+    app.router.add_get("/v1/committee/{epoch}", NodeApi(node).earlier)
+    async with serving(app) as url, aiohttp.ClientSession() as session:
+        for epoch, signed in enumerate(chain.files, 1):
+            async with session.get(f"{url}/v1/committee/{epoch}") as found:
+                assert SignedCommittee.from_json(await found.text()) == signed
 
 
 @pytest.mark.parametrize("epoch", [1, 2])
