@@ -258,10 +258,10 @@ class Active:
             self.book.sweepable(),
             self.library.decoded,
             self.moving.next_of_treasury(),
-            self._able(),
+            self.able(),
         )
 
-    def _able(self) -> frozenset[int] | None:
+    def able(self) -> frozenset[int] | None:
         """Key epochs of which enough members are up to sign for the treasury."""
         signer = self.ground.signer
         if signer is None:

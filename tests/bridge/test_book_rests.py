@@ -33,7 +33,15 @@ def page(chain: HeaderChain) -> Any:
     view = SimpleNamespace(height=chain.tip.height, hash=chain.tip.hash, treasury=SimpleNamespace(batches=()))
     rollup = SimpleNamespace(withdrawals={})
     return SimpleNamespace(
-        chain=chain, view=view, rollup=rollup, final=0, manifests={}, waiting=(), epoch=1, keys=None
+        chain=chain,
+        view=view,
+        rollup=rollup,
+        final=0,
+        manifests={},
+        waiting=(),
+        epoch=1,
+        keys=None,
+        retires={},
     )
 
 

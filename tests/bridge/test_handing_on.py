@@ -51,6 +51,7 @@ async def test_the_treasury_goes_over_to_a_new_committees_keys_and_old_addresses
         assert {n.active.retires(1) for n in it.nodes} == {move.height + PARAMS.reclaim_delay}
         await it.swept()
         assert it.views()[0].treasury.batches[-1].inputs == (under_way,), "to an old address, by the new key"
+        await it.until(lambda: all(n.active.able() == {1, 2} for n in it.nodes), "newcomers to hear of key 1")
         # one paid to an old address, one to a new: one batch under two keys
         late = it.pay(old.script_pubkey, "0.02")
         new = await it.deposit("bob")
