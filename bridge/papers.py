@@ -175,8 +175,9 @@ def _before(folder: Path, later: Committee) -> SignedCommittee:
             "`holdfast tss committee show` with the other operators"
         )
     path = folder / f"committee-{later.epoch - 1}.json"
-    before = later.epoch - 1
-    take = f"take the committee file of epoch {before} from another operator (his /v1/committee/{before}), put it there"
+    take = (
+        f"put that of epoch {later.epoch - 1} there, from another operator's /v1/committee/{later.epoch - 1}"
+    )
     try:
         earlier = SignedCommittee.from_json(path.read_text(encoding="utf-8"))
         earlier.verify()
