@@ -133,7 +133,7 @@ def restore(
 
     hardening.harden()
     file, signed = _file(recovery), _committee(committee)
-    _check_committee(file, signed)
+    _check_committee(file, signed, [_file(path) for path in newer])
     if folder.exists():
         raise Failed(f"{folder} exists: a restore makes a new folder, choose another name", 2)
     chains = _with_newer(file, newer, signed)
@@ -319,12 +319,13 @@ def _check_whole(chains: "Sequence[RecoveryChain]") -> None:
 def _with_newer(
     file: "RecoveryFile", newer: Sequence[Path], committee: "SignedCommittee"
 ) -> "tuple[RecoveryChain, ...]":
-    from tss.recovery import newest, of_member
+    from tss.recovery import committees_of, newest, of_member
 
-    chains = file.chains
+    chains, others = file.chains, [_file(path) for path in newer]
     with _sorry():
-        for path in newer:
-            chains = newest(chains, of_member(_file(path), committee.committee))
+        known = committees_of(committee.committee, file, *others)
+        for other in others:
+            chains = newest(chains, of_member(other, known))
     return chains
 
 
@@ -342,12 +343,19 @@ def _committee(path: Path) -> "SignedCommittee":
     return committee
 
 
-def _check_committee(file: "RecoveryFile", committee: "SignedCommittee") -> None:
+def _check_committee(
+    file: "RecoveryFile", committee: "SignedCommittee", others: "Sequence[RecoveryFile]" = ()
+) -> None:
+    """Refuse a file of another committee than this one and those that it comes from."""
+    from tss.recovery import committees_of
+
     with _sorry():
         known = file.committee()
-    if known is not None and known.committee.hash != committee.committee.hash:
+    epochs = {one.hash for one in committees_of(committee.committee, file, *others)}
+    if known is not None and known.committee.hash not in epochs:
         raise Failed(
             f"the recovery file is of the committee {known.committee.words}, the committee file says "
-            f"{committee.committee.words}: compare the words with the other operators",
+            f"{committee.committee.words}: compare the words with the other operators; of a committee two epochs "
+            "later give another member's newest recovery file too, with --chains",
             2,
         )

@@ -14,11 +14,11 @@ from anchor.cli_tools import Failed
 from tss import backup as backups
 from tss import rehearsal
 from tss.certificate import YEARS
-from tss.dkg.committee import SignedCommittee
+from tss.dkg.committee import Committee, SignedCommittee
 from tss.files import FolderInUse, FolderLock
 from tss.identity import HostIdentity, rotate_tls
 from tss.peers import Peers
-from tss.recovery import RecoveryChain, RecoveryFile, newest
+from tss.recovery import RecoveryChain, RecoveryFile, committees_of, newest
 from tss.vault import REGTEST, Cost
 
 _ASK_SECONDS = 6.0
@@ -50,7 +50,8 @@ async def restore(
     try:
         identity = backups.build_identity(building, secret, file, committee, seal)
         try:
-            kept = chains if ask is Ask.NOBODY else await _newest(committee, identity, chains, ask)
+            epochs = committees_of(committee.committee, file)
+            kept = chains if ask is Ask.NOBODY else await _newest(epochs, identity, chains, ask)
             lost = await backups.add_keys(building, identity, kept)
             # Whoever finds the lost machine finds a TLS key that opens no line any more.
             rotate_tls(identity, committee.committee, time.time(), overlap=0, days=365 * YEARS)
@@ -64,15 +65,15 @@ async def restore(
 
 
 async def _newest(
-    committee: SignedCommittee, identity: HostIdentity, chains: Sequence[RecoveryChain], ask: Ask
+    committees: Sequence[Committee], identity: HostIdentity, chains: Sequence[RecoveryChain], ask: Ask
 ) -> Sequence[RecoveryChain]:
     """Our chains, or on NEWEST those that the others hold; Failed for older ones, or when none answers."""
-    peers = Peers(committee.committee, identity.index, identity.tls, identity, ping_every=0.5)
+    peers = Peers(committees[-1], identity.index, identity.tls, identity, ping_every=0.5)
     others = list(peers.seen)
     try:
         peers.dial(others)
         up = await rehearsal.until_some_heard(peers, others, len(others), _ASK_SECONDS)
-        newer = await rehearsal.newer_chains(peers, up, committee.committee, chains)
+        newer = await rehearsal.newer_chains(peers, up, committees, chains)
     except rehearsal.NobodyAnswers:
         raise Failed(
             "no other member answers, so nobody can say whether this backup is the newest: try again when one is "

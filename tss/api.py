@@ -153,7 +153,8 @@ class _Api:
 
     async def dkg(self, request: web.Request) -> web.Response:
         wanted = await _read(request, DkgRequest)
-        begun, existed = time.monotonic(), self._tss.public(wanted.purpose) is not None
+        begun, epoch = time.monotonic(), self._tss.committee.epoch
+        existed = self._tss.public(wanted.purpose, epoch) is not None
         info = await self._tss.dkg(wanted.purpose)
         return _json(_key(info) | {"existed": existed, "seconds": round(time.monotonic() - begun, 3)})
 

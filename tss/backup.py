@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from tss.committee_files import path_of
 from tss.dkg.committee import SignedCommittee
 from tss.dkg.faults import DkgFault, RestoreFault
 from tss.files import write_atomically
@@ -144,6 +145,9 @@ def build_identity(
     for name, text in recovery.documents.items():
         if _is_document(name):
             write_atomically(folder / name, text.encode(), 0o644)
+    before = recovery.committee()  # of an earlier epoch, where the backup is older than a rotation
+    if before is not None and before.committee.epoch < committee.committee.epoch:
+        write_atomically(path_of(folder, before.committee.epoch), before.to_json().encode(), 0o644)
     write_atomically(folder / "committee.json", committee.to_json().encode(), 0o644)
     return identity.seated(committee.committee)
 

@@ -127,7 +127,8 @@ class Leading:
         raise SigningFailed("too-few-signers", reason, retryable=True)
 
     def _in_turn(self, holders: Iterable[int]) -> list[int]:
-        return sorted(holders, key=lambda m: (self._peers.seen[m].down is not None, m))
+        others = (member for member in holders if member != self._peers.index)
+        return sorted(others, key=lambda m: (self._peers.seen[m].down is not None, m))
 
     async def _lead(self, member: int, body: bytes) -> bytes:
         try:

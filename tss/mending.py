@@ -32,13 +32,13 @@ class Mender:
     def __init__(
         self,
         engine: Engine,
-        committee: Committee,
+        committees: Sequence[Committee],
         peers: Peers,
         keyring: Keyring,
         store: Store,
         clock: Callable[[], float],
     ) -> None:
-        self._engine, self._committee, self._peers = engine, committee, peers
+        self._engine, self._committees, self._peers = engine, committees, peers
         self._keyring, self._store, self._clock = keyring, store, clock
         self._rotations = RotationStore(store, clock)
         self._task: asyncio.Task[None] | None = None
@@ -72,7 +72,7 @@ class Mender:
                 for head in heads:
                     if head.sid != damaged.sid:
                         continue
-                    copy = await fetched_chain(self._peers, member, head, self._committee)
+                    copy = await fetched_chain(self._peers, member, head, self._committees)
                     if copy is not None and await self._take(damaged, copy):
                         self._log.info(
                             "recovery data made whole", purpose=damaged.purpose, by=self._peers.name(member)

@@ -28,25 +28,23 @@ from tss.certificates import CertificateWatch
 from tss.clone_watch import CloneAlarm
 from tss.committee_files import known
 from tss.dkg.committee import Committee, SignedCommittee
-from tss.dkg.faults import DkgFault
-from tss.dkg.transcript import RecoveryData
 from tss.dkg_member import DkgMember
 from tss.dkg_relay import DkgFailed, DkgRelay
 from tss.evidence_gossip import EvidenceBook, EvidenceCounts
 from tss.evidence_store import EvidenceRow, EvidenceStore
 from tss.files import FolderLock
 from tss.frost.engine import Engine, GroupPublic
-from tss.frost.errors import FrostError
 from tss.handover import Handover, UnknownRequest
 from tss.identity import HostIdentity
-from tss.key_proof import HELD, HeldKey, KeyProof, KeyTopics, ProofNotOurs, held_request
+from tss.key_proof import KeyTopics
 from tss.key_work import KeyWork, RetirementGuard
 from tss.keyring import KeyFault, KeyInfo, Keyring
+from tss.late_keys import LateKeys
 from tss.leading import Leading
 from tss.mending import Mender
 from tss.nonce_store import BootCounts, NonceBook
 from tss.pause import Pause
-from tss.peers import PeerError, Peers
+from tss.peers import Peers
 from tss.rehearsal import RehearsalTopics
 from tss.rotation.succession import staying
 from tss.rounds import Round, Rounds
@@ -62,7 +60,6 @@ from tss.vault import HpkeSealer, ShareVault
 __all__ = ["DkgFailed", "KeyFault", "KeyInfo", "SessionInfo", "SigningFailed", "TssNode", "UnknownRequest"]
 
 _CATCH_UP_SECONDS = 2.0
-_PROVE_AGAIN_SECONDS = 30.0
 _ATTEMPTS = 6
 
 
@@ -116,12 +113,12 @@ class TssNode:
         self._relay = DkgRelay(*held, store, clock, prove, *joint, self._book)
         parts = (engine, sealer, identity, self.committee, peers, keyring, store, clock)
         self.key_work = KeyWork(*parts, prove, self._book, *joint)
-        self.mender = Mender(engine, self.committee, peers, keyring, store, clock)
+        self.mender = Mender(engine, committees, peers, keyring, store, clock)
         own = (self._member, self._handover, self._leading, self._topics, self._dkg_member, self._book)
         for part in (*own, self.rehearsals, self.key_work, self.audit, self.certificates, self._rounds):
             part.register(peers)
         self._catching_up: asyncio.Task[None] | None = None
-        self._prove_after = 0.0
+        self._late_keys = LateKeys(self.committee, peers, keyring, self._topics, self._relay, store, clock)
 
     @classmethod
     async def open(
@@ -346,47 +343,11 @@ class TssNode:
         return self.identity.sign(message32)
 
     async def _catch_up(self) -> None:
-        """Until no key is half-made here: ask who holds it finished. A node may have died before it heard."""
         while True:
             try:
-                for purpose in await self._unfinished():
-                    await self._learn(purpose)
+                await self._late_keys.look()
                 await self.peers.clones.save()
                 await self._nonces.save()
             except Exception:
                 self._log.exception("catching up failed")
             await asyncio.sleep(_CATCH_UP_SECONDS)
-
-    async def _unfinished(self) -> set[str]:
-        epoch = self.committee.epoch
-        begun = {row.purpose for row in await self._store.signed_attempts(epoch)}
-        begun |= {purpose for purpose, info in self.keys().items() if info.epoch == epoch}
-        missing = {purpose for purpose in begun if self.public(purpose) is None}
-        return {purpose for purpose in missing if not self._keyring.settled(purpose, epoch)}
-
-    async def _prove_again(self, purpose: str) -> None:
-        """A key that came back without the row of our share in its proof: with all members up one is soon made."""
-        away = any(info.down is not None for info in self.peers.seen.values())
-        if away or time.monotonic() < self._prove_after:
-            return
-        self._prove_after = time.monotonic() + _PROVE_AGAIN_SECONDS
-        try:
-            await self._relay.run(purpose)
-        except DkgFailed as failed:
-            self._log.info("a key is not proved yet", purpose=purpose, why=failed.reason)
-
-    async def _learn(self, purpose: str) -> None:
-        answers = await self.peers.gather(HELD, held_request(purpose, self.committee.epoch), timeout=5)
-        for member, answer in answers.items():
-            if isinstance(answer, PeerError) or not answer:
-                continue
-            try:
-                held = HeldKey.decode(answer)
-                recovery = RecoveryData.decode(held.recovery)
-                key = await self._keyring.accept(self.committee, recovery, self._clock())
-                if held.proof:
-                    await self._topics.adopt(key, KeyProof.decode(held.proof))
-            except ProofNotOurs:
-                await self._prove_again(purpose)
-            except (ValueError, DkgFault, FrostError, KeyFault) as error:
-                self._log.info("a peer's key was not taken", member=self.peers.name(member), why=str(error))

@@ -9,6 +9,7 @@ lacks a link that others hold restores a share that is no longer good.
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Protocol, Self
@@ -213,18 +214,37 @@ def chain_head(links: Sequence[bytes]) -> bytes:
     return tagged_hash("holdfast/recovery-chain/v1", *names)
 
 
-def of_member(file: RecoveryFile, committee: Committee) -> tuple[RecoveryChain, ...]:
-    """What another member's file may add: keys that this committee or the one before it made.
+def committees_of(present: Committee, *files: RecoveryFile) -> tuple[Committee, ...]:
+    """The committees of all epochs that `present` comes from, as far as these files hold them; oldest first.
+
+    Each names the one before by its hash, so it does not matter whose file brings it.
+    """
+    found: dict[bytes, Committee] = {}
+    for file in files:
+        for name, text in file.documents.items():
+            if name.startswith("committee"):
+                with suppress(CommitteeFault, ValueError):  # what is damaged is missing
+                    one = SignedCommittee.from_json(text).committee
+                    found[one.hash] = one
+    chain = [present]
+    while (before := found.get(chain[0].previous)) is not None:
+        chain.insert(0, before)
+    return tuple(chain)
+
+
+def of_member(file: RecoveryFile, committees: Sequence[Committee]) -> tuple[RecoveryChain, ...]:
+    """What another member's file may add: keys that this committee, the last of these, or one before it made.
 
     RecoveryFault when a stranger wrote it. A stranger could make keys with others of his kind, every signature
     good, and have them taken for the committee's.
     """
+    committee = committees[-1]
     if committee.index_of(file.host_key) is None:
         raise RecoveryFault(
             f"{file.name} wrote this recovery file and is no member of the committee {committee.words}: take a "
             "member's file"
         )
-    made_by = {committee.hash, committee.previous}
+    made_by = {committee.previous, *(one.hash for one in committees)}
     return tuple(chain for chain in file.chains if chain.read().committee.hash in made_by)
 
 

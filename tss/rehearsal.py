@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from tss.committee_files import known
 from tss.dkg.committee import Committee, SignedCommittee
 from tss.dkg.faults import DkgFault
 from tss.dkg.signed import is_slug
@@ -21,10 +22,11 @@ from tss.frost.engine import Engine, verify
 from tss.frost.errors import FrostError
 from tss.identity import HostIdentity
 from tss.key_proof import TEST, message_for_test, payload_for_test
-from tss.keyring import SERVING
+from tss.keyring import SIGNING
 from tss.peers import PeerError, Peers, Refuse
 from tss.recovery import RecoveryChain
 from tss.rotation.chain import Chain
+from tss.rotation.succession import staying
 from tss.signing.messages import SharesRequest
 from tss.signing_member import REQUEST, SHARES, Ask
 from tss.store import Store
@@ -160,11 +162,12 @@ class NobodyAnswers(Exception):
 
 
 async def newer_chains(
-    peers: Peers, members: Sequence[int], committee: Committee, own: Sequence[RecoveryChain]
+    peers: Peers, members: Sequence[int], committees: Sequence[Committee], own: Sequence[RecoveryChain]
 ) -> list[Newer]:
     """What members hold beyond our chains; what is claimed without signatures counts for nothing.
 
-    NobodyAnswers when none of the members said what it holds.
+    `committees` are those of all epochs that are known, the present one the last. Keys of a committee that we did
+    not sit in are none of ours. NobodyAnswers when none of the members said what it holds.
     """
     known, found, heard = {chain.sid: chain for chain in own}, dict[bytes, Newer](), False
     answers = await peers.gather(HEADS, b"", timeout=5, members=members)
@@ -179,15 +182,17 @@ async def newer_chains(
             most = max(
                 len(ours.links) if ours else 0, len(found[head.sid].chain.links) if head.sid in found else 0
             )
-            chain = await fetched_chain(peers, member, head, committee) if head.links > most else None
-            if chain is not None:
+            chain = await fetched_chain(peers, member, head, committees) if head.links > most else None
+            if chain is not None and staying(chain.read().committee, committees[-1], [peers.index]):
                 found[head.sid] = Newer(peers.name(member), chain, len(ours.links) if ours else 0)
     if not heard:
         raise NobodyAnswers
     return list(found.values())
 
 
-async def fetched_chain(peers: Peers, member: int, head: Head, committee: Committee) -> RecoveryChain | None:
+async def fetched_chain(
+    peers: Peers, member: int, head: Head, committees: Sequence[Committee]
+) -> RecoveryChain | None:
     """The chain that a member claims, None when it does not hold up."""
     links: list[bytes] = []
     try:
@@ -199,7 +204,7 @@ async def fetched_chain(peers: Peers, member: int, head: Head, committee: Commit
     except (PeerError, DecodeError, DkgFault, FrostError):
         return None
     roster = chain.base.transcript.roster
-    if (roster.sid, chain.committee.hash) != (head.sid, committee.hash):
+    if roster.sid != head.sid or chain.committee.hash not in {one.hash for one in committees}:
         return None
     return RecoveryChain(
         roster.sid, roster.purpose, roster.epoch, "acked", public.encode(), tuple(links), b"", time.time()
@@ -226,7 +231,9 @@ async def rehearse(
     chains: Sequence[RecoveryChain],
     announce: Announce,
 ) -> dict[str, bytes]:
-    """Sign one test per serving key from a restored `folder`; signatures by purpose. The folder is removed.
+    """Sign one test per key that signs from a restored `folder`; signatures by key. The folder is removed.
+
+    A key is named by its purpose, of an earlier epoch than the newest by purpose and epoch.
 
     `announce` has the running node tell the others, and gives who heard. RehearsalFailed says what went wrong.
     """
@@ -243,12 +250,12 @@ async def rehearse(
                 f"{len(up)} of the {needed} others needed answer the rehearsal: try again when they are up, "
                 "with a backup made after the last `holdfast tss certificate rotate`"
             )
-        newer = await newer_chains(peers, up, committee.committee, chains)
+        newer = await newer_chains(peers, up, known(folder, committee.committee), chains)
         if newer:
             raise RehearsalFailed(f"{newer[0].reason}; make a new backup with `holdfast node backup`")
         node = await TssNode.open(folder, committee, identity, peers)
         try:
-            return {purpose: await _prove(node, purpose) for purpose in _serving(chains)}
+            return {name: await _prove(node, *key) for name, key in _signing(chains).items()}
         finally:
             await node.close()
     finally:
@@ -256,24 +263,26 @@ async def rehearse(
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _serving(chains: Sequence[RecoveryChain]) -> list[str]:
-    purposes = sorted({chain.purpose for chain in chains if chain.state in SERVING})
-    if not purposes:
+def _signing(chains: Sequence[RecoveryChain]) -> dict[str, tuple[str, int]]:
+    keys = sorted({(chain.purpose, chain.epoch) for chain in chains if chain.state in SIGNING})
+    if not keys:
         raise RehearsalFailed(
             "the recovery file holds no serving key: make keys, then a backup, then rehearse"
         )
-    return purposes
+    newest = dict(keys)
+    named = {(p, e): p if e == newest[p] else f"{p} {e}" for p, e in keys}
+    return {name: key for key, name in named.items()}
 
 
-async def _prove(node: "TssNode", purpose: str) -> bytes:
+async def _prove(node: "TssNode", purpose: str, epoch: int) -> bytes:
     """One test signature that holds our restored share."""
     from tss.signing_runner import SigningFailed
 
-    public = node.public(purpose)
+    public = node.public(purpose, epoch)
     assert public is not None, "a serving key was restored"
     payload = payload_for_test(purpose, b"rehearsal " + node.boot_id.hex().encode())
     try:
-        (signature,) = await node.sign(TEST, payload, own=True)
+        (signature,) = await node.sign(TEST, payload, epoch=epoch, own=True)
     except SigningFailed as failed:
         raise RehearsalFailed(
             f"the others did not sign with the restored {purpose} share: {failed}"

@@ -225,15 +225,15 @@ async def test_a_newer_chain_that_nobody_signed_counts_for_nothing(tmp_path):
             replace(one, links=(*one.links, b"refreshed, honestly")),
             replace(one, links=(*one.links, one.links[0])),
         ]
-        assert await rehearsal.newer_chains(bob.peers, [1, 3], bob.committee.committee, chains) == []
+        assert await rehearsal.newer_chains(bob.peers, [1, 3], [bob.committee.committee], chains) == []
         for lie in invented:
             alice.node.rehearsals.chains = _chains_of(lie)
-            found = await rehearsal.newer_chains(bob.peers, [1, 3], bob.committee.committee, chains)
+            found = await rehearsal.newer_chains(bob.peers, [1, 3], [bob.committee.committee], chains)
             assert found == []
         await carol.down()
         alice.peers._handlers[rehearsal.HEADS] = _garbage
         with pytest.raises(rehearsal.NobodyAnswers):
-            await rehearsal.newer_chains(bob.peers, [1, 3], bob.committee.committee, chains)
+            await rehearsal.newer_chains(bob.peers, [1, 3], [bob.committee.committee], chains)
 
 
 def _chains_of(*chains):

@@ -79,7 +79,7 @@ async def test_a_backup_from_before_a_refresh_is_refused_and_one_from_after_it_s
         words, old = await backed_up(bob, tmp_path)
         await refreshed_by_all(seats)
         chains = RecoveryFile.read(old).chains
-        (newer,) = await rehearsal.newer_chains(bob.peers, [1, 3], bob.committee.committee, chains)
+        (newer,) = await rehearsal.newer_chains(bob.peers, [1, 3], [bob.committee.committee], chains)
         assert "holds 2 certificates of the anchor key of epoch 1, this recovery file 1" in newer.reason
         assert "good for nothing together" in newer.reason
         heads = backup.heads_of(await backup.chains_of(bob.folder))
@@ -93,7 +93,7 @@ async def test_a_backup_from_before_a_refresh_is_refused_and_one_from_after_it_s
         _, new = await backed_up(bob, tmp_path)
         chains = RecoveryFile.read(new).chains
         assert [len(chain.links) for chain in chains] == [2]
-        assert await rehearsal.newer_chains(bob.peers, [1, 3], bob.committee.committee, chains) == []
+        assert await rehearsal.newer_chains(bob.peers, [1, 3], [bob.committee.committee], chains) == []
         restored = await came_back(bob, folder, words, new)
         assert list(await rehearse(folder, bob.committee, restored, chains, await announced(bob))) == [
             "anchor"
@@ -118,17 +118,17 @@ async def test_a_stranger_brings_no_keys_whatever_his_own_committee_signed(tmp_p
         _, path = await backed_up(his[1], tmp_path / "stolen")
         strange, committee = RecoveryFile.read(path), ours[0].committee.committee
         with pytest.raises(RecoveryFault, match="no member of the committee"):
-            recovery.of_member(strange, committee)
+            recovery.of_member(strange, [committee])
         _, path = await backed_up(ours[1], tmp_path)
         member = RecoveryFile.read(path)
-        assert recovery.of_member(member, committee) == member.chains
+        assert recovery.of_member(member, [committee]) == member.chains
         assert (
-            recovery.of_member(replace(member, chains=member.chains + strange.chains), committee)
+            recovery.of_member(replace(member, chains=member.chains + strange.chains), [committee])
             == member.chains
         )
         later = replace(committee, epoch=2, previous=committee.hash)
-        assert recovery.of_member(member, later) == member.chains
+        assert recovery.of_member(member, [later]) == member.chains
         for lie in ({"sid": bytes(32)}, {"purpose": "treasury"}, {"epoch": 2}):
             renamed = replace(member, chains=(replace(member.chains[0], **lie),))
             with pytest.raises(RecoveryFault, match="is the anchor key of epoch 1"):
-                recovery.of_member(renamed, committee)
+                recovery.of_member(renamed, [committee])
