@@ -13,7 +13,7 @@ from tests.tss.frost.groups import (
     signed,
     taproot_output,
 )
-from tss.frost.errors import EncodingFault, EngineState, SignatureShareFault
+from tss.frost.errors import EncodingFault, EngineState, NonceSpent, SignatureShareFault
 from tss.frost.hashing import tagged_hash
 from tss.frost.package import SigningPackage
 from tss.frost.path import INTERNAL, KEY_ONLY, key_with_root
@@ -147,3 +147,31 @@ def test_bad_commitments_name_their_senders():
         with pytest.raises(EncodingFault) as caught:
             ENGINE.session(made.public, changed)
         assert caught.value.culprits == (2,)
+
+
+def test_what_is_remembered_of_a_session_serves_that_group_and_package_only():
+    one, other = new_group(3, 2), new_group(3, 2)
+    message = MESSAGE
+    package, handles = committed(one, (1, 2), message, KEY_ONLY)
+    sessions = [ENGINE.session(of.public, package) for of in (one, other, one)]
+    share = ENGINE.sign(one.keys[1], handles[1], package)
+    for _ in range(2):
+        assert [session.verify_share(1, share) for session in sessions] == [True, False, True]
+        assert not any(session.verify_share(2, share) for session in sessions)
+        for bit in (0, 100, 255):
+            bad = bytearray(share)
+            bad[bit // 8] ^= 1 << bit % 8
+            assert not sessions[0].verify_share(1, bytes(bad)), "one share that holds vouches for no other"
+    with pytest.raises(NonceSpent):
+        ENGINE.sign(one.keys[1], handles[1], package)
+
+
+def test_a_remembered_session_does_not_let_a_nonce_sign_for_another_ones_commitment():
+    of = new_group(3, 2)
+    message = MESSAGE
+    package, _ = committed(of, (1, 2), message, KEY_ONLY)
+    ENGINE.session(of.public, package)
+    _, later = committed(of, (1, 2), message, KEY_ONLY)
+    for _ in range(2):
+        with pytest.raises(NonceSpent):
+            ENGINE.sign(of.keys[1], later[1], package)

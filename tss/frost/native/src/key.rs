@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use frost_core::{Group, compute_lagrange_coefficient};
 use frost_secp256k1_tr::keys::{EvenY, KeyPackage, PublicKeyPackage, SigningShare, VerifyingShare};
 use frost_secp256k1_tr::round1::SigningNonces;
-use frost_secp256k1_tr::{Identifier, Secp256K1Group, SigningPackage, round1};
+use frost_secp256k1_tr::{Identifier, Secp256K1Group, round1};
 use rand_core::RngCore;
 use zeroize::Zeroizing;
 
@@ -15,7 +15,7 @@ use crate::error::*;
 use crate::guard::{guarded, input, output, place};
 use crate::registry::{Registry, lock};
 use crate::rng::rng;
-use crate::session::{Session, check_signers};
+use crate::session::Session;
 use crate::wire::{self, NONCE_HANDLE};
 
 static KEYS: Registry<Key> = Registry::new("key");
@@ -30,6 +30,7 @@ pub(crate) struct Key {
     threshold: u16,
     package: Box<KeyPackage>,
     public: PublicKeyPackage,
+    layout: Vec<u8>,
     nonces: Mutex<BTreeMap<NonceHandle, Box<SigningNonces>>>,
 }
 
@@ -47,7 +48,8 @@ impl Key {
             let text = "the key share does not fit its verifying share: restore it from the transcript";
             return Err(Fault::new(HOLDFAST_FROST_SHARE, text).by([me]));
         }
-        Ok(Self { threshold, package, public, nonces: Mutex::new(BTreeMap::new()) })
+        let layout = wire::write_public(threshold, &public)?;
+        Ok(Self { threshold, package, public, layout, nonces: Mutex::new(BTreeMap::new()) })
     }
 
     /// Threshold, secret and public side.
@@ -95,10 +97,13 @@ impl Key {
             let text = "this nonce is unknown or was used: commit again";
             return Err(Fault::new(HOLDFAST_FROST_NONCE, text));
         };
-        let (path, package) = wire::signing_package(package?)?;
-        self.check_package(&package, &nonce)?;
+        let session = Session::of(&self.layout, package?)?;
+        let (path, package) = session.parts();
+        if package.signing_commitment(self.package.identifier()) != Some(*nonce.commitments()) {
+            let text = "the package does not hold this nonce's commitment; the nonce is burnt: commit again";
+            return Err(Fault::new(HOLDFAST_FROST_COMMITMENT, text));
+        }
         let key = Box::new(path.key(&self.package).into_even_y(None));
-        let session = Session::new(self.threshold, &self.public, &path, package)?;
         let share = session.share(&nonce, &key)?;
         if session.verify_share(*self.package.identifier(), &share)? {
             return Ok(share);
@@ -106,18 +111,6 @@ impl Key {
         let text =
             "our own signature share does not verify, nothing was released: check this machine's memory";
         Err(Fault::new(HOLDFAST_FROST_SELF_CHECK, text))
-    }
-
-    fn check_package(&self, package: &SigningPackage, nonce: &SigningNonces) -> Result<(), Fault> {
-        check_signers(package, self.threshold, &self.public)?;
-        match package.signing_commitment(self.package.identifier()) {
-            Some(ours) if ours == *nonce.commitments() => Ok(()),
-            _ => {
-                let text =
-                    "the package does not hold this nonce's commitment; the nonce is burnt: commit again";
-                Err(Fault::new(HOLDFAST_FROST_COMMITMENT, text))
-            }
-        }
     }
 }
 
@@ -150,9 +143,8 @@ pub(crate) unsafe fn hand_out(
     public: *mut u8,
     public_len: usize,
 ) -> Result<(), Fault> {
-    let bytes = wire::write_public(key.threshold, &key.public)?;
     unsafe {
-        output(public, public_len, bytes.len())?.copy_from_slice(&bytes);
+        output(public, public_len, key.layout.len())?.copy_from_slice(&key.layout);
         *place(handle)? = KEYS.insert(key)?;
     }
     Ok(())

@@ -37,6 +37,7 @@ mod key;
 mod memory;
 mod polynomial;
 mod public;
+mod recent;
 mod refresh;
 mod registry;
 mod repair;

@@ -12,7 +12,7 @@ static OWNER: AtomicU32 = AtomicU32::new(0);
 /// Refuses a process that inherited our memory by `fork`: its nonces would be used twice.
 ///
 /// It stands before every lock, because a lock held by another thread during `fork` never opens in the child.
-fn own_process() -> Result<(), Fault> {
+pub(crate) fn own_process() -> Result<(), Fault> {
     let here = std::process::id();
     match OWNER.compare_exchange(0, here, Ordering::Relaxed, Ordering::Relaxed) {
         Ok(_) => Ok(()),

@@ -1,6 +1,7 @@
 //! One signing session seen by anybody: checks shares one by one and adds them up.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
 
 use frost_core::{
     BindingFactorList, Challenge, Ciphersuite, Field, GroupCommitment, compute_binding_factor_list,
@@ -13,26 +14,37 @@ use frost_secp256k1_tr::{Error, Identifier, Secp256K1ScalarField, Signature, Sig
 
 use crate::error::*;
 use crate::guard::{guarded, input, output, place};
-use crate::registry::Registry;
+use crate::recent::Recent;
+use crate::registry::{Registry, lock, own_process};
 use crate::wire::{self, Path, Suite};
 
-static SESSIONS: Registry<Session> = Registry::new("session");
+static SESSIONS: Registry<Arc<Session>> = Registry::new("session");
+
+/// A coordinator signs too: its own share is made and checked in the session that it opened.
+static OPENED: Recent<Session> = Recent::new(128);
+
+/// Groups as a path sees them, decoded and tweaked; most sessions are of one group and few paths.
+static GROUPS: Recent<Group> = Recent::new(32);
+
+/// The public side of a group on one path, with even y.
+struct Group {
+    threshold: u16,
+    public: PublicKeyPackage,
+}
 
 /// What every share of one package is checked against; made once, so that a check costs the same at any t.
 pub(crate) struct Session {
+    path: Path,
     package: SigningPackage,
-    public: PublicKeyPackage,
+    group: Arc<Group>,
+    verified: Mutex<BTreeMap<Identifier, Vec<u8>>>,
     factors: BindingFactorList<Suite>,
     commitment: GroupCommitment<Suite>,
     challenge: Challenge<Suite>,
 }
 
 /// Refuses a package whose signers are too few or not of this group.
-pub(crate) fn check_signers(
-    package: &SigningPackage,
-    threshold: u16,
-    public: &PublicKeyPackage,
-) -> Result<(), Fault> {
+fn check_signers(package: &SigningPackage, threshold: u16, public: &PublicKeyPackage) -> Result<(), Fault> {
     let known = public.verifying_shares();
     let strangers: Vec<u16> =
         package.signing_commitments().keys().filter(|id| !known.contains_key(id)).map(member).collect();
@@ -49,19 +61,36 @@ pub(crate) fn check_signers(
 }
 
 impl Session {
-    pub(crate) fn new(
-        threshold: u16,
-        public: &PublicKeyPackage,
-        path: &Path,
-        package: SigningPackage,
-    ) -> Result<Self, Fault> {
-        check_signers(&package, threshold, public)?;
-        let public = path.public(public).into_even_y(None);
-        let factors = compute_binding_factor_list(&package, public.verifying_key(), &[])?;
+    fn new(layout: &[u8], package: &[u8]) -> Result<Self, Fault> {
+        let (path, package) = wire::signing_package(package)?;
+        let group = group(layout, &path)?;
+        check_signers(&package, group.threshold, &group.public)?;
+        let key = group.public.verifying_key();
+        let factors = compute_binding_factor_list(&package, key, &[])?;
         let commitment = compute_group_commitment(&package, &factors)?;
-        let challenge =
-            Suite::challenge(&commitment.clone().to_element(), public.verifying_key(), package.message())?;
-        Ok(Self { package, public, factors, commitment, challenge })
+        let challenge = Suite::challenge(&commitment.clone().to_element(), key, package.message())?;
+        Ok(Self { path, package, group, verified: Mutex::default(), factors, commitment, challenge })
+    }
+
+    /// Opens a session of a group, given by its public layout; the same again while it is among the last.
+    fn opened(layout: &[u8], package: &[u8]) -> Result<Arc<Self>, Fault> {
+        own_process()?;
+        let session = Self::of(layout, package)?;
+        OPENED.keep(layout, package, &session);
+        Ok(session)
+    }
+
+    /// The session of a package: the one that was opened for it, or a new one.
+    pub(crate) fn of(layout: &[u8], package: &[u8]) -> Result<Arc<Self>, Fault> {
+        match OPENED.get(layout, package) {
+            Some(session) => Ok(session),
+            None => Ok(Arc::new(Self::new(layout, package)?)),
+        }
+    }
+
+    /// Which key it is for, and whose commitments it holds.
+    pub(crate) fn parts(&self) -> (&Path, &SigningPackage) {
+        (&self.path, &self.package)
     }
 
     /// A signer's share, made of what every share of this package is checked against: `round2::sign` without its
@@ -90,7 +119,10 @@ impl Session {
             let text = "this member is no signer of the package: ask one who is";
             return Err(Fault::new(HOLDFAST_FROST_STRANGER, text).by([member(&identifier)]));
         }
-        let Some(verifying_share) = self.public.verifying_shares().get(&identifier) else {
+        if lock(&self.verified).get(&identifier).is_some_and(|known| known == bytes) {
+            return Ok(true);
+        }
+        let Some(verifying_share) = self.group.public.verifying_shares().get(&identifier) else {
             return Err(Fault::new(HOLDFAST_FROST_INTERNAL, "a signer has no verifying share: report it"));
         };
         if wire::scalar("a signature share", bytes).is_err() {
@@ -106,7 +138,10 @@ impl Session {
             self.challenge,
         );
         match verdict {
-            Ok(()) => Ok(true),
+            Ok(()) => {
+                lock(&self.verified).insert(identifier, bytes.to_vec());
+                Ok(true)
+            }
             Err(Error::InvalidSignatureShare { .. }) => Ok(false),
             Err(error) => Err(error.into()),
         }
@@ -120,7 +155,7 @@ impl Session {
         if let Some(scalars) = decoded {
             let z = scalars.into_iter().fold(Secp256K1ScalarField::zero(), |sum, share| sum + share);
             let signature = Signature::new(self.commitment.clone().to_element(), z);
-            if self.public.verifying_key().verify(self.package.message(), &signature).is_ok() {
+            if self.group.public.verifying_key().verify(self.package.message(), &signature).is_ok() {
                 return Ok(signature.serialize()?);
             }
         }
@@ -154,6 +189,28 @@ impl Session {
     }
 }
 
+impl Path {
+    /// As a signing package holds it.
+    fn encode(&self) -> Vec<u8> {
+        match self {
+            Self::Internal => vec![0],
+            Self::Key => vec![1],
+            Self::Root(root) => [&[2], root.as_slice()].concat(),
+        }
+    }
+}
+
+fn group(layout: &[u8], path: &Path) -> Result<Arc<Group>, Fault> {
+    let way = path.encode();
+    if let Some(group) = GROUPS.get(layout, &way) {
+        return Ok(group);
+    }
+    let (threshold, public) = wire::public(layout)?;
+    let group = Arc::new(Group { threshold, public: path.public(&public).into_even_y(None) });
+    GROUPS.keep(layout, &way, &group);
+    Ok(group)
+}
+
 /// Opens a session for checking and adding up shares.
 ///
 /// Returns: 0, or a code (1xx, 302 strangers, 303 too few signers).
@@ -172,9 +229,8 @@ pub unsafe extern "C" fn holdfast_frost_session_open(
     unsafe {
         guarded(error, || {
             let target = place(session)?;
-            let (threshold, public) = wire::public(input(public, public_len)?)?;
-            let (path, package) = wire::signing_package(input(package, package_len)?)?;
-            *target = SESSIONS.insert(Session::new(threshold, &public, &path, package)?)?;
+            let (public, package) = (input(public, public_len)?, input(package, package_len)?);
+            *target = SESSIONS.insert(Session::opened(public, package)?)?;
             Ok(())
         })
     }
