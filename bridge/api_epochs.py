@@ -37,6 +37,10 @@ class EpochApi:
         return answer({"successions": records})
 
 
+class Nothing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A request that says all by its path."""
+
+
 class NextEpoch(msgspec.Struct, frozen=True):
     """What this node would sign for the next epoch, to be compared with the others before anybody consents.
 
@@ -102,11 +106,12 @@ class EpochAdminApi:
         keys = {name: getattr(record, f"{name}_key").hex() for name in PURPOSES}
         return NextEpoch(*file, record.hash.hex(), keys, desk.bridge.hinders())
 
-    async def propose(self, _: web.Request) -> web.Response:
+    async def propose(self, request: web.Request) -> web.Response:
         """Have all members and the old mint key sign the next epoch's record, and hand it to the rollup.
 
         Asked again it makes the same record; once the rollup has it, that is what is answered.
         """
+        await problem.read_json(request, Nothing)
         desk = self._desk()
         if (begun := desk.begun()) is not None:
             return answer(Proposed(begun.number, begun.record.hex(), begun.since))

@@ -301,6 +301,10 @@ async def test_the_admin_port_wants_the_token_of_a_file_that_only_the_owner_read
         ("/v1/bridge/genesis", {"treasury": "x", "lanes": ["y"]}, 400),
         ("/v1/bridge/genesis", {"treasury": "x", "lanes": []}, 400),
         ("/v1/bridge/genesis/consent", {"hash": "00" * 32}, 409),
+        ("/v1/bridge/epoch/propose", {}, 409),
+        ("/v1/bridge/epoch/propose", {"epoch": 2}, 400),
+        ("/v1/bridge/epoch/consent", {"hash": "00" * 32}, 409),
+        ("/v1/bridge/epoch/consent", {"hash": 7}, 400),
     ):
         async with watcher.session.post(found["url"] + path, headers=good, json=body) as answer:
             assert answer.status == wanted, (path, await answer.text())

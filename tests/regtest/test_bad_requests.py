@@ -73,7 +73,7 @@ def refused(what: object, answer: tuple[int, str, bytes]) -> dict[str, Any]:
 
 WILD = ["%00", "%ff%fe", "..%2f..%2f", "a" * 300, "-1", "1e9", quote("٣"), "%27;%20--", "{}", "0" * 63, "%zz"]
 NOBODY = "5a" * 32
-PUBLIC = ["anchors", "records", "headers", "deposits", "withdrawals"]
+PUBLIC = ["anchors", "records", "headers", "deposits", "withdrawals", "committee"]
 QUERIES = {
     "anchors": ["after", "limit", "lane"],
     "records": ["limit", "before", "block"],
@@ -162,6 +162,8 @@ ADMIN_BODIES: dict[str, list[Any]] = {
         {"treasury": f"{NOBODY}:0", "lanes": [f"{NOBODY}:1"]},
     ],
     "/v1/bridge/genesis/consent": [{"hash": 5}, {"hash": "zz"}],
+    "/v1/bridge/epoch/propose": [{"epoch": 2}, [], {}],  # {}: no next committee is here
+    "/v1/bridge/epoch/consent": [{"hash": 5}, {"hash": "zz"}, {"hash": NOBODY}],
     "/v1/headers/confirm": [{"tip": None}, {"tip": "0" * 63}],
 }
 
