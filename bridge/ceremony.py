@@ -94,7 +94,7 @@ class Ceremony:
             )
         found = []
         for purpose in PURPOSES:
-            public = self.tss.public(purpose)
+            public = self.tss.public(purpose, self.tss.committee.epoch)
             if public is None:
                 raise CeremonyFault(
                     f"there is no verified {purpose} key: "

@@ -161,3 +161,18 @@ async def test_all_sign_what_all_see_and_one_missing_member_is_named(funded: Fun
     assert again.activation == signed.activation
     spend = it.bitcoind.rpc().gettxout
     assert spend(funded.treasury.txid[::-1].hex(), funded.treasury.vout), "a proposal costs nothing"
+
+
+async def test_a_bridge_begins_with_the_keys_of_its_committees_own_epoch(
+    funded: Funded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A committee that had keys in an earlier epoch has them still: they are not meant."""
+    ceremony = funded.it.nodes[1].ceremony
+    epoch, public = ceremony.tss.committee.epoch, ceremony.tss.public
+    monkeypatch.setattr(ceremony.tss, "public", lambda p, e=None: public(p, e) if e == epoch else None)
+    assert ceremony.keys() == (
+        funded.record.treasury_key,
+        funded.record.anchor_key,
+        funded.record.mint_key,
+    )
+    assert funded.record.epoch == epoch
