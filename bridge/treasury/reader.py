@@ -128,6 +128,8 @@ class TreasuryState:
 
     def left(self, epoch: int) -> BatchAt | None:
         """The move that took the treasury from a key epoch's key; None while it is there, or never was."""
+        if epoch >= self.epoch:
+            return None
         return next((b for b in self.batches if b.move is not None and b.move.epoch == epoch), None)
 
     def retires(self, epoch: int, reclaim_delay: int) -> int | None:

@@ -4,17 +4,23 @@ The rules of `test_bridge_invariants` and more: succeed, rotate, move, pay an ol
 before its anchor. Invariant 13 of the design's list: what is retired holds nothing that anybody still sweeps.
 """
 
+from dataclasses import replace
+
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as some
 from hypothesis.stateful import invariant, precondition, rule
 
-from bridge.treasury.manifest import MoveManifest, SweepManifest
+from anchor.btc.amounts import Sats
+from bridge.treasury.checks import Refusal
+from bridge.treasury.manifest import MoveManifest, SweepManifest, SweptDeposit
 from bridge.treasury.moving import is_due
-from tests.bridge.keys import PARAMS, K
+from tests.bridge.keys import PARAMS, K, treasury_of
 from tests.bridge.test_bridge_invariants import GOOD, USERS, Bridge
 from tests.bridge.toy_lane import successor_of
 
 MOST = 4  # key epochs
+LIES = ("early", "key", "record", "two epochs", "something else", "retired")
 
 
 class HandedOn(Bridge):
@@ -43,6 +49,8 @@ class HandedOn(Bridge):
         self.succeed()
         self.rotate()
         self.mine(K)
+        for lie in LIES:
+            self.a_leader_lies(lie)
         self.plan_sign_and_send(rate)
         self.mine(count or 1)
 
@@ -63,6 +71,44 @@ class HandedOn(Bridge):
         depth = self.chain.height - anchor.height + 1
         self.rollup.paused = f"a reorg of {depth} blocks"
         self._reorg(depth, lose, frozenset({anchor.txid}))
+
+    @rule(lie=some.sampled_from(LIES))
+    def a_leader_lies(self, lie):
+        treasury, manifest = self.node.treasury, None
+        if not treasury.halted:
+            manifest = self.lie(lie, treasury.move_to(successor_of(treasury.epoch + 1), Sats(500)))
+        if manifest is not None:
+            with pytest.raises(Refusal):
+                self.node.sign(manifest)
+
+    def lie(self, lie, move):
+        """A request that nobody may sign now; None when this one would be true."""
+        due = is_due(self.node.treasury, self.node.successor(), self.node.reserve(), PARAMS)
+        match lie:
+            case "early":
+                return None if self.node.successor() else move
+            case "key":
+                return replace(move, treasury_key=treasury_of(99).key33)
+            case "record":
+                return replace(move, record=bytes(32))
+            case "two epochs":
+                return replace(move, epoch=move.epoch + 1, successor_epoch=move.epoch + 2)
+            case "something else":
+                return self.node.plan(3, moves=False) if due else None
+        return self.retired_sweep(move)
+
+    def retired_sweep(self, move):
+        """A sweep of what was paid to an address that is retired."""
+        head = (move.epoch, move.sequence, move.tip, move.tip_value, move.previous, move.fee)
+        for outpoint, (params, epoch) in self.node.deposits.items():
+            until, fact = (
+                self.node.treasury.retires(epoch, PARAMS.reclaim_delay),
+                self.node.deposit_fact(outpoint),
+            )
+            if until is not None and self.chain.height >= until and fact is not None and not fact.owed:
+                share = Sats(PARAMS.deposit_fee)
+                return SweepManifest(*head, (SweptDeposit(outpoint, fact.value, params, share, epoch),))
+        return None
 
     # What must hold
 

@@ -268,7 +268,7 @@ class Node:
             return False
         return True
 
-    def plan(self, rate: int) -> Manifest | None:
+    def plan(self, rate: int, *, moves: bool = True) -> Manifest | None:
         deposits = [
             Sweepable(o, Sats(s.coin.value), self.deposits[o].params, s.coin.height, self.deposits[o].epoch)
             for o, s in ((o, dst.decode(r)) for o, r in self.deposit_rows.items())
@@ -285,7 +285,7 @@ class Node:
             self.chain.height,
             self.reserve(),
             Sats(PARAMS.supply_cap),
-            self.successor(),
+            self.successor() if moves else None,
             frozenset(range(1, self.rollup.epoch + 1)),
         )
         return plan(self.treasury, deposits, waiting, PARAMS, FeeRate(rate), situation)
