@@ -157,6 +157,11 @@ def verify(
         )
     if rotations is None:
         text += "\nwhether the key was succeeded before that block was not checked: give --rotations"
+    elif found.succeeded is None:
+        text += (
+            f"\nthe rotations given end with key epoch {found.newest_epoch}; that none is missing, other nodes' "
+            "files show, or `holdfast anchor scan`"
+        )
     show(as_json, {"valid": True, **facts, "notes": notes}, text)
 
 
@@ -213,4 +218,5 @@ def _facts(found: Any) -> dict[str, Any]:
         "depth": found.depth,
         "final": found.final,
         "key_succeeded_at": found.succeeded,
+        "newest_epoch": found.newest_epoch,
     }

@@ -30,7 +30,7 @@ class Verified:
 
     `key` is P; `block_time` in Unix seconds as the miner wrote it; `depth` = confirmations in the headers given;
     `final` tells whether depth and work reach the activation record's k. `succeeded` is the height of the rotation
-    that ended the key's time, None when none was given.
+    that ended the key's time, None when none was given; `newest_epoch` the last one of which a key was given.
     """
 
     record: Record
@@ -46,6 +46,7 @@ class Verified:
     depth: int
     final: bool
     succeeded: int | None
+    newest_epoch: int
 
 
 def verify(
@@ -74,7 +75,7 @@ def verify(
     root, record, manifest = _tree(proof)
     commit, reveal = transactions(proof)
     payload, leaf_key = read_payload(commit, reveal)
-    if payload.root != root or payload.successor is not None:
+    if payload.root != root:
         raise ProofRefused("the record is not under the root that Bitcoin carries")
     check_block(proof, reveal)
     headers = HeaderFile(headers_raw, network, start_height)
@@ -103,6 +104,7 @@ def verify(
         depth=existed.depth,
         final=headers.final(proof.height, activation.params.k),
         succeeded=period.until,
+        newest_epoch=keys.periods[-1].epoch,
     )
 
 

@@ -111,6 +111,13 @@ async def test_without_rotations_later_epochs_existed_only_and_the_first_is_told
     )
 
 
+async def test_a_file_cannot_show_that_no_rotation_is_missing_and_that_is_said(files):
+    said = (await run(*verifying(files, 35, "--rotations", files / "r.json"))).output
+    assert "the rotations given end with key epoch 3; that none is missing, other nodes' files show" in said
+    said = (await run(*verifying(files, 15, "--rotations", files / "r.json"))).output
+    assert "that none is missing" not in said
+
+
 async def test_a_damaged_file_of_rotations_proves_nothing(files):
     raw = (files / "r.json").read_bytes()
     for name, data in (("cut", raw[:-9]), ("none", b""), ("other", (files / "a.json").read_bytes())):

@@ -1,8 +1,11 @@
 """A lane that two rotations hand on, on Core's own chain: epochs 1, 2 and 3, with anchors in each and a void."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from anchor.btc.amounts import Height
 from anchor.btc.curve import schnorr_sign, x_only_from_secret
 from anchor.btc.hashing import sha256
 from anchor.btc.ids import OutPoint
@@ -11,7 +14,7 @@ from anchor.btc.tx import Tx
 from anchor.inscription.batch import AnchorBatch, RotationBatch
 from anchor.inscription.builder import build, build_void
 from anchor.inscription.lane import tip_script
-from anchor.inscription.reader import AnchorFound, LaneState, RotationFound, VoidFound, apply_block
+from anchor.inscription.reader import AnchorFound, LaneState, RotationFound, VoidFound, apply_block, apply_txs
 from anchor.inscription.successor import Successor
 from anchor.proofs.proof_file import AnchorProof
 from anchor.proofs.proof_maker import make_proof
@@ -73,6 +76,13 @@ class Moving:
     successions: dict[int, SignedSuccession]
     states: dict[int, LaneState] = field(default_factory=dict)
     spent: dict[OutPoint, Tx] = field(default_factory=dict)
+    held: list[Tx] | None = None
+
+    @property
+    def start(self) -> LaneState:
+        """The lane before its first anchor."""
+        lane = self.activation.lanes[0]
+        return LaneState(0, 1, ANCHOR.key33, lane.outpoint, lane.value)
 
     @classmethod
     def begin(cls, folder: Path) -> "Moving":
@@ -97,9 +107,7 @@ class Moving:
         length = min(length, len(self.states))
         self.core.fork(length)
         self.states = {h: s for h, s in self.states.items() if h <= self.core.height}
-        lane = self.activation.lanes[0]
-        start = LaneState(0, 1, ANCHOR.key33, lane.outpoint, lane.value)
-        self.state = self.states.get(self.core.height, start)
+        self.state = self.states.get(self.core.height, self.start)
         self.found = [f for f in self.found if f.height <= self.core.height]
 
     def place(self) -> dict:
@@ -129,8 +137,20 @@ class Moving:
         package = key.sign_package(build(batch, key.key33, [1]))
         self._mine(package.commit, package.reveals[0], apart=apart)
 
+    @contextmanager
+    def one_block(self) -> Iterator[None]:
+        """Hold transactions back and mine them together."""
+        self.held = []
+        yield
+        txs, self.held = self.held, None
+        self.state = self.states.get(self.core.height, self.start)
+        self.read(*txs)
+
     def _mine(self, commit: Tx, end: Tx, *, apart: bool) -> None:
-        if apart:
+        if self.held is not None:
+            self.held += [commit, end]
+            self.state, _ = apply_txs(self.state, (commit, end), Height(0))
+        elif apart:
             self.read(commit)
             self.read(end)
         else:
@@ -182,8 +202,7 @@ def move_twice(folder: Path) -> Moving:
 
 def read_again(it: Moving) -> tuple[LaneState, list]:
     """What somebody reads who comes late and has the activation record alone."""
-    lane = it.activation.lanes[0]
-    state, found = LaneState(0, 1, ANCHOR.key33, lane.outpoint, lane.value), []
+    state, found = it.start, []
     for height in sorted(it.core.blocks):
         state, events = apply_block(state, it.core.blocks[height], height)
         found += events

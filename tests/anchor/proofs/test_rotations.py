@@ -5,14 +5,18 @@ from dataclasses import replace
 
 import pytest
 
+from anchor.btc.block import merkle_branch
+from anchor.btc.hashing import sha256d
+from anchor.btc.header import Header
 from anchor.btc.ids import OutPoint
 from anchor.btc.network import REGTEST
 from anchor.inscription.payload import Payload
 from anchor.proofs.proof import verify
 from anchor.proofs.refused import ProofRefused
-from anchor.proofs.rotation_file import RotationFormatError, RotationProofs, Step
+from anchor.proofs.rotation_file import MAX_FILE, RotationFormatError, RotationProofs, Step
 from anchor.rollup.succession import SignedSuccession
 from tests.anchor.inscription.batches import a_range
+from tests.anchor.inscription.core import grind
 from tests.anchor.inscription.whole_key import ANCHOR, NEXT, STRANGER
 from tests.anchor.proofs.moving import LANE_KEYS, THIRD, Moving, move_twice, sign
 from tests.anchor.proofs.story import changed
@@ -64,6 +68,71 @@ def test_without_rotations_only_the_activation_records_key_counts(it):
     assert check(it, 1, None).epoch == 1
     for sequence, epoch in ((4, 2), (7, 3)):
         refused(it, sequence, None, f"key epoch {epoch}, the keys known here end with 1: give --rotations")
+
+
+def test_in_the_rotations_own_block_both_keys_count(tmp_path):
+    """One block may hold the old key's last anchor, the rotation, and the new key's first anchor."""
+    it = Moving.begin(tmp_path)
+    with it.one_block():
+        it.anchor(0)
+        it.rotate()
+        it.anchor(1)
+    assert {it.height(sequence) for sequence in (1, 2, 3)} == {it.core.height}
+    data = it.rotations().encode()
+    assert [check(it, sequence, data).epoch for sequence in (1, 3)] == [1, 2]
+
+
+def test_an_anchor_in_a_rotations_place_hands_nothing_on(it, file):
+    found = it.found[0]
+    anchor = replace(
+        file.rotations[0],
+        steps=(),
+        commit=it.tx(found.commit).serialize_stripped(),
+        reveal=it.tx(found.txid).serialize(),
+        **in_block(it, found.height, found.txid),
+    )
+    refused(it, 4, replace(file, rotations=(anchor,)).encode(), "anchor 1 is no rotation")
+
+
+def in_block(it: Moving, height: int, txid: bytes) -> dict:
+    block = it.core.blocks[height]
+    txids = [tx.txid for tx in block.txs]
+    place = txids.index(txid)
+    where = {"tx_index": place, "tx_branch": merkle_branch(txids, place)}
+    coinbase = {"coinbase": block.txs[0].serialize_stripped(), "coinbase_branch": merkle_branch(txids, 0)}
+    return where | coinbase | {"header": block.header.raw, "height": height}
+
+
+def test_a_rotation_below_the_one_before_is_refused(it, file):
+    """Headers do not show that blocks are valid: a miner's own header may claim the first rotation again."""
+    first, second = file.rotations
+    reveal, coinbase = it.tx(it.found[2].txid), it.core.blocks[it.height(3)].txs[0]
+    last = Header.parse(it.core.raw_headers[-80:])
+    root = sha256d(coinbase.txid + reveal.txid)
+    header = grind(Header(0x20000000, last.hash, root, last.time + 1, last.bits, 0))
+    place = {"header": header.raw, "height": it.core.height + 1, "tx_index": 1}
+    late = replace(first, **place, tx_branch=(coinbase.txid,), coinbase_branch=(reveal.txid,))
+    headers = {"headers_raw": it.core.raw_headers + header.raw}
+    assert check(it, 1, replace(file, rotations=(late,)).encode(), **headers).succeeded == it.core.height + 1
+    bad = replace(file, rotations=(late, second)).encode()
+    refused(it, 7, bad, "is below the one before", **headers)
+
+
+def test_files_out_of_bounds_are_refused_in_words(file):
+    step = file.rotations[0].steps[0]
+    for payload, void in ((b"", b""), (step.payload, step.payload)):
+        with pytest.raises(RotationFormatError, match="an anchor or a void"):
+            replace(step, payload=payload, void=void)
+    for value in (-1, 21_000_001 * 10**8):
+        with pytest.raises(RotationFormatError, match="amounts"):
+            replace(step, value=value)
+    for change in ({"height": -1}, {"tx_index": -1}, {"header": bytes(79)}):
+        with pytest.raises(RotationFormatError, match="80 bytes"):
+            replace(file.rotations[0], **change)
+    with pytest.raises(RotationFormatError, match="this program reads"):
+        RotationProofs.decode(file.encode().replace(b"proofs 1", b"proofs 2"))
+    with pytest.raises(RotationFormatError, match="at most"):
+        RotationProofs.decode(bytes(MAX_FILE + 1))
 
 
 def test_a_file_has_one_spelling_and_survives_decoding(file):
