@@ -73,6 +73,9 @@ class Keyring:
             ) as fault:  # what lies there says nothing: `Mender` fetches it anew
                 self._log.error("key damaged", purpose=row.purpose, epoch=row.epoch, why=str(fault))
                 self._damaged[row.sid] = KeyInfo(row.purpose, row.epoch, "lost", public_of(row))
+        for info in self._over.values():  # of one that ended in the moment in which the process died
+            if not self.of(info.purpose, info.epoch):
+                self._wipe_file(info)
 
     async def _load(self, row: KeyRow) -> None:
         info = KeyInfo(row.purpose, row.epoch, row.state, public_of(row))
@@ -262,10 +265,14 @@ class Keyring:
             other.share.close()
             self.wiped(other.info.public.share_set)
         self._over[sid] = replace(key.info, state=state)
-        path = self._vault.path(key.info.purpose, key.info.epoch)
-        path.unlink(missing_ok=True)
-        sync_folder(path.parent)
+        self._wipe_file(key.info)
         self._log.info("key ended", purpose=key.info.purpose, epoch=key.info.epoch, state=state)
+
+    def _wipe_file(self, info: KeyInfo) -> None:
+        path = self._vault.path(info.purpose, info.epoch)
+        if path.exists():
+            path.unlink()
+            sync_folder(path.parent)
 
     async def activate(self, purposes: list[str], epoch: int) -> None:
         """Verified → active for the key of an epoch of each purpose; KeyFault when one has none."""

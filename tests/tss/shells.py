@@ -60,7 +60,7 @@ class FakeCommittee:
 
 # Seconds for a share: so long that a machine that halts for a moment makes nobody look silent.
 PATIENT = 4.0
-NAMES = ("alice", "bob", "carol", "dave", "erin")
+NAMES = ("alice", "bob", "carol", "dave", "erin", "frank", "grace")
 
 
 def make_identities(folder: Path, count: int) -> list[HostIdentity]:

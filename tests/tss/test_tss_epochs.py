@@ -1,5 +1,6 @@
 """Keys of two epochs in one committee: the old one signs what moves coins off it, the new one all else."""
 
+import asyncio
 import time
 from dataclasses import replace
 
@@ -227,3 +228,41 @@ async def test_evidence_of_the_committee_before_is_judged_stored_and_named_by_it
         assert (row.culprit, row.member) == ("carol", 3)
         stranger = replace(piece, committee=replace(first, name="others"))
         assert await alice.node._book.report([stranger]) == []
+
+
+async def test_the_old_key_signs_while_the_new_one_is_made_and_a_failed_attempt_harms_nothing(tmp_path):
+    async with epochs_of(tmp_path, 4, 3, 2) as it:
+        old = await it.key()
+        second = it.propose({"carol": "dave"})
+        await it.serve(second, "alice", "bob")
+        alice = it["alice"]
+        with pytest.raises(DkgFailed, match="dave"):
+            await alice.node.dkg("treasury")
+        assert signs(old.public, b"on", await alice.node.sign("treasury", b"on", epoch=1))
+        await it.serve(second)
+        alice, bob, dave = (it[name] for name in ("alice", "bob", "dave"))
+        texts = [b"while %d" % number for number in range(8)]
+        leaders = [(alice, bob, dave)[number % 3] for number in range(8)]
+        work = [one.node.sign("treasury", text, epoch=1) for one, text in zip(leaders, texts, strict=True)]
+        made, *signed = await asyncio.gather(dave.node.dkg("treasury"), *work)
+        assert made.epoch == 2
+        assert all(signs(old.public, text, some) for text, some in zip(texts, signed, strict=True))
+        assert {info.epoch: info.state for info in alice.node.every_key()} == {1: "verified", 2: "verified"}
+
+
+async def test_a_share_is_wiped_though_the_process_died_right_after_its_key_was_finished(tmp_path):
+    async with epochs_of(tmp_path, 3, 3, 2) as it:
+        await it.key()
+        await it.serve(it.propose())
+        await it.key()
+        alice = it["alice"]
+        await alice.node.retire("treasury", 1)
+        share = alice.folder / "keys" / "treasury-1.share"
+        alice.node._keyring._wipe_file = lambda _info: (_ for _ in ()).throw(KeyboardInterrupt)
+        with pytest.raises(KeyboardInterrupt):
+            await alice.node.key_work.move("treasury", 1, "retired")
+        assert share.exists()
+        await alice.down()
+        await alice.up()
+        assert not share.exists()
+        assert (alice.folder / "keys" / "treasury-2.share").exists()
