@@ -266,3 +266,21 @@ async def test_a_share_is_wiped_though_the_process_died_right_after_its_key_was_
         await alice.up()
         assert not share.exists()
         assert (alice.folder / "keys" / "treasury-2.share").exists()
+
+
+async def test_three_epochs_in_a_row_leave_three_keys_and_each_signs_with_those_who_still_hold_it(tmp_path):
+    async with epochs_of(tmp_path, 5, 3, 2) as it:
+        made = {1: await it.key()}
+        await it.serve(it.propose({"carol": "dave"}, added=("erin",), threshold=3))
+        made[2] = await it.key()
+        await it.serve(it.propose(dropped=("erin",), threshold=2))
+        made[3] = await it.key()
+        alice, bob, dave = (it[name] for name in ("alice", "bob", "dave"))
+        assert [dave.node.holders("treasury", epoch) for epoch in (2, 3)] == [(1, 2, 3), (1, 2, 3)]
+        assert alice.node.holders("treasury", 1) == (1, 2)
+        for epoch, key in made.items():
+            assert key.public.threshold == (2, 3, 2)[epoch - 1]
+            for leader in (alice, bob, dave):
+                text = b"%s in %d" % (leader.identity.name.encode(), epoch)
+                assert signs(key.public, text, await leader.node.sign("treasury", text, epoch=epoch))
+        assert dave.node.public("treasury") == made[3].public
