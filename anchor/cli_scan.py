@@ -1,6 +1,7 @@
 """`holdfast anchor scan` and `anchor rotations`: a lane over its key epochs, from blocks or from a node."""
 
 import asyncio
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -74,9 +75,14 @@ async def _scan(url: str, cookie: Path, record: Any) -> dict[str, Any]:
     try:
         async with Bitcoind(url, cookie=cookie) as bitcoind:
             await bitcoind.check(network_by_name(record.network))
-            return _facts(await scan(bitcoind, record))
+            return _facts(await scan(bitcoind, record, _progress if sys.stderr.isatty() else None))
     except (NodeError, ChainMoves) as fault:
         raise Failed(str(fault)) from fault
+
+
+def _progress(height: int) -> None:
+    if height % 100 == 0:
+        click.echo(f"\rblock {height}", nl=False, err=True)
 
 
 def _facts(found: Any) -> dict[str, Any]:

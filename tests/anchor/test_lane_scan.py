@@ -74,7 +74,9 @@ async def test_anchors_voids_and_rotations_are_found_again_and_followed_over_a_r
     rotation, turned = world.write(a_rotation(previous_root=root), ANCHOR)
     two, _ = world.write(a_batch(a_range(1), epoch=2, previous_root=root), NEXT)
     async with Client(world.node.rpc_url, cookie=world.node.cookie) as client:
-        found = await scan(client, world.activation)
+        heights = list[int]()
+        found = await scan(client, world.activation, heights.append)
+        assert heights == list(range(world.activation.height, found.height + 1))
         assert [type(e) for e in found.events] == [AnchorFound, VoidFound, RotationFound, AnchorFound]
         assert [e.txid for e in found.events] == [tx.txid for tx in (one, void, rotation, two)]
         (lane,) = found.lanes
@@ -145,3 +147,28 @@ async def test_a_damaged_record_or_a_wrong_network_is_one_sentence(world: World,
     assert told.count("\n") == 1
     world.activation = replace(world.activation, network="signet")
     assert "is on 'regtest', not on signet" in await run(world, tmp_path, status=1)
+
+
+async def test_a_reorg_while_it_reads_begins_the_reading_again(world: World) -> None:
+    world.write(a_batch(a_range(0)), ANCHOR)
+    world.mine()
+    heights, moves = list[int](), 1
+
+    def turn(now: int) -> None:
+        """Once the newest block is read, exchange it for two others, `moves` times."""
+        heights.append(now)
+        nonlocal moves
+        if moves and now == world.node.rpc().getblockcount():
+            moves -= 1
+            world.node.rpc().invalidateblock(world.node.rpc().getbestblockhash())
+            world.mine()
+            world.mine()
+
+    async with Client(world.node.rpc_url, cookie=world.node.cookie) as client:
+        found = await scan(client, world.activation, turn)
+        assert (found.height, found.hash) == await client.best()
+        assert heights.count(world.activation.height) == 2, "it was read from the beginning again"
+        assert [type(e) for e in found.events] == [AnchorFound]
+        moves = 99
+        with pytest.raises(ChainMoves, match="try again"):
+            await scan(client, world.activation, turn)
