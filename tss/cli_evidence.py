@@ -124,12 +124,16 @@ def nonces(folder: Path, as_json: bool) -> None:
 
 @click.command()
 @FOLDER
-@click.option("--lead", "request_id", help="The id of a request that this node is to lead now.")
+@click.option(
+    "--lead",
+    "request_id",
+    help="The request that this node is to lead now: its id, or 8 or more of its first digits.",
+)
 @JSON
 def requests(folder: Path, request_id: str | None, as_json: bool) -> None:
     """List requests that were not brought to their end here, or lead one that another member began.
 
-    Example: holdfast tss requests --dir ~/holdfast
+    Example: holdfast tss requests --dir ~/holdfast --lead 5b1f09c4
     """
     admin = Admin(folder)
     if request_id is not None:

@@ -10,13 +10,13 @@ import asyncio
 import secrets
 from collections.abc import Awaitable, Callable, Container
 from dataclasses import dataclass, field, replace
-from typing import Final
 
 import structlog
 
 from tss.dkg import participant
 from tss.dkg.committee import Committee
 from tss.dkg.faults import DkgFault, ViewsDiffer
+from tss.dkg.key_states import PURPOSES
 from tss.dkg.messages import R3, Complaint, R1Set, R2Set, Roster, RosterEntry
 from tss.dkg.participant import State1, State2
 from tss.dkg.ports import Identity, Sealer
@@ -40,7 +40,6 @@ ROUND3 = "tss.dkg.r3"
 ACCEPT = "tss.dkg.accept"
 FAIL = "tss.dkg.fail"
 
-PURPOSES: Final = frozenset({"treasury", "anchor", "mint"})
 _ATTEMPT_SECONDS = 90.0
 _MAX_REASON = 1000
 

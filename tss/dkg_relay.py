@@ -6,7 +6,7 @@ returns the key that is there when all is done. A failed attempt leaves every se
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Container, Iterable
 from contextlib import AbstractContextManager, suppress
 
 import structlog
@@ -16,6 +16,7 @@ from tss.dkg import relay
 from tss.dkg.committee import Committee
 from tss.dkg.faults import BadProof, BadShare, DkgFault, ViewsDiffer
 from tss.dkg.judge import judge
+from tss.dkg.key_states import PURPOSES
 from tss.dkg.messages import R3, R1Set, R2Set, Roster
 from tss.dkg.ports import Sealer
 from tss.dkg.signed import is_slug
@@ -36,7 +37,7 @@ from tss.views import Views, blame
 _ROUND_SECONDS = 30.0
 _RESTART_SECONDS = 20.0  # how long a round waits for a member that went away in it
 _PAUSE_SECONDS = 0.2
-_PURPOSES = "treasury, anchor, mint"
+_PURPOSES = ", ".join(sorted(PURPOSES))
 
 
 class DkgFailed(Exception):
@@ -69,16 +70,18 @@ class DkgRelay:
         views: Views,
         rounds: Rounds,
         book: EvidenceBook,
+        purposes: Callable[[], Container[str]],
     ) -> None:
         self._engine, self._sealer, self._committee, self._peers = engine, sealer, committee, peers
         self._keyring, self._topics, self._store, self._clock = keyring, topics, store, clock
         self._prove, self._views, self._waits, self._book = prove, views, rounds, book
+        self._purposes = purposes
         self._one_at_a_time = asyncio.Lock()
         self._log = structlog.get_logger("tss.dkg")
 
     async def run(self, purpose: str) -> KeyInfo:
         """Make, or finish, the key of a purpose in the committee's epoch; DkgFailed says who and why."""
-        if purpose == TEST or not is_slug(purpose):
+        if purpose == TEST or not is_slug(purpose) or purpose not in self._purposes():
             raise DkgFailed("purpose", f"{purpose!r} names no key: use one of {_PURPOSES}", retryable=False)
         async with self._one_at_a_time:
             key = await self._held(purpose)
@@ -263,8 +266,9 @@ class DkgRelay:
         said = "; ".join(error.reason for error in blamed.values())
         if refused:
             names = self._committee.names_of(set(refused))
+            code = next(iter(refused.values())).code
             raise DkgFailed(
-                next(iter(refused.values())).code, f"{names} refused {when}: {said}", tuple(refused)
+                code, f"{names} refused {when}: {said}", tuple(refused), retryable=code != "purpose"
             )
         assert all(isinstance(error, PeerDown) for error in errors.values())
         raise DkgFailed(

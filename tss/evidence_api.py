@@ -11,7 +11,7 @@ import msgspec
 from aiohttp import web
 
 from tss.evidence_store import EvidenceRow
-from tss.handover import UnknownRequest
+from tss.handover import AmbiguousRequest, UnknownRequest
 from tss.nonce_store import BootCounts
 
 if TYPE_CHECKING:
@@ -70,13 +70,19 @@ class EvidenceApi:
 
     async def lead(self, request: web.Request) -> web.Response:
         """Lead a request that another member began."""
-        wanted = request.match_info["id"]
         try:
-            signatures = await self._tss.take_over(bytes.fromhex(wanted))
-        except (UnknownRequest, ValueError) as error:
-            remedy = "give a whole id of `holdfast tss requests`"
-            return _missing("request", str(error), remedy)
-        return _json({"id": wanted, "signatures": [signature.hex() for signature in signatures]})
+            wanted = await self._tss.named_request(request.match_info["id"])
+            signatures = await self._tss.take_over(wanted)
+        except UnknownRequest as error:
+            return _missing(
+                "request", str(error), "give an id of `holdfast tss requests`, or its first digits"
+            )
+        except AmbiguousRequest as error:
+            from tss.api import problem
+
+            remedy = "give more digits"
+            return problem(409, "ambiguous_request", "no one request", str(error), remedy=remedy)
+        return _json({"id": wanted.hex(), "signatures": [signature.hex() for signature in signatures]})
 
     def _row(self, row: EvidenceRow) -> dict[str, Any]:
         return {

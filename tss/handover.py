@@ -5,6 +5,7 @@ a member that saw it. If somebody has brought it to its end already, it gets the
 them.
 """
 
+import re
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -34,12 +35,17 @@ _SECONDS = 24 * 3600.0  # older ones are of no use to anybody
 _ASK_SECONDS = 5.0
 _ENTRY = 32 + 2  # request id, who brought it
 _SIGNATURES = 64 * MAX_MESSAGES
+_START = re.compile("[0-9a-fA-F]{8,64}")
 
 Sign = Callable[[str, bytes, float, int], Awaitable[list[bytes]]]  # purpose, payload, seconds, key epoch
 
 
 class UnknownRequest(Exception):
     """No member that answers has seen the request."""
+
+
+class AmbiguousRequest(Exception):
+    """Several requests begin with what was given; the sentence names them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +111,23 @@ class Handover:
             .limit(_LISTED)
         )
         return [RequestRow(*row) for row in await self._store.rows(wanted)]
+
+    async def named(self, start: str) -> bytes:
+        """The id of the request that waits here and begins with these hexadecimal digits; a whole id as it is.
+
+        UnknownRequest for too few digits and for none that begins so, AmbiguousRequest for several.
+        """
+        if not _START.fullmatch(start):
+            raise UnknownRequest(f"{start!r} is no request: give 8 to 64 hexadecimal digits of its id")
+        if len(start) == 64:
+            return bytes.fromhex(start)
+        found = [row for row in await self.pending() if row.request_id.hex().startswith(start.lower())]
+        if not found:
+            raise UnknownRequest(f"no request that waits here begins with {start}")
+        if len(found) > 1:
+            listed = ", ".join(row.request_id.hex() for row in found)
+            raise AmbiguousRequest(f"{len(found)} requests begin with {start}: {listed}")
+        return found[0].request_id
 
     async def take_over(self, request: bytes, timeout: float = 30) -> list[bytes]:
         """Lead a request that another member began: its signatures.

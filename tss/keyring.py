@@ -15,7 +15,7 @@ import structlog
 
 from tss.dkg.committee import Committee
 from tss.dkg.faults import DkgFault, RestoreFault
-from tss.dkg.key_states import KeyStateFault, check_move, unserved
+from tss.dkg.key_states import PURPOSES, KeyStateFault, check_move, unserved
 from tss.dkg.participant import restore
 from tss.dkg.ports import Identity, Sealer
 from tss.dkg.transcript import RecoveryData
@@ -165,6 +165,11 @@ class Keyring:
         """A sentence for a purpose that nothing serves, with the next move."""
         info = self.infos().get(purpose)
         return unserved(purpose) if info is None else unserved(purpose, info.epoch, info.state)
+
+    def never(self, purpose: str) -> bool:
+        """Whether nothing will serve a purpose by waiting: no key is for it, or ours is over."""
+        info = self.infos().get(purpose)
+        return purpose not in PURPOSES if info is None else info.state in OVER
 
     def infos(self) -> dict[str, KeyInfo]:
         """Per purpose the serving key, or the newest one on its way."""

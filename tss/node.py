@@ -110,7 +110,9 @@ class TssNode:
         self._rounds = Rounds(self.committee, identity.index)
         joint, prove = (self._dkg_member.views, self._rounds), self._runner.prove
         held = (engine, sealer, self.committee, peers, keyring, self._topics)
-        self._relay = DkgRelay(*held, store, clock, prove, *joint, self._book)
+        self._relay = DkgRelay(
+            *held, store, clock, prove, *joint, self._book, lambda: self._dkg_member.purposes
+        )
         parts = (engine, sealer, identity, self.committee, peers, keyring, store, clock)
         self.key_work = KeyWork(*parts, prove, self._book, *joint)
         self.mender = Mender(engine, committees, peers, keyring, store, clock)
@@ -279,6 +281,10 @@ class TssNode:
     async def requests(self) -> list[RequestRow]:
         """Requests of the last day that were not brought to their end here, newest first, payloads left out."""
         return await self._handover.pending()
+
+    async def named_request(self, start: str) -> bytes:
+        """The id that begins with these 8 to 64 digits, of `requests`; UnknownRequest or AmbiguousRequest."""
+        return await self._handover.named(start)
 
     async def take_over(self, request_id: bytes, *, timeout: float = 30) -> list[bytes]:
         """Lead a request that another member began, or get its signatures where they are there already.

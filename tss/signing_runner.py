@@ -190,7 +190,8 @@ class SigningRunner:
             reason = f"no {name} key of epoch {epoch} can sign here: see `holdfast tss keys`"
             raise SigningFailed("no-key", reason, retryable=False)
         if key is None:
-            raise SigningFailed("no-key", self._keyring.why_none(name), retryable=True)
+            later = not self._keyring.never(name)
+            raise SigningFailed("no-key", self._keyring.why_none(name), retryable=later)
         return key
 
     async def _sign(self, key: Key, purpose: str, payload: bytes, *, own: bool) -> list[bytes]:

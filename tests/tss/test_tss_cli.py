@@ -15,6 +15,7 @@ from click.testing import CliRunner
 from tests.tss.shells import committee_of, make_identities
 from tss.api import routes
 from tss.cli import tss
+from tss.node import DkgFailed
 
 
 def run(*words, ok=True):
@@ -226,3 +227,48 @@ async def test_malformed_bodies_are_bad_requests(tmp_path):
                         assert (await response.json(content_type=None))["code"] == "bad_request"
         finally:
             await runner.cleanup()
+
+
+async def test_what_no_key_is_for_is_refused_for_good(tmp_path):
+    async with committee_of(tmp_path, 2, 2) as (alice, _bob):
+        runner = await admin_site(alice)
+        wanted = (
+            (
+                "/v1/tss/dkg",
+                {"purpose": "payroll"},
+                "'payroll' names no key: use one of anchor, mint, treasury",
+            ),
+            ("/v1/tss/dkg", {"purpose": "test"}, "'test' names no key"),
+            (
+                "/v1/tss/sign-test",
+                {"key": "payroll", "text": "x"},
+                "no key is for payroll: the keys are anchor",
+            ),
+            ("/v1/tss/refresh", {"purpose": "payroll"}, "no key is for payroll"),
+            ("/v1/tss/repair", {"purpose": "payroll"}, "no key is for payroll"),
+        )
+        try:
+            url = json.loads((alice.folder / "admin.json").read_text())["url"]
+            async with aiohttp.ClientSession() as session:
+                for path, body, why in wanted:
+                    async with session.post(url + path, json=body) as response:
+                        said = await response.json(content_type=None)
+                        assert (response.status, said["retryable"]) == (409, False), said
+                        assert why in said["detail"]
+                async with session.post(
+                    url + "/v1/tss/sign-test", json={"key": "mint", "text": "x"}
+                ) as response:
+                    said = await response.json(content_type=None)
+                    assert (response.status, said["retryable"]) == (503, True), (
+                        "that one may be made any time"
+                    )
+        finally:
+            await runner.cleanup()
+
+
+async def test_a_member_that_refuses_a_purpose_refuses_it_for_good(tmp_path):
+    async with committee_of(tmp_path, 2, 2) as (alice, bob):
+        bob.node._dkg_member.purposes = frozenset({"mint"})
+        with pytest.raises(DkgFailed, match=r"bob refused to begin: .*no key is for anchor") as failed:
+            await alice.node.dkg("anchor")
+        assert not failed.value.retryable

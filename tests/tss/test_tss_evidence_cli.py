@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from dataclasses import replace
 
 from aiohttp import web
@@ -15,6 +16,8 @@ from tests.tss.shells import committee_of, make_identities, signed_committee
 from tss.api import routes
 from tss.cli import tss
 from tss.evidence.form import Kind
+from tss.signing.slots import request_id
+from tss.store import RequestRow, VerdictRow
 
 
 async def test_evidence_is_listed_taken_out_and_judged_by_commands(tmp_path):
@@ -70,8 +73,32 @@ async def listed_taken_out_and_judged(tmp_path):
             assert "nothing waits" in await run("requests", *at)
             assert "no such request" in await run("requests", *at, "--lead", "00" * 32, status=1)
             assert "no such request" in await run("requests", *at, "--lead", "nonsense", status=1)
+            assert "8 to 64 hexadecimal digits" in await run("requests", *at, "--lead", "00", status=1)
+            await by_first_digits(alice, run, at)
         finally:
             await runner.cleanup()
+
+
+async def by_first_digits(alice, run, at):
+    await alice.node.dkg("treasury")
+    alice.port.refusal = None
+    twins = [bytes.fromhex("5b1f09c4") + bytes([number]) * 28 for number in (1, 2)]
+    for twin in twins:
+        await alice.node._store.keep_request(
+            RequestRow(twin, "treasury", 1, b"", 2, time.time()),
+            VerdictRow(twin, "request", True, "", b""),
+        )
+    said = await run("requests", *at, "--lead", "5b1f09c4", status=1)
+    assert "2 requests begin with 5b1f09c4" in said
+    assert all(twin.hex() in "".join(said.split()) for twin in twins)
+    payload = b"pay the miller"
+    row = RequestRow(request_id("treasury", payload, 1), "treasury", 1, payload, 2, time.time())
+    await alice.node._store.keep_request(row, VerdictRow(row.request_id, "request", True, "", b""))
+    begun = json.loads(await run("requests", *at, "--lead", row.request_id.hex()[:8].upper(), "--json"))
+    assert (begun["id"], len(begun["signatures"])) == (row.request_id.hex(), 2)
+    assert "no request that waits here begins with" in await run(
+        "requests", *at, "--lead", row.request_id.hex()[:8], status=1
+    )
 
 
 def test_the_show_has_a_piece_judged_by_the_real_command_and_a_slander_refused(tmp_path, capsys):

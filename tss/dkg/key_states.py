@@ -18,6 +18,8 @@ from typing import Final
 
 from tss.dkg.faults import DkgFault
 
+PURPOSES: Final = frozenset({"treasury", "anchor", "mint"})
+
 
 class KeyState(StrEnum):
     """One of the states above."""
@@ -77,6 +79,8 @@ def check_move(what: str, old: str, new: str) -> None:
 def unserved(purpose: str, epoch: int = 0, state: str = "") -> str:
     """Why nothing serves a purpose, whose newest key is in this state (none: no key), and the next move."""
     make = f"run `holdfast tss dkg --purpose {purpose}` first"
+    if not state and purpose not in PURPOSES:
+        return f"no key is for {purpose}: the keys are {', '.join(sorted(PURPOSES))}"
     if not state:
         return f"there is no {purpose} key: {make}"
     moves = {
