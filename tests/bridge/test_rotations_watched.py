@@ -11,6 +11,7 @@ from anchor.inscription.reader import AnchorFound, RotationFound, VoidFound
 from anchor.outbox.events import Spender
 from anchor.store import metadata
 from bridge.deposit import states as dst
+from bridge.reorgs import _lane_places
 from bridge.store import BridgeStore
 from bridge.watch import ChainView, ChainWatch
 from bridge.whereabouts import of_lane_batch
@@ -120,3 +121,17 @@ async def test_a_signed_rotation_is_found_on_the_chain_or_displaced_by_what_took
     gone = of_lane_batch(view, node.chain, lambda _: True, found.sequence, tip, other)
     assert gone.displaced is not None
     assert gone.displaced[1] is Spender.OTHER_PACKAGE
+
+
+async def test_the_reorg_ledger_finds_a_rotation_and_its_commit_where_they_are_now(
+    it: Moving, engine: AsyncEngine
+) -> None:
+    """What a reorg took out is looked up by kind and key: otherwise it would wait for ever."""
+    node = Served.of(it)
+    places = dict(_lane_places(seen(await watching(node, engine)), node.chain))
+    for rotation in (f for f in it.found if isinstance(f, RotationFound)):
+        key = f"0:{rotation.sequence}"
+        ended, begun = places["rotation", key], places["commit", key]
+        assert (ended.txid, ended.height) == (rotation.txid, rotation.height)
+        assert (begun.txid, begun.height) == (rotation.commit, rotation.commit_height)
+    assert ("anchor", "0:3") not in places
