@@ -19,9 +19,10 @@ from tss.dkg.judge import judge
 from tss.dkg.key_states import PURPOSES
 from tss.dkg.messages import R3, R1Set, R2Set, Roster
 from tss.dkg.ports import Sealer
-from tss.dkg.signed import is_slug
+from tss.dkg.signed import SignedMessage, is_slug
 from tss.dkg.transcript import RecoveryData, Transcript
 from tss.evidence import collect
+from tss.evidence.form import Evidence
 from tss.evidence_gossip import EvidenceBook
 from tss.frost.codec import DecodeError
 from tss.frost.engine import Engine
@@ -32,7 +33,7 @@ from tss.peers import PeerDown, PeerError, PeerRefused, Peers
 from tss.rounds import Answered, Rounds
 from tss.signing_runner import SigningFailed
 from tss.store import Store
-from tss.views import Views, blame
+from tss.views import Set, Signed, Views, blame
 
 _ROUND_SECONDS = 30.0
 _RESTART_SECONDS = 20.0  # how long a round waits for a member that went away in it
@@ -153,7 +154,12 @@ class DkgRelay:
 
     async def _explained(self, roster: Roster, fault: ViewsDiffer, r3s: Iterable[R3] = ()) -> DkgFault:
         """Members saw different messages: whoever signed two is the culprit, when one can be found."""
-        proven = await self._views.compare(roster.sid, roster, r3s)
+
+        def lie(r1s: Set, said: Signed, r3: SignedMessage) -> Evidence:
+            assert isinstance(r1s, R1Set) and isinstance(r3, R3), "a key generation's"  # noqa: PT018 one thing
+            return collect.false_key(self._committee, roster, r1s, said.dealt, said.public, r3)
+
+        proven = await self._views.compare(roster.sid, lie, r3s)
         return blame(self._committee, proven) if proven else fault
 
     async def _certified(

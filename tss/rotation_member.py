@@ -261,8 +261,11 @@ class RotationMember:
             return await self._complained(attempt, made, second.r1s, deals, sigmas)
         # Before the assent leaves the transcript is durable: with it and the host key a late certificate counts.
         await self._note(attempt, "signed", "", made.transcript.encode())
+        public = self._held(attempt.plan.key).info.public
         if made.key is not None:
+            public = made.key.public
             made.key.close()
+        self._views.signed(body[:32], made.transcript.dealt, public.encode())
         return made.assent.encode()
 
     def _last_step(

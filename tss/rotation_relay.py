@@ -16,8 +16,10 @@ from tss import rotation_topics as topics
 from tss.dkg.committee import Committee
 from tss.dkg.faults import DkgFault, ViewsDiffer
 from tss.dkg.ports import Sealer
+from tss.dkg.signed import SignedMessage
 from tss.dkg_relay import DkgFailed
 from tss.evidence import collect
+from tss.evidence.form import Evidence
 from tss.evidence_gossip import EvidenceBook
 from tss.frost.engine import Engine, GroupPublic
 from tss.frost.errors import FrostError
@@ -27,14 +29,14 @@ from tss.peers import PeerError, PeerRefused, Peers
 from tss.rotation import relay, rules
 from tss.rotation.judge import judge
 from tss.rotation.link import Link, Transcript
-from tss.rotation.messages import FIRST, SECOND, Complaint, DealSet, R1Set
+from tss.rotation.messages import FIRST, SECOND, Assent, Complaint, DealSet, R1Set
 from tss.rotation.plan import Plan, Roster, Work
 from tss.rotation_catch_up import CatchUp
 from tss.rotation_keys import RotationKeys, proof_payload
 from tss.rotation_store import RotationStore
 from tss.rounds import Answered, Rounds
 from tss.signing_runner import SigningFailed
-from tss.views import Views, blame
+from tss.views import Set, Signed, Views, blame
 
 _ROUND_SECONDS = 30.0
 _LATER = (1, 2, 4, 8)  # members take numbers up to 16 above the highest they saw
@@ -235,10 +237,27 @@ class RotationRelay:
         answers = await self._ask(topics.ASSENT, body, plan, "to assent")
         transcript = Transcript(roster, r1s, deals, sigmas)
         public = await asyncio.to_thread(transcript.check, self._engine, committee, before)
-        made = relay.certificate(committee, roster, transcript.hash(public), answers)
+        try:
+            made = relay.certificate(committee, roster, transcript.hash(public), answers)
+        except ViewsDiffer as fault:
+            raise await self._explained(roster, before, fault, answers) from fault
         if isinstance(made, tuple):
             raise await self._judged(roster, r1s, deals, sigmas, made)
         return Link(transcript, made)
+
+    async def _explained(
+        self, roster: Roster, before: GroupPublic, fault: ViewsDiffer, answers: dict[int, bytes]
+    ) -> DkgFault:
+        """Members assented to different things: who lied, or said two things, is the culprit, if one is found."""
+
+        def lie(r1s: Set, said: Signed, assent: SignedMessage) -> Evidence:
+            assert isinstance(r1s, R1Set) and isinstance(assent, Assent), "key work's"  # noqa: PT018 one thing
+            work = (before, roster, r1s, said.dealt, said.public, assent)
+            return collect.false_work(self._committee, *work)
+
+        assents = [Assent.decode(answer) for answer in answers.values()]
+        proven = await self._views.compare(roster.sid, lie, assents)
+        return blame(self._committee, proven) if proven else fault
 
     async def _dealt(
         self,

@@ -6,7 +6,7 @@ signature over a key that the session did not make.
 """
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -14,7 +14,8 @@ import structlog
 
 from tss.dkg.committee import Committee
 from tss.dkg.faults import Equivocation
-from tss.dkg.messages import MAX_SET, R3, R1Set, R2Set, Roster
+from tss.dkg.messages import MAX_SET, R1Set, R2Set
+from tss.dkg.signed import SignedMessage
 from tss.evidence import collect
 from tss.evidence.form import Evidence, Kind
 from tss.evidence_gossip import EvidenceBook
@@ -30,15 +31,28 @@ _KEPT = 4  # sessions; up to 2 MB each at 128 members
 _SETS = 4  # of a session: R1, deals and sigmas of a repair
 _SECONDS = 5.0
 _MAX_PUBLIC = 16 * 1024
+_LIES = {
+    Kind.FALSE_KEY: "a key that the session did not make",
+    Kind.FALSE_REFRESH: "shares that the refresh did not make",
+    Kind.FALSE_REPAIR: "shares that the repair was not for",
+}
 _KINDS: dict[int, type[Set]] = {kind.KIND: kind for kind in (R1Set, R2Set, work.R1Set, work.DealSet)}
 
 
 @dataclass(frozen=True, slots=True)
 class Signed:
-    """What a member's R3 is over, besides the R1: the hash of all R2 and the encoded public key."""
+    """What a member's R3 or assent is over, besides the R1: the hash of what was dealt, and the encoded group.
 
-    r2_hash: bytes
+    `dealt` is the hash of all R2, or the hashes of all deals and all sigmas (zeros in a refresh).
+    """
+
+    dealt: bytes
     public: bytes
+
+
+Lie = Callable[
+    [Set, Signed, SignedMessage], Evidence
+]  # a session's R1, what was said to be signed, the signature
 
 
 @dataclass(slots=True)
@@ -49,12 +63,12 @@ class View:
     signed: Signed | None = None
 
     def encode(self) -> bytes:
-        """u16 count, then each set with its length; then nothing, or the hash of all R2 and the public key."""
+        """u16 count, then each set with its length; then nothing twice, or what was dealt and the group."""
         writer = Writer().u16(len(self.sets))
         for one in self.sets:
             writer.var(one.encode(), MAX_SET)
-        signed = b"" if self.signed is None else self.signed.r2_hash + self.signed.public
-        return writer.var(signed, _MAX_PUBLIC).done()
+        signed = self.signed or Signed(b"", b"")
+        return writer.var(signed.dealt, 64).var(signed.public, _MAX_PUBLIC).done()
 
     @classmethod
     def decode(cls, data: bytes) -> "View":
@@ -62,11 +76,11 @@ class View:
         reader = Reader(data, _SETS * MAX_SET)
         count = reader.between(reader.u16(), 0, _SETS, "the number of sets")
         sets = [_read_set(reader.var(MAX_SET)) for _ in range(count)]
-        signed = reader.var(_MAX_PUBLIC)
+        dealt, public = reader.var(64), reader.var(_MAX_PUBLIC)
         reader.finish()
-        if 0 < len(signed) <= 32:
-            raise DecodeError("a public key is missing")
-        return cls(sets, Signed(signed[:32], signed[32:]) if signed else None)
+        if len(dealt) not in (0, 32, 64) or bool(dealt) is not bool(public):
+            raise DecodeError("what was dealt is one or two hashes, and a group with them")
+        return cls(sets, Signed(dealt, public) if dealt else None)
 
 
 class Views:
@@ -90,21 +104,21 @@ class Views:
             if one is not None and len(view.sets) < _SETS and one not in view.sets:
                 view.sets.append(one)
 
-    def signed(self, sid: bytes, r2_hash: bytes, public: bytes) -> None:
-        """Remember what our R3 is over."""
-        self._of(sid).signed = Signed(r2_hash, public)
+    def signed(self, sid: bytes, dealt: bytes, public: bytes) -> None:
+        """Remember what our R3 or assent is over."""
+        self._of(sid).signed = Signed(dealt, public)
 
     async def compare(
-        self, sid: bytes, roster: Roster | None = None, r3s: Iterable[R3] = ()
+        self, sid: bytes, lie: Lie | None = None, said: Iterable[SignedMessage] = ()
     ) -> list[Evidence]:
         """Ask all others what they saw of a session; whatever convicts is kept, told to all, and given.
 
-        With a key generation's `roster` the signatures on its end are judged too.
+        With `lie`, which makes evidence of one, the signatures on the session's end are judged too.
         """
         ours = self._seen.get(sid)
         if ours is None or self._peers is None:
             return []
-        found, signatures = list[Evidence](), {r3.sender: r3 for r3 in r3s}
+        found, signatures = list[Evidence](), {message.sender: message for message in said}
         for member, answer in (await self._peers.gather(VIEWS, sid, timeout=_SECONDS)).items():
             if isinstance(answer, PeerError):
                 continue
@@ -114,8 +128,8 @@ class Views:
                 self._log.warning("a view is not readable", member=self._peers.name(member), why=str(error))
                 continue
             found += self._differing(ours, theirs)
-            if roster is not None and member in signatures:
-                found += self._false_key(roster, ours, theirs, signatures[member])
+            if lie is not None and member in signatures:
+                found += _false(lie, ours, theirs, signatures[member])
         return await self._book.report(found)
 
     def _differing(self, ours: View, theirs: View) -> Iterable[Evidence]:
@@ -123,14 +137,6 @@ class Views:
             for other in theirs.sets:
                 if type(mine) is type(other):
                     yield from collect.differing(self._committee, mine, other)
-
-    def _false_key(self, roster: Roster, ours: View, theirs: View, r3: R3) -> Iterable[Evidence]:
-        r1s = next((one for one in ours.sets if isinstance(one, R1Set)), None)
-        if r1s is None or theirs.signed is None:
-            return
-        said = theirs.signed
-        if ours.signed is None or said.public != ours.signed.public:
-            yield collect.false_key(self._committee, roster, r1s, said.r2_hash, said.public, r3)
 
     def _of(self, sid: bytes) -> View:
         view = self._seen.setdefault(sid, View())
@@ -146,12 +152,20 @@ class Views:
         return seen.encode()
 
 
+def _false(lie: Lie, ours: View, theirs: View, signature: SignedMessage) -> Iterable[Evidence]:
+    r1s = next((one for one in ours.sets if isinstance(one, R1Set | work.R1Set)), None)
+    if r1s is None or theirs.signed is None:
+        return
+    if ours.signed is None or theirs.signed.public != ours.signed.public:
+        yield lie(r1s, theirs.signed, signature)
+
+
 def blame(committee: Committee, proven: Iterable[Evidence]) -> Equivocation:
     """The fault that takes the place of "views differ" once it is proven who made them differ."""
     pieces = list(proven)
     culprits = {evidence.culprit for evidence in pieces}
-    lied = any(evidence.kind is Kind.FALSE_KEY for evidence in pieces)
-    what = "a key that the session did not make" if lied else "two different messages for one round"
+    lies = [_LIES[evidence.kind] for evidence in pieces if evidence.kind in _LIES]
+    what = lies[0] if lies else "two different messages for one round"
     return Equivocation(
         f"{committee.names_of(culprits)} signed {what}: start a new attempt only when that is explained; "
         "`holdfast tss evidence` shows the proof",

@@ -14,8 +14,9 @@ from tss.frost.codec import DecodeError
 from tss.frost.engine import Engine
 from tss.node import DkgFailed
 from tss.peers import PeerRefused
-from tss.rotation.messages import R1, Deal, DealSet, R1Set
-from tss.rotation_topics import DEAL, ROUND1, SUM
+from tss.rotation.link import transcript_hash as work_hash
+from tss.rotation.messages import R1, Assent, Deal, DealSet, R1Set
+from tss.rotation_topics import ASSENT, DEAL, ROUND1, SUM
 from tss.vault import HpkeSealer
 from tss.views import VIEWS, Signed, View
 
@@ -128,7 +129,7 @@ async def test_a_member_that_signs_a_key_that_the_session_did_not_make_is_convic
             async def handler(member, body):
                 r3 = R3.decode(await real(member, body))
                 view = carol.node._dkg_member.views._seen[r3.sid]
-                r1s, r2_hash = view.sets[0], view.signed.r2_hash
+                r1s, r2_hash = view.sets[0], view.signed.dealt
                 carol.node._dkg_member.views.signed(r3.sid, r2_hash, false)
                 lie = transcript_hash(r3.sid, r1s.hash, r2_hash, false)
                 return R3(r3.sid, 3, lie).signed(me(carol)).encode()
@@ -145,6 +146,43 @@ async def test_a_member_that_signs_a_key_that_the_session_did_not_make_is_convic
         evidence = Evidence.decode(row.body)
         assert judge(Engine(), HpkeSealer(), evidence, alice.committee.committee).proven
         await sign_test(alice.node, b"the anchor key serves on")
+
+
+@pytest.mark.parametrize("work", ["refresh", "repair"])
+async def test_a_member_that_assents_to_shares_that_were_not_made_is_convicted(tmp_path, work):
+    async with committee_of(tmp_path, 3, 2) as (alice, bob, carol):
+        await with_key((alice, bob, carol))
+        before = alice.node.public("anchor")
+        await alice.node.dkg("mint")
+        false = alice.node.public("mint").encode()
+
+        def lying(real):
+            """As a broken engine would: it tells truthfully what it signed."""
+
+            async def handler(member, body):
+                assent = Assent.decode(await real(member, body))
+                view = carol.node._dkg_member.views._seen[assent.sid]
+                r1s, dealt = view.sets[0], view.signed.dealt
+                carol.node._dkg_member.views.signed(assent.sid, dealt, false)
+                lie = work_hash(assent.sid, r1s.hash, dealt, false)
+                return Assent(assent.sid, 3, lie).signed(me(carol)).encode()
+
+            return handler
+
+        wrap(carol, ASSENT, lying)
+        what = "refresh did not make" if work == "refresh" else "repair was not for"
+        driven = bob.node.key_work
+        begun = driven.refresh("anchor") if work == "refresh" else driven.repair("anchor", ["alice", "carol"])
+        with pytest.raises(DkgFailed, match=f"carol signed shares that the {what}") as failed:
+            await begun
+        assert failed.value.culprits == (3,)
+        for seat in (alice, bob, carol):
+            await holding(seat, {(3, f"false-{work}")})
+        [row] = await alice.node.evidence()
+        evidence = Evidence.decode(row.body)
+        assert judge(Engine(), HpkeSealer(), evidence, alice.committee.committee).proven
+        assert {seat.node.public("anchor") for seat in (alice, bob, carol)} == {before}
+        await sign_test(alice.node, b"the old shares serve on")
 
 
 async def test_a_member_that_does_not_say_what_it_signed_stays_unnamed_but_the_key_is_not_made(tmp_path):

@@ -17,7 +17,7 @@ from tss.evidence.signing_faults import (
     ShownOrder,
     TwoPackages,
 )
-from tss.evidence.work_faults import BadWork, WorkAccusation
+from tss.evidence.work_faults import BadWork, FalseWork, WorkAccusation
 from tss.frost.engine import Engine, GroupPublic
 from tss.frost.errors import FrostError
 from tss.rotation import messages as work
@@ -117,6 +117,20 @@ def false_key(
 ) -> Evidence:
     """An R3, alone or out of a certificate, on a T over another key than the R1 make."""
     return _made(Kind.FALSE_KEY, r3.sender, committee, FalseKey(roster, r1s, r2_hash, public, r3))
+
+
+def false_work(
+    committee: Committee,
+    before: GroupPublic,
+    roster: plan.Roster,
+    r1s: work.R1Set,
+    dealt: bytes,
+    public: bytes,
+    assent: work.Assent,
+) -> Evidence:
+    """An assent, alone or out of a certificate, on a T over another group than the R1 make."""
+    kind = Kind.FALSE_REFRESH if roster.plan.work is plan.Work.REFRESH else Kind.FALSE_REPAIR
+    return _made(kind, assent.sender, committee, FalseWork(before, roster, r1s, dealt, public, assent))
 
 
 def signing(

@@ -32,6 +32,8 @@ class Kind(IntEnum):
     BAD_WORK = 11
     BAD_WORK_SHARE = 12
     FALSE_WORK_COMPLAINT = 13
+    FALSE_REFRESH = 14
+    FALSE_REPAIR = 15
 
     @property
     def slug(self) -> str:

@@ -99,6 +99,16 @@ RULES: Final[Mapping[Kind, Rule]] = {
         "the culprit complained of a member without being able to show a fault",
         _WORK,
     ),
+    Kind.FALSE_REFRESH: Rule(
+        work_faults.FalseWork,
+        "the culprit signed that a refresh made shares of a group which its signed messages do not make",
+        f"It does not show who knows those shares. {_WORK}",
+    ),
+    Kind.FALSE_REPAIR: Rule(
+        work_faults.FalseWork,
+        "the culprit signed that a repair left another group than the one it was for",
+        f"It does not show who knows the shares of that group. {_WORK}",
+    ),
     Kind.BAD_COMMITMENT: Rule(
         signing_faults.BadCommitment,
         "the culprit's host key signed a nonce commitment that no session can use",

@@ -8,9 +8,9 @@ from tss.evidence.form import MAX_BODY, Body, Court, Kind, NotProven
 from tss.frost.codec import Reader, Writer
 from tss.frost.engine import GroupPublic
 from tss.rotation.judge import judge
-from tss.rotation.link import r1_holds
-from tss.rotation.messages import R1, Complaint, DealSet, R1Set
-from tss.rotation.plan import Roster
+from tss.rotation.link import r1_holds, transcript_hash
+from tss.rotation.messages import R1, Assent, Complaint, DealSet, R1Set
+from tss.rotation.plan import Roster, Work
 
 _MAX_PUBLIC = 40 + 35 * MAX_MEMBERS
 
@@ -89,3 +89,60 @@ class WorkAccusation(Body):
         if culprit == accuser:
             return "complained of members without a key that shows a fault"
         return f"sealed to {court.committee.name_of(accuser)} a value that does not fit its signed R1"
+
+
+@dataclass(frozen=True, slots=True)
+class FalseWork(Body):
+    """A signature under a certificate over a lie: the group that T names is not the one that the R1 make.
+
+    `dealt` and `public` are what T was said to be over; whoever shows a certificate for it has them.
+    """
+
+    KIND: ClassVar[int] = 76
+    LIMIT: ClassVar[int] = MAX_BODY
+    before: GroupPublic
+    roster: Roster
+    r1s: R1Set
+    dealt: bytes
+    public: bytes
+    assent: Assent
+
+    def write(self, writer: Writer) -> None:
+        """The group before, roster, all R1, hashes of all deals and all sigmas, the group after, the assent."""
+        writer.var(self.before.encode(), _MAX_PUBLIC).var(self.roster.encode(), Roster.LIMIT)
+        writer.var(self.r1s.encode(), R1Set.LIMIT).raw(self.dealt, 64).var(self.public, _MAX_PUBLIC)
+        writer.var(self.assent.encode(), Assent.LIMIT + 64)
+
+    @classmethod
+    def read(cls, reader: Reader) -> Self:
+        """Take what `write` appended."""
+        before = GroupPublic.decode(reader.var(_MAX_PUBLIC))
+        roster, r1s = Roster.decode(reader.var(Roster.LIMIT)), R1Set.decode(reader.var(R1Set.LIMIT))
+        dealt, public = reader.raw(64), reader.var(_MAX_PUBLIC)
+        return cls(before, roster, r1s, dealt, public, Assent.decode(reader.var(Assent.LIMIT + 64)))
+
+    def convict(self, court: Court, culprit: int) -> str:
+        """T holds another group than the session's R1 make of the one before; a repair leaves that as it was."""
+        plan = self.roster.check(court.committee).plan
+        self.assent.check(court.committee)
+        if self.assent.sender != culprit or self.assent.sid != self.roster.sid or culprit not in plan.members:
+            raise NotProven("its message is not the culprit's, or of another session")
+        if court.kind is not (Kind.FALSE_REFRESH if plan.work is Work.REFRESH else Kind.FALSE_REPAIR):
+            raise NotProven(f"it is about a {plan.work.name.lower()}")
+        if plan.base != self.before.share_set:
+            raise NotProven("the plan starts from other shares than these")
+        self.r1s.check(court.committee, self.roster, plan.members)
+        said = (self.roster.sid, self.r1s.hash, self.dealt, self.public)
+        if self.assent.transcript != transcript_hash(*said):
+            raise NotProven("the signature is over something else")
+        what = plan.work.name.lower()
+        if not all(r1_holds(court.engine, self.before, self.roster, r1) for r1 in self.r1s.messages):
+            return f"signed a certificate for a {what} whose R1 do not hold"
+        if self._made(court, plan.work).encode() == self.public:
+            raise NotProven("the certified group is the one that the R1 make")
+        return f"signed a certificate for a group that its {what} did not make"
+
+    def _made(self, court: Court, work: Work) -> GroupPublic:
+        if work is Work.REPAIR:
+            return self.before
+        return court.engine.refresh_public(self.before, self.r1s.packages)

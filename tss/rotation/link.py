@@ -57,9 +57,12 @@ class Transcript(Encoded):
 
     def hash(self, public: GroupPublic) -> bytes:
         """T: session, everything said, and the group afterwards; what assents and certificate sign."""
-        sigmas = bytes(32) if self.sigmas is None else self.sigmas.hash
-        said = (self.roster.sid, self.r1s.hash, self.deals.hash, sigmas)
-        return tagged_hash("holdfast/rotation/transcript/v1", *said, public.encode())
+        return transcript_hash(self.roster.sid, self.r1s.hash, self.dealt, public.encode())
+
+    @property
+    def dealt(self) -> bytes:
+        """The hashes of all deals and of all sigmas (zeros in a refresh), 64 bytes."""
+        return self.deals.hash + (bytes(32) if self.sigmas is None else self.sigmas.hash)
 
     def check(self, engine: Engine, committee: Committee, before: GroupPublic) -> GroupPublic:
         """The group afterwards, when every message is signed, complete, and fits the group before.
@@ -174,6 +177,11 @@ class HeldLink:
         held = cls(reader.var(Link.LIMIT), reader.var(PROOF_BYTES))
         reader.finish()
         return held
+
+
+def transcript_hash(sid: bytes, r1_hash: bytes, dealt: bytes, public: bytes) -> bytes:
+    """T over what it is made of; `dealt` is the hash of all deals and that of all sigmas (zeros in a refresh)."""
+    return tagged_hash("holdfast/rotation/transcript/v1", sid, r1_hash, dealt, public)
 
 
 def acknowledge(identity: Identity, link: Link) -> Ack:

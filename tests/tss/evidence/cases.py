@@ -11,7 +11,7 @@ from tss.dkg.transcript import Transcript, transcript_hash
 from tss.evidence import collect
 from tss.evidence.form import Evidence, Kind
 from tss.frost.package import SigningPackage
-from tss.rotation import boxes
+from tss.rotation import boxes, link
 from tss.rotation import messages as work
 from tss.signing import faults, messages
 from tss.signing.messages import SharesRequest
@@ -192,6 +192,30 @@ def false_work_complaint():
     return work_complained(lying=True)[1]
 
 
+def false_work(*, lost=0, honest=False, change=None):
+    """Bob's assent to another group than the refresh, or the repair of the lost member's share, made."""
+    session = Session(held(), held().plan(lost=lost))
+    roster, r1s, answers = session.to_deals()
+    deals = session.bundle(roster, work.FIRST, r1s.hash, answers)
+    sigmas = session.bundle(roster, work.SECOND, deals.hash, session.sums(deals)) if lost else None
+    transcript = link.Transcript(roster, r1s, deals, sigmas)
+    public = transcript.check(ENGINE, session.committee, held().public)
+    if not honest:
+        public = Dkg(3, 2, attempt=9).run()[0][1].public
+    t = link.transcript_hash(roster.sid, r1s.hash, transcript.dealt, public.encode())
+    assent = work.Assent(roster.sid, CHEATER, t).signed(held().who(CHEATER))
+    shown = [held().public, roster, r1s, transcript.dealt, public.encode(), assent]
+    return collect.false_work(session.committee, *(change or list)(shown))
+
+
+def false_refresh():
+    return false_work()
+
+
+def false_repair():
+    return false_work(lost=3)
+
+
 TRUE_CASES = {
     Kind.BAD_PROOF: bad_proof,
     Kind.BAD_R2: bad_r2,
@@ -206,6 +230,8 @@ TRUE_CASES = {
     Kind.BAD_WORK: bad_work,
     Kind.BAD_WORK_SHARE: bad_work_share,
     Kind.FALSE_WORK_COMPLAINT: false_work_complaint,
+    Kind.FALSE_REFRESH: false_refresh,
+    Kind.FALSE_REPAIR: false_repair,
 }
 
 

@@ -14,6 +14,7 @@ from tests.tss.evidence.cases import (
     complained,
     false_complaint,
     false_key,
+    false_work,
     held,
     made,
     order_of,
@@ -30,7 +31,9 @@ from tss.evidence.form import Evidence, Kind
 from tss.evidence.judge import RULES, judge
 from tss.evidence.key_faults import Accusation, Equivocation
 from tss.evidence.signing_faults import BadSignatureShare, ReplayedCommitment, ShownOrder, TwoPackages
-from tss.evidence.work_faults import BadWork, WorkAccusation
+from tss.evidence.work_faults import BadWork, FalseWork, WorkAccusation
+from tss.rotation.link import transcript_hash
+from tss.rotation.messages import R1Set
 from tss.signing import faults
 
 
@@ -257,6 +260,36 @@ def test_of_a_complaint_in_a_refresh_one_reading_convicts_and_it_is_the_true_one
     for lying, guilty in ((False, Kind.BAD_WORK_SHARE), (True, Kind.FALSE_WORK_COMPLAINT)):
         pieces = work_complained(lying=lying)
         assert [piece.kind for piece in pieces if judged(piece).proven] == [guilty]
+
+
+@pytest.mark.parametrize("lost", [0, 3], ids=["refresh", "repair"])
+def test_who_assented_to_what_was_made_or_to_something_else_is_not_convicted_of_a_false_group(lost):
+    assert (
+        judged(false_work(lost=lost, honest=True)).reason == "the certified group is the one that the R1 make"
+    )
+    other = Dkg(3, 2, attempt=5).run()[0][1].public
+
+    def shown(place, value):
+        return lambda parts: [value if at == place else part for at, part in enumerate(parts)]
+
+    for place, value, why in (
+        (0, other, "the plan starts from other shares than these"),
+        (3, bytes(64), "the signature is over something else"),
+        (4, other.encode(), "the signature is over something else"),
+    ):
+        assert judged(false_work(lost=lost, change=shown(place, value))).reason == why
+
+
+def test_a_certificate_over_r1_that_do_not_hold_convicts_who_signed_it():
+    evidence = true_case(Kind.FALSE_REFRESH)
+    body, bob = FalseWork.decode(evidence.body), held().who(CHEATER)
+    bad = replace(body.r1s.messages[1], package=b"\x02" + b"\xff" * 32).signed(bob)
+    r1s = R1Set((body.r1s.messages[0], bad, body.r1s.messages[2]))
+    t = transcript_hash(body.roster.sid, r1s.hash, body.dealt, body.public)
+    signed = replace(body, r1s=r1s, assent=replace(body.assent, transcript=t).signed(bob))
+    judgement = judged(replace(evidence, body=signed.encode()))
+    assert judgement.proven
+    assert "a refresh whose R1 do not hold" in judgement.reason
 
 
 def test_two_deals_of_one_round_convict_and_those_of_two_rounds_do_not():
