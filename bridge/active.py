@@ -262,14 +262,22 @@ class Active:
         )
 
     def able(self) -> frozenset[int] | None:
-        """Key epochs of which enough members are up to sign for the treasury."""
-        signer = self.ground.signer
+        """Key epochs of which enough members are up to sign for the treasury, and did not just refuse to.
+
+        Without the treasury's own epoch nothing is signed at all, so its members are asked again and again.
+        """
+        signer, keeper = self.ground.signer, self.keepers.get("treasury")
         if signer is None:
             return None
+        resting = frozenset[int]() if keeper is None else keeper.reluctant.epochs()
+        if self.view is not None:
+            resting -= {self.view.treasury.epoch}
         up = {signer.index, *(member for member, seen in signer.peers.seen.items() if seen.down is None)}
         needed = {epoch.number: epoch.threshold for epoch in self.epochs}
         return frozenset(
-            n for n, t in needed.items() if len(up & set(signer.tss.holders("treasury", n))) >= t
+            n
+            for n, t in needed.items()
+            if n not in resting and len(up & set(signer.tss.holders("treasury", n))) >= t
         )
 
     def certify_facts(self) -> CertifyFacts | None:

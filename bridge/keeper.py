@@ -22,6 +22,7 @@ from bridge import dispatch
 from bridge.desk import Desk, package_id
 from bridge.dispatch import AlarmSink, Dispatch
 from bridge.leading import leads
+from bridge.reluctant import Reluctant
 from tss.node import SigningFailed, TssNode
 from tss.peers import Peers, Refuse
 
@@ -53,6 +54,7 @@ class Keeper:
         self.index, self.clock, self.timeout, self.kept, self.wake = index, clock, timeout, kept, wake
         self.log = log.bind(purpose=desk.purpose)
         self.dispatch = Dispatch(desk, store, self._share, fresh, alarm, self.log)
+        self.reluctant = Reluctant(timeout, clock)
         self._slot: OutPoint | None = None
         self._since = 0.0
         self._signing: asyncio.Task[None] | None = None
@@ -137,11 +139,17 @@ class Keeper:
         what was signed is signed.
         """
         epochs = self.desk.key_epochs(payload)
-        made = {
-            epoch: iter(await self.tss.sign(self.desk.purpose, payload, epoch=epoch))
-            for epoch in dict.fromkeys(epochs)
-        }
+        made = {epoch: iter(await self._signed_by(epoch, payload)) for epoch in dict.fromkeys(epochs)}
         return tuple(next(made[epoch]) for epoch in epochs)
+
+    async def _signed_by(self, epoch: int, payload: bytes) -> Sequence[bytes]:
+        try:
+            made = await self.tss.sign(self.desk.purpose, payload, epoch=epoch)
+        except SigningFailed:
+            self.reluctant.failed(epoch)
+            raise
+        self.reluctant.signed(epoch)
+        return made
 
     async def _share(self, package: StoredPackage) -> None:
         answers = await self.peers.gather(SIGNED, encode_package(package), timeout=3)
