@@ -30,17 +30,10 @@ class Learning:
         self.activation, self.watch, self.anchors = activation, watch, anchors
         self.library, self.registry, self.keepers = library, registry, keepers
         self._learnt: set[bytes] = set()
-        self._epochs = 0
 
     async def tick(self, view: ChainView) -> None:
         """Look once."""
-        known = len(self.registry.moving.keys.keys)
-        if (
-            known > self._epochs
-        ):  # addresses of a new epoch, of which we could make nothing when they were told
-            if self._epochs:
-                await self.registry.catch_up()
-            self._epochs = known
+        await self.registry.follow_epochs()
         await self._manifests(view)
         await self._deposits(view)
 

@@ -50,13 +50,16 @@ class Registry:
         self.bitcoind, self.watch, self.peers = bitcoind, watch, peers
         self.clock, self.log = clock, log
         self._known: set[bytes] | None = None
+        self._listed = activation.epoch  # the latest epoch known when the others were last asked for theirs
         self._from_peers = RateLimit(PEER_RATE, PEER_BURST, clock)
 
     async def issue(self, recipient: bytes, user_key: bytes) -> tuple[DepositParams, DepositOutput, int]:
         """Derive an address of the present key epoch, the third of what is returned, and have t nodes store it.
 
-        DepositFault for bad keys, NotStored for too few.
+        DepositFault for bad keys, NotStored for too few, or while we have still to read which epoch is present.
         """
+        if self._still_reads():
+            raise NotStored("this node is still reading blocks and may miss a change of keys: try again soon")
         params = DepositParams(recipient, user_key, self.activation.params.reclaim_delay)
         epoch = self.moving.address_epoch
         derived = output(params, self.moving.keys.key(epoch))
@@ -67,6 +70,10 @@ class Registry:
                 f"only {stored} of the {self.threshold} nodes needed have stored it: try again soon"
             )
         return params, derived, epoch
+
+    def _still_reads(self) -> bool:
+        view, headers = self.watch.view, self.watch.headers
+        return view is None or not headers.is_main(view.hash) or headers.tip.height - view.height > 1
 
     async def take(self, params: DepositParams) -> None:
         """Keep parameters for every epoch that is not retired, and tell the others. DepositFault as in `learn`."""
@@ -167,7 +174,7 @@ class Registry:
         """Learn from all peers what was registered while we were away; returns how many were new."""
         if self.peers is None:
             return 0
-        new = 0
+        new, self._listed = 0, self.moving.keys.latest
         for member, answer in (await self.peers.gather(LIST, b"", timeout=5)).items():
             if not isinstance(answer, bytes):
                 continue
@@ -179,6 +186,11 @@ class Registry:
             except ValueError as fault:
                 self.log.warning("a peer's addresses are not sound", peer=member, reason=str(fault))
         return new
+
+    async def follow_epochs(self) -> None:
+        """Ask the others again once a later key epoch is known: of its addresses nothing could be made before."""
+        if self.moving.keys.latest > self._listed:
+            await self.catch_up()
 
     async def _learn_many(self, listed: Iterable[tuple[DepositParams, int]]) -> int:
         known, due, keys = (

@@ -2,7 +2,7 @@
 
 from anchor.rollup.succession import SignedSuccession
 from tests.bridge.next_committee import bring_in
-from tests.bridge.office import Office, OfficeNode
+from tests.bridge.office import PARAMS, Office, OfficeNode
 
 
 async def next_committee(
@@ -37,3 +37,14 @@ async def moved(it: Office) -> None:
     before = it.views()[0].treasury.epoch
     await it.swept()
     assert all(v.treasury.epoch == before + 1 for v in it.views())
+
+
+async def handed_on(it: Office) -> None:
+    """From a committee with keys of its own to the end: succession, rotation and move, all final."""
+    await succeed(it)
+    await rotated(it)
+    it.mine(PARAMS.k - 1)
+    await moved(it)
+    it.mine(PARAMS.k - 1)
+    epoch = it.committee.committee.epoch
+    await it.until(lambda: all(n.active.address_epoch == epoch for n in it.nodes), "addresses of the new key")
