@@ -49,7 +49,13 @@ class FolderLock:
 
 
 def write_atomically(path: Path, data: bytes, mode: int = 0o600) -> None:
-    """Replace the file as a whole and return only when it is on the disk (file, then folder, fsynced)."""
+    """Replace the file as a whole and return only when it is on the disk (file, then folder, fsynced).
+
+    A device or a pipe is written to and never replaced: root's `-o /dev/null` must leave it what it is.
+    """
+    if path.exists() and not path.is_file():
+        path.write_bytes(data)
+        return
     temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
     file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
     try:
