@@ -11,10 +11,12 @@ from anchor.outbox import states as st
 from bridge.deposit import states as dst
 from bridge.withdrawal import states as wst
 from regtest.bitcoind import Bitcoind
-from tests.anchor.rollup.rollup_world import ALICE
+from tests.anchor.rollup.rollup_world import ALICE, Whole
+from tests.bridge.handing_on import next_committee
 from tests.bridge.office import PARAMS, Office, OfficeNode, office
 
 PAYEE = b"\x00\x14" + bytes(range(20))
+USER = Whole.named("user")
 STORIES = 2  # enough to die before and after each kind of write
 WRITES = {
     "anchors": ("add_rollup_blocks", "add_package", "sign_package", "save_state"),
@@ -136,7 +138,7 @@ def _kind(name: str, args: tuple[Any, ...]) -> str:
         case "save_state" | "save_deposit" | "save_withdrawal":
             return str(args[1]["state"])
         case "add_package" | "sign_package":
-            return str(args[0].purpose)
+            return f"{args[0].purpose} {args[0].payload[:1].hex()}"  # its kind, too
         case _:
             return ""
 
@@ -180,6 +182,49 @@ async def test_killed_at_every_write_a_node_still_sweeps_mints_pays_and_settles_
         ]
         assert sorted(payees) == [49_000 + n for n in range(STORIES)], "each withdrawal is paid once"
         assert sum(mortal.done.values()) >= 24, mortal.done
+
+
+async def test_killed_at_every_write_of_a_move_a_node_still_hands_its_value_on_once(
+    tmp_path: Path, bitcoind: Bitcoind
+) -> None:
+    async with office(tmp_path, bitcoind) as it:
+        _, old, _ = await it.nodes[0].active.registry.issue(ALICE.x, USER.x)
+        await next_committee(it, {"carol": "dora"})
+        it.rollup.bitcoin = it.nodes[1].feed.chain  # of a node that lives
+        mortal = Mortal(it, it.nodes[0])
+        await it.nodes[1].successions.propose()
+        await mortal.rollup_until(lambda: it.rollup.state.successions, "the succession")
+        lives = it.nodes[1].active
+        tip = lives.view.lane(0).tip
+        await mortal.rollup_until(lambda: it.spender(tip), "the rotation")
+        it.mine(PARAMS.k)
+        tip = lives.view.treasury.tip
+        await mortal.until(
+            lambda: it.spender(tip) and mortal.done["sign_package treasury 03"] == 2, "the move"
+        )
+        it.mine(PARAMS.k)
+        await mortal.until(lambda: lives.address_epoch == 2, "the move to be final")
+        paid = it.pay(old.script_pubkey, "0.01")
+        new = await it.deposit_from(1)
+        tip = lives.view.treasury.tip
+        await mortal.until(lambda: it.spender(tip), "a sweep")
+        it.mine(PARAMS.k)
+        await mortal.until(lambda: lives.view.treasury.tip != tip, "the sweep's block")
+        tip = lives.view.treasury.tip
+        if (
+            len(lives.view.treasury.batches[-1].inputs) == 1
+        ):  # planned while one of two was not confirmed there
+            await mortal.until(lambda: it.spender(tip), "the other sweep")
+            it.mine(PARAMS.k)
+        await mortal.rollup_until(lambda: {paid, new} <= it.rollup.state.minted.keys(), "both mints")
+        for _ in range(3):
+            await mortal.turn()
+        assert it.rollup.state.account(ALICE.x).balance == 2 * 999_000
+        assert [b.move is not None for b in lives.view.treasury.batches].count(True) == 1
+        assert len(lives.view.rotations) == 1
+        books = [(n.active.view.treasury, n.active.view.lanes, n.active.totals()) for n in it.nodes]
+        assert books[0] == books[1] == books[2]
+        assert {"add_package anchor 02", "add_package treasury 03"} <= mortal.done.keys(), mortal.done
 
 
 def _outputs(it: Office, digest: bytes) -> list[Any]:
