@@ -97,7 +97,9 @@ class World:
 
     def start_rollup(self) -> None:
         """Start sequencer and validators."""
-        self.rollup.start([node.url for node in self.operators[self.threshold :]] or [self.operators[-1].url])
+        shared = self.miner < self.size  # then no story splits Bitcoin between the operators
+        heard = self.operators if shared else self.operators[self.threshold :] or self.operators[-1:]
+        self.rollup.start([node.url for node in heard])
 
     def start(self) -> Self:
         """All of the above; keys and activation are `ceremony`'s."""

@@ -10,6 +10,7 @@ Rounds go on until SOAK_MINUTES (default 5) are over, three at least. Prints a r
 value moved again in every round and nothing was lost, minted twice or paid twice. SOAK_SEED repeats a run.
 """
 
+import contextlib
 import os
 import random
 import sys
@@ -19,6 +20,8 @@ from collections import Counter
 from io import StringIO
 from pathlib import Path
 
+from bitcoinrpc.authproxy import JSONRPCException
+
 from anchor.btc.address import script_of
 from anchor.btc.network import REGTEST
 from anchor.inscription.lane import tip_script
@@ -27,7 +30,7 @@ from bridge.deposit.address import treasury_script
 from regtest import ceremony, decisions, rotation
 from regtest.http import HttpFault
 from regtest.operators import Node
-from regtest.story import coins, move, trail
+from regtest.story import coins, drain, move, trail
 from regtest.story.coins import Deposit
 from regtest.story.scene import Scene
 from regtest.telling import DoesNotHold, Teller
@@ -53,6 +56,7 @@ class Story:
         self.dead: Node | None = None
         self.address = ""  # of the epoch before
         self.hit: set[str] = set()  # txids whose block was taken away on purpose
+        self.unfinished: dict[int, tuple[set[str], int]] = {}  # who holds an epoch's keys, and how many sign
 
     def begin(self) -> None:
         """A bridge with coins on it."""
@@ -62,19 +66,49 @@ class Story:
         self.s.mined(made.paid.txid)
         coins.credited(self.s, made, MONEY - self.s.activation.params.deposit_fee)
         self.deposits.append(made)
+        self._note_holders()
+
+    def _note_holders(self) -> None:
+        world = self.s.world
+        self.unfinished[world.epoch] = ({node.name for node in world.operators}, world.threshold)
 
     def change(self) -> rotation.Change:
-        """What may follow the present committee: at least t of it stay."""
+        """What may follow the present committee: t of it stay, and t of each that still holds an earlier key."""
+        for _ in range(50):
+            wanted = self._wish()
+            if self._keeps(wanted):
+                return wanted
+        self.drain()
+        return rotation.Change(replace=(self.s.world.operators[0].name,))
+
+    def _wish(self) -> rotation.Change:
         world, dice = self.s.world, self.dice
         n, t = world.size, world.threshold
         leave = dice.randint(0 if n < 6 else 1, min(n - t, 1))
         drop = leave if n > 4 and dice.random() < 0.3 else 0
-        replace = dice.sample([node.name for node in world.operators], leave - drop)
+        stay = [node.name for node in world.operators[: n - drop]]
+        replace = dice.sample(stay, leave - drop)
         add = 1 if n - drop < 5 and dice.random() < 0.6 else 0
         if not (drop or replace or add):
-            replace = [world.operators[dice.randrange(n)].name]
+            replace = [dice.choice(stay)]
         size = n - drop + add
         return rotation.Change(tuple(replace), add, drop, dice.randint(max(2, size // 2), size - 1))
+
+    def _keeps(self, wanted: rotation.Change) -> bool:
+        world = self.s.world
+        stay = {node.name for node in world.operators[: world.size - wanted.drop]} - set(wanted.replace)
+        return all(len(stay & names) >= t for names, t in self.unfinished.values())
+
+    def drain(self) -> None:
+        """Mine until the addresses of earlier epochs are retired, and wipe their shares."""
+        s = self.s
+        known = rotation.epochs_of(s.world.operators[0])
+        last = max(int(known[number]["until"]) for number in self.unfinished if number != s.world.epoch)
+        drain.wait_out(s, last)
+        for number in [number for number in self.unfinished if number != s.world.epoch]:
+            drain.finished(s, number)
+            del self.unfinished[number]
+        self.happened["epochs finished"] += 1
 
     def round(self) -> str:
         """One epoch; the row to print."""
@@ -85,6 +119,7 @@ class Story:
         self.lock()
         rotation.accept(s.world, handover.committee)
         handover.keys = ceremony.make_keys(s.world)
+        self._note_holders()
         self.pay(self.address)
         handover.record = rotation.propose(self.dice.choice(s.world.operators))
         epoch, height = move.succeeded(s, handover), s.world.network.height()
@@ -151,8 +186,17 @@ class Story:
 
     def block(self) -> None:
         """A block with what waits, and a moment in which nodes work on it."""
+        self.send_again()
         self.s.world.mine()
         time.sleep(self.dice.random())
+
+    def send_again(self) -> None:
+        """Send users' payments again that a reorg made too young for their lock time: bitcoind drops those."""
+        wallet = self.s.world.depositor
+        for made in self.deposits[-4:]:
+            if wallet.rpc().gettransaction(made.paid.txid)["confirmations"] == 0:
+                with contextlib.suppress(JSONRPCException):  # it waits already
+                    wallet.bitcoind.rpc().sendrawtransaction(wallet.raw(made.paid.txid))
 
     def kill(self) -> None:
         """Now and then end a node that works and start it again."""
