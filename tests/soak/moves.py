@@ -37,7 +37,7 @@ from regtest.telling import DoesNotHold, Teller
 from regtest.world import World
 
 MONEY, PAID, WITHDRAWN = 3_000_000, 100_000, 40_000
-BLOCKS = 150  # that a round may take before it counts as stuck
+BLOCKS = 60  # that a round may take before it counts as stuck
 ROUNDS = 3
 
 
@@ -281,7 +281,7 @@ def _spare(committee: rotation.NextCommittee) -> list[Node]:
 def run(folder: Path, seed: int, until: float) -> int:
     """Rounds until the time is over; how many went well."""
     count, said = 0, StringIO()
-    with World(folder, operators=4, threshold=3, bitcoinds=2) as world:
+    with World(folder, operators=4, threshold=3, bitcoinds=1) as world:
         scene = Scene(world, Teller(said))
         story = Story(scene, random.Random(seed))
         try:
