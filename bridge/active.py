@@ -55,7 +55,13 @@ class Active:
         )
         peers = None if g.signer is None else g.signer.peers
         self.moving = Moving(
-            self.genesis, self.activation, g.follower, lambda: self.view, self.is_final, g.committee_epoch
+            self.genesis,
+            self.activation,
+            g.follower,
+            lambda: self.view,
+            self.is_final,
+            g.committee_epoch,
+            g.committee_hash,
         )
         self.registry = Registry(
             self.activation, self.moving, g.threshold, g.store, g.bitcoind, self.watch, peers, g.clock, g.log

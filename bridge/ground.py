@@ -42,6 +42,7 @@ class Ground:
     policy: PolicySection
     threshold: int
     committee_epoch: int
+    committee_hash: bytes
     signer: Signer | None
     clock: Callable[[], float]
     wake: Callable[[], None]

@@ -27,7 +27,7 @@ _UNSWEPT = (dst.Confirmed, dst.Sweeping, dst.Swept, dst.Deficit)  # a sweep may 
 
 
 class Moving:
-    """The key epochs of one bridge as this node knows them; `committee_epoch` is that of its own committee file."""
+    """The key epochs of one bridge as this node knows them; `committee_*` are of its own committee file."""
 
     def __init__(
         self,
@@ -37,9 +37,11 @@ class Moving:
         view: Callable[[], ChainView | None],
         is_final: Callable[[BlockHash], bool],
         committee_epoch: int,
+        committee_hash: bytes,
     ) -> None:
         self.genesis, self.activation, self.follower = genesis, activation, follower
-        self._view, self._is_final, self.committee_epoch = view, is_final, committee_epoch
+        self._view, self._is_final = view, is_final
+        self.committee_epoch, self.committee_hash = committee_epoch, committee_hash
         self._epochs: tuple[tuple[Succeeded, ...], Epochs] | None = None
         self._kept: set[tuple[str, int]] = set()
 
@@ -142,7 +144,12 @@ class Moving:
 
     def outdated(self) -> str | None:
         """Why a node of an earlier committee signs nothing new."""
-        latest = self.epochs.latest.number
+        latest, begun = self.epochs.latest.number, self.epochs.get(self.committee_epoch)
+        if begun is not None and begun.committee_hash != self.committee_hash:
+            return (
+                f"the bridge was handed on to another committee file of epoch {begun.number} than committee.json "
+                "here: put that one in its place with `holdfast tss rotate accept --instead`"
+            )
         if self.committee_epoch >= latest:
             return None
         return (

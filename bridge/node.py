@@ -359,6 +359,7 @@ class Node:
             self.config.policy,
             self.committee.committee.threshold,
             self.committee.committee.epoch,
+            self.committee.committee.hash,
             signer,
             self.clock,
             self.wake,

@@ -148,12 +148,17 @@ def propose(
     metavar="FILE",
     help="An earlier epoch's; may be repeated.",
 )
+@click.option("--instead", is_flag=True, help="In the place of another file of this epoch.")
 @JSON
-def accept(folder: Path, file: Path, given: Sequence[Path], as_json: bool) -> None:
+def accept(folder: Path, file: Path, given: Sequence[Path], instead: bool, as_json: bool) -> None:
     """Put the next epoch's signed committee file in the present one's place; it counts from the next start.
 
     The old file is kept as committee-EPOCH.json. Old keys stay with the members who stay, and sign under their
     epoch. A new member's folder has no old file: give all earlier ones, from any other operator's folder.
+
+    A file that came to nothing, because a member died or refuses before the bridge was handed on, is replaced on
+    all nodes by another of the same epoch with --instead. Its keys are abandoned, new ones are made. Replaced back,
+    its keys serve again.
 
     Example: holdfast tss rotate accept --dir ~/holdfast next.json --earlier committee-1.json
     """
@@ -168,10 +173,11 @@ def accept(folder: Path, file: Path, given: Sequence[Path], as_json: bool) -> No
     try:
         if (folder / "keys").exists() and signed.committee.index_of(passport(folder).host_key) is None:
             raise Failed(_left_out(folder, signed.committee))
-        stuck = without_quorum(folder, signed.committee)
+        replaced = read_committee(folder / PRESENT).committee.hash if instead else b""
+        stuck = without_quorum(folder, signed.committee, replaced)
         if stuck:
             raise Failed(stuck[0])
-        install(folder, signed, before)
+        install(folder, signed, before, instead=instead)
         rotated = _was_rotated(folder, signed.committee)
     except (CommitteeFault, IdentityFault) as fault:
         raise Failed(str(fault), 2) from fault

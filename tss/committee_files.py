@@ -60,15 +60,23 @@ def known(folder: Path, present: Committee) -> tuple[Committee, ...]:
     return (*(signed.committee for signed in before), present)
 
 
-def install(folder: Path, signed: SignedCommittee, given: Sequence[SignedCommittee] = ()) -> None:
+def install(
+    folder: Path, signed: SignedCommittee, given: Sequence[SignedCommittee] = (), *, instead: bool = False
+) -> None:
     """Put a committee file in its place, and every earlier one that is known beside it.
 
     Earlier ones come from the folder and from `given`. The present file comes last: cut short before it, the folder
     is as good as it was. CommitteeFault, and nothing is written, when a signature is missing, or the files are no
     chain from the folder's present committee to this one (in a folder without one: from the first committee).
+
+    With `instead` it takes the place of another file of its epoch, which came to nothing and is kept by its hash.
     """
     signed.verify()
     here = read(folder / PRESENT) if (folder / PRESENT).exists() else None
+    replaced = None
+    if instead and here is not None and here.committee.hash != signed.committee.hash:
+        _check_instead(here.committee, signed.committee)
+        replaced, here = here, None
     if here is not None and here.committee.epoch > signed.committee.epoch:
         raise CommitteeFault(
             f"this folder serves epoch {here.committee.epoch} already, and epoch {signed.committee.epoch} is over"
@@ -78,6 +86,9 @@ def install(folder: Path, signed: SignedCommittee, given: Sequence[SignedCommitt
         path = path_of(folder, one.committee.epoch)
         if not path.exists() or read(path).committee.hash != one.committee.hash:
             write_atomically(path, one.to_json().encode(), 0o644)
+    if replaced is not None:
+        kept = folder / f"committee-{replaced.committee.epoch}-{replaced.committee.hash.hex()[:16]}.json"
+        write_atomically(kept, replaced.to_json().encode(), 0o644)
     if here is None or here.committee.hash != signed.committee.hash:
         write_atomically(folder / PRESENT, signed.to_json().encode(), 0o644)
 
@@ -100,13 +111,21 @@ def _chain(
         chain.insert(0, before)
         at, met = before.committee, met or before is here
     if not met and here is not None:
-        raise CommitteeFault(_strangers(here.committee, at))
+        raise CommitteeFault(_strangers(here.committee, at, signed.committee))
     if here is None and at.previous:
         raise CommitteeFault(
             f"the committee file of epoch {at.epoch} succeeds another: give that of epoch {at.epoch - 1} too, with "
             f"`--earlier FILE`, from any other operator's folder (committee-{at.epoch - 1}.json)"
         )
     return chain
+
+
+def _check_instead(here: Committee, signed: Committee) -> None:
+    same = (signed.epoch, signed.previous, signed.name) == (here.epoch, here.previous, here.name)
+    if not same or not here.previous:
+        raise CommitteeFault(
+            f"--instead is for another file of epoch {here.epoch} that succeeds the same committee: this is none"
+        )
 
 
 def _in_folder(folder: Path, later: Committee) -> SignedCommittee | None:
@@ -117,12 +136,17 @@ def _in_folder(folder: Path, later: Committee) -> SignedCommittee | None:
     return found if found.committee.hash == later.previous else None
 
 
-def _strangers(here: Committee, at: Committee) -> str:
+def _strangers(here: Committee, at: Committee, wanted: Committee) -> str:
     """Why a chain that ends at `at` does not go on from ours."""
     if at.epoch > here.epoch + 1:
         return (
             f"this folder serves epoch {here.epoch}, and the file of epoch {at.epoch - 1} is missing between: give "
             "it with `--earlier FILE`, from any other operator's folder"
+        )
+    if here.previous and (wanted.epoch, wanted.previous) == (here.epoch, here.previous):
+        return (
+            f"another file of epoch {here.epoch} is here ({here.words}): when that one came to nothing, put this "
+            "one in its place with --instead"
         )
     return (
         f"this committee file does not succeed ours ({here.words}): propose it with `holdfast tss rotate "

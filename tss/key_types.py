@@ -11,7 +11,8 @@ from tss.rotation.link import Link
 
 SERVING: Final = frozenset({"verified", "active"})
 SIGNING: Final = SERVING | {"retiring"}
-OVER: Final = frozenset({"retired", "removed"})
+ABANDONED: Final = "abandoned"
+OVER: Final = frozenset({"retired", "removed", ABANDONED})
 
 
 @dataclass(frozen=True, slots=True)

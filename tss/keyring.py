@@ -1,14 +1,16 @@
 """The keys of this node: certified rows of signer.db, shares in the vault, handles in the engine.
 
 A key's states (DESIGN section 4): certified, acked, verified, active, retiring, retired; removed when a refresh
-left this member out; lost when neither vault nor recovery data give its share. Verified and active ones serve; a
+left this member out; abandoned while another committee file of its epoch lies in the folder than the one that made
+it; lost when neither vault nor recovery data give its share. Verified and active ones serve; a
 DKG adds a row beside them and never touches one. A refresh that is certified but not yet proved is *pending*: its
 share is held beside the serving one, and signs when the others already use it.
 """
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import replace
 
 import structlog
@@ -23,7 +25,7 @@ from tss.files import sync_folder
 from tss.frost.codec import DecodeError
 from tss.frost.engine import Engine, GroupPublic, KeyShare
 from tss.frost.errors import FrostError
-from tss.key_types import OVER, SERVING, SIGNING, Key, KeyInfo, LostKey
+from tss.key_types import ABANDONED, OVER, SERVING, SIGNING, Key, KeyInfo, LostKey
 from tss.rotation.chain import Chain
 from tss.rotation.link import Link
 from tss.rotation_store import RotationRow, RotationStore
@@ -40,8 +42,15 @@ class Keyring:
     """All keys by session id, and the serving one of each purpose."""
 
     def __init__(
-        self, store: Store, vault: ShareVault, engine: Engine, sealer: Sealer, identity: Identity
+        self,
+        store: Store,
+        vault: ShareVault,
+        engine: Engine,
+        sealer: Sealer,
+        identity: Identity,
+        committees: Iterable[Committee] = (),
     ) -> None:
+        self._files = {committee.epoch: committee.hash for committee in committees}
         self._store = store
         self._vault = vault
         self._engine = engine
@@ -62,6 +71,8 @@ class Keyring:
 
     async def load(self, only: bytes | None = None) -> None:
         """Take up all stored keys, or one; shares that are gone come from recovery data. KeyFault: unreadable."""
+        if only is None:
+            await self._place_all()
         for row in await self._store.keys():
             if only not in (None, row.sid):
                 continue
@@ -76,6 +87,24 @@ class Keyring:
         for info in self._over.values():  # of one that ended in the moment in which the process died
             if not self.of(info.purpose, info.epoch):
                 self._wipe_file(info)
+
+    async def _place_all(self) -> None:
+        """Abandon the keys of a committee file that came to nothing, and take those up again whose file is back.
+
+        Only where another file of the same epoch lies in the folder. In this order: of an epoch one key serves.
+        """
+        ours: list[KeyRow] = []
+        for row in await self._store.keys():
+            with suppress(DecodeError, FrostError):  # `_load` finds it damaged
+                made_by = RecoveryData.decode(row.recovery).transcript.committee.hash
+                if self._files.get(row.epoch, made_by) == made_by:
+                    ours.append(row)
+                elif row.state not in OVER:
+                    self._log.warning("key abandoned", purpose=row.purpose, epoch=row.epoch)
+                    await self._store.set_key_state(row.sid, ABANDONED)
+        for row in ours:
+            if row.state == ABANDONED:
+                await self._store.set_key_state(row.sid, "verified" if row.proof else "acked")
 
     async def _load(self, row: KeyRow) -> None:
         info = KeyInfo(row.purpose, row.epoch, row.state, public_of(row))
@@ -137,7 +166,8 @@ class Keyring:
 
     def settled(self, purpose: str, epoch: int) -> bool:
         """Whether nothing is to be learned of a key: its share is lost, or it is over here."""
-        known = [*self._over.values(), *self._damaged.values(), *(key.info for key in self._lost.values())]
+        over = [info for info in self._over.values() if info.state != ABANDONED]
+        known = [*over, *self._damaged.values(), *(key.info for key in self._lost.values())]
         return any((info.purpose, info.epoch) == (purpose, epoch) for info in known)
 
     def find_lost(self, sid: bytes) -> LostKey | None:

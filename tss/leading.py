@@ -23,6 +23,7 @@ from tss.frost.engine import Engine, GroupPublic, verify
 from tss.frost.errors import FrostError
 from tss.handover import Handed, Sign
 from tss.key_proof import HELD, TEST, HeldKey, KeyProof, held_request
+from tss.key_types import ABANDONED
 from tss.keyring import OVER, KeyInfo, Keyring, LostKey
 from tss.peers import PeerError, Peers, Refuse
 from tss.rotation.chain import Chain
@@ -161,7 +162,7 @@ class Leading:
             pause = min(2 * pause, _IDLE_SECONDS)
 
     def _over(self, purpose: str, epoch: int) -> bool:
-        infos = self._keyring.every_info()
+        infos = [info for info in self._keyring.every_info() if info.state != ABANDONED]
         return any((i.purpose, i.epoch) == (purpose, epoch) and i.state in OVER for i in infos)
 
     async def _ask(self, purpose: str, epoch: int) -> None:

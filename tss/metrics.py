@@ -10,6 +10,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
+from tss.key_types import ABANDONED
+
 if TYPE_CHECKING:
     from tss.node import TssNode
 
@@ -89,7 +91,7 @@ def _keys(tss: "TssNode") -> list[Family]:
     for info in tss.every_key():
         which = {"purpose": info.purpose, "epoch": str(info.epoch)}
         state.add(1, **which, state=info.state)
-        if info.state != "retired":
+        if info.state not in ("retired", ABANDONED):
             serving.add(tss.public(info.purpose, info.epoch) is not None, **which)
     return [state, serving]
 

@@ -144,12 +144,13 @@ class TssNode:
         try:
             store = Store(folder / "signer.db", clock)
             engine, sealer = Engine(), HpkeSealer()
-            keyring = Keyring(store, ShareVault(folder / "keys", seated), engine, sealer, seated)
+            files = known(folder, committee.committee)
+            keyring = Keyring(store, ShareVault(folder / "keys", seated), engine, sealer, seated, files)
             await store.record_boot(peers.boot_id, committee.committee.epoch)
             await peers.clones.open(store)
             await keyring.load()
             log = log if log is not None else structlog.get_logger("tss")
-            held = lock, known(folder, committee.committee), seated, peers, store, keyring, engine, sealer
+            held = lock, files, seated, peers, store, keyring, engine, sealer
             node = cls(*held, clock, share_timeout, log)
             node.seats = Seats(node.committees, await store.starts())
             await node._nonces.load()

@@ -71,28 +71,37 @@ def _forward(rows: Iterable[RotationRow], share_set: bytes) -> list[RotationRow]
     return found
 
 
-def without_quorum(folder: Path, following: Committee) -> list[str]:
+def without_quorum(folder: Path, following: Committee, abandoned: bytes = b"") -> list[str]:
     """A sentence for each key of a folder that could not sign any more under this next committee.
 
-    Keys that are over do not count, nor do damaged rows; a folder without signer.db has no keys. OSError when it
-    cannot be read.
+    `abandoned` is the hash of a committee file that this one replaces: its keys are given up, but for active ones,
+    which a bridge was handed on to. Keys that are over do not count, nor do damaged rows; a folder without
+    signer.db has no keys. OSError when it cannot be read.
     """
     path, said = folder / "signer.db", list[str]()
     if not path.exists():
         return said
     wanted = (
-        "SELECT purpose, epoch, public, recovery FROM keys WHERE state IN ('verified', 'active', 'retiring')"
+        "SELECT purpose, epoch, public, recovery, state FROM keys "
+        "WHERE state IN ('verified', 'active', 'retiring')"
     )
     try:
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as db:
             rows = db.execute(wanted).fetchall()
     except sqlite3.Error as error:
         raise OSError(0, f"{path} cannot be read: {error}") from error
-    for purpose, epoch, public, recovery in rows:
+    for purpose, epoch, public, recovery, state in rows:
         try:
             key = GroupPublic.decode(public)
             of = RecoveryData.decode(recovery).transcript.committee
         except (DecodeError, FrostError):
+            continue
+        if of.hash == abandoned:
+            if state == "active":
+                said.append(
+                    f"the {purpose} key of epoch {epoch} serves the bridge: the file that made it did not come to "
+                    "nothing, keep it"
+                )
             continue
         left = len(staying(of, following, key.verifying_shares))
         if left < key.threshold:

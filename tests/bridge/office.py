@@ -155,6 +155,7 @@ class OfficeNode:
             POLICY,
             self.seat.committee.committee.threshold,
             self.seat.committee.committee.epoch,
+            self.seat.committee.committee.hash,
             Signer(node, peers, peers.index) if sign else None,
             self.office.time,
             lambda: None,

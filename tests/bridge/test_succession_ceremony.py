@@ -19,6 +19,7 @@ from tests.bridge.observing import key
 from tests.bridge.office import Office, OfficeNode, office
 from tss.node import SigningFailed
 from tss.peers import PeerRefused
+from tss.stored_keys import without_quorum
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -300,6 +301,47 @@ async def test_no_committee_follows_one_that_does_not_hold_the_coins_yet(
         assert refused.value.retryable
         with pytest.raises(CeremonyFault, match="names an earlier committee than this node's, of epoch 3"):
             it.nodes[0].ceremony.keys()
+
+
+async def test_a_new_member_that_refuses_in_the_end_is_left_out_by_another_file_of_the_epoch(
+    tmp_path: Path, bitcoind: Bitcoind
+) -> None:
+    """All keys are there, dave refuses: without him there is another file, and other keys, of the same epoch."""
+    async with office(tmp_path, bitcoind) as it:
+        first = it.committee
+        [carol] = await bring_in(it, {"carol": "dave"})
+        second, dave = it.committee, it.nodes[2]
+        dave.successions.asks = True
+        with pytest.raises(SuccessionFault, match="dave did not sign"):
+            await it.nodes[0].successions.propose()
+        refused = it.nodes[0].successions.own()
+        it.committee = first
+        await bring_in(it, {"dave": "erin"})
+        alice = it.nodes[0].seat.node
+        states = {(i.purpose, i.epoch, i.state) for i in alice.every_key() if i.purpose == "mint"}
+        assert states == {("mint", 1, "active"), ("mint", 2, "abandoned"), ("mint", 2, "verified")}
+        record = it.nodes[0].successions.own()
+        assert record.epoch == refused.epoch == 2
+        assert not {record.mint_key, record.committee_hash} & {refused.mint_key, refused.committee_hash}
+        with pytest.raises(SuccessionFault, match="signed another record for epoch 2"):
+            await it.nodes[2].successions.propose()
+        for node in it.nodes[:2]:  # those who signed the first one
+            await node.successions.consent(record.hash)
+        await it.nodes[2].successions.propose()
+        await it.round()
+        await it.blocks(1)
+        assert it.rollup.state.successions[-1].signed.succession == record
+        await it.blocks(2)
+        said = without_quorum(it.nodes[1].seat.folder, second.committee, it.committee.committee.hash)
+        assert "serves the bridge" in said[0], "what has begun is not replaced"
+        await it.nodes[0].down()  # and one whose operator puts the file back that came to nothing
+        it.nodes[0].seat.committee = second
+        await it.nodes[0].up()
+        await it.nodes[0].round()
+        node = it.nodes[0].seat.node
+        assert node.public("mint", 2).group_key == refused.mint_key, "its keys are there again"
+        assert "another committee file of epoch 2" in it.nodes[0].active.moving.outdated()
+        assert carol.seat.node is dave.seat.node is None
 
 
 class Died(Exception):

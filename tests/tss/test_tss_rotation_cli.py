@@ -74,6 +74,41 @@ def test_files_that_do_not_follow_are_refused_with_the_next_move(tmp_path, epoch
     assert "does not succeed ours" in said
 
 
+def test_a_file_that_came_to_nothing_is_replaced_only_when_one_says_so_and_by_one_of_its_epoch(
+    tmp_path, epoch1
+):
+    people, _signed = epoch1
+    folder, now = tmp_path / "alice", tmp_path / "now.json"
+    files = {}
+    for name, options in (
+        ("dave", ["--replace", "carol", tmp_path / "dave" / "member.json"]),
+        ("nobody", ["--drop", "carol"]),
+    ):
+        files[name] = tmp_path / f"with-{name}.json"
+        run("rotate", "propose", now, *options, "-o", files[name])
+        for who in ("alice", "bob", *(["dave"] if name == "dave" else [])):
+            run("committee", "sign", "--dir", tmp_path / who, files[name])
+    accept = ("rotate", "accept", "--dir", folder)
+    assert "none" in run(*accept, files["dave"], "--instead", code=2), (
+        "there is no file of its epoch to replace"
+    )
+    run(*accept, files["dave"])
+    before = (folder / "committee.json").read_bytes()
+    assert "came to nothing, put this one in its place with --instead" in run(
+        *accept, files["nobody"], code=2
+    )
+    assert (folder / "committee.json").read_bytes() == before
+    for _ in range(2):
+        run(*accept, files["nobody"], "--instead")
+        assert (folder / "committee.json").read_text() == files["nobody"].read_text()
+    digest = SignedCommittee.from_json(before).committee.hash.hex()[:16]
+    assert (folder / f"committee-2-{digest}.json").read_bytes() == before
+    run(*accept, files["dave"], "--instead")
+    assert (folder / "committee.json").read_bytes() == before
+    assert (folder / "committee-1.json").read_text() == now.read_text()
+    assert people[0].name == "alice"
+
+
 def test_help_says_what_a_refresh_does_not_do_and_what_rotate_leaves_to_the_bridge():
     assert "t old shares, which still sign for ever" in " ".join(run("refresh", "--help").split())
     assert "stolen host key" in " ".join(run("refresh", "--help").split())

@@ -8,6 +8,7 @@ active     the activation record is signed: only now does anything pay to it
 retiring   a later key serves; this one signs what moves coins off it
 retired    nothing is left on it and our share is wiped
 removed    a refresh made new shares without this node
+abandoned  another committee file of its epoch lies here than the one that made it; back with that one
 failed     the attempt ended before this node signed R3 (a certificate that proves otherwise still counts)
 """
 
@@ -32,6 +33,7 @@ class KeyState(StrEnum):
     RETIRING = "retiring"
     RETIRED = "retired"
     REMOVED = "removed"
+    ABANDONED = "abandoned"
     FAILED = "failed"
 
 
@@ -42,10 +44,13 @@ MOVES: Final[Mapping[KeyState, frozenset[KeyState]]] = MappingProxyType(
         _S.PROPOSED: frozenset({_S.CERTIFIED, _S.FAILED}),
         _S.FAILED: frozenset({_S.CERTIFIED}),
         _S.CERTIFIED: frozenset({_S.ACKED}),
-        _S.ACKED: frozenset({_S.VERIFIED, _S.FAILED}),  # failed: another key of its place was verified
-        _S.VERIFIED: frozenset({_S.ACTIVE, _S.RETIRING, _S.REMOVED}),
-        _S.ACTIVE: frozenset({_S.RETIRING, _S.REMOVED}),
-        _S.RETIRING: frozenset({_S.ACTIVE, _S.RETIRED, _S.REMOVED}),
+        _S.ACKED: frozenset(
+            {_S.VERIFIED, _S.FAILED, _S.ABANDONED}
+        ),  # failed: another key of its place was verified
+        _S.VERIFIED: frozenset({_S.ACTIVE, _S.RETIRING, _S.REMOVED, _S.ABANDONED}),
+        _S.ACTIVE: frozenset({_S.RETIRING, _S.REMOVED, _S.ABANDONED}),
+        _S.RETIRING: frozenset({_S.ACTIVE, _S.RETIRED, _S.REMOVED, _S.ABANDONED}),
+        _S.ABANDONED: frozenset({_S.ACKED, _S.VERIFIED}),
         _S.RETIRED: frozenset(),
         _S.REMOVED: frozenset(),
     }

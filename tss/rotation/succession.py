@@ -22,7 +22,10 @@ class NotRetired(DkgFault):
 
 def check_move(purpose: str, epoch: int, state: str, wanted: str) -> None:
     """NotRetired when a key in `state` may not become `wanted`."""
-    reachable = moves_from(state) - {KeyState.REMOVED}  # only a refresh removes
+    reachable = moves_from(state) - {
+        KeyState.REMOVED,
+        KeyState.ABANDONED,
+    }  # a refresh removes, a file abandons
     if wanted not in reachable:
         told = ", ".join(sorted(reachable)) or "no other state"
         raise NotRetired(f"the {purpose} key of epoch {epoch} is {state}: from there it can become {told}")

@@ -30,6 +30,12 @@ ALLOWED = {
     ("retiring", "active"),
     ("retiring", "retired"),
     ("retiring", "removed"),
+    ("acked", "abandoned"),
+    ("verified", "abandoned"),
+    ("active", "abandoned"),
+    ("retiring", "abandoned"),
+    ("abandoned", "acked"),
+    ("abandoned", "verified"),
 }
 
 
@@ -60,7 +66,7 @@ def test_nothing_is_signed_before_verification_nor_paid_to_before_activation():
     assert not SIGNS & before
     assert {KeyState.ACKED} == SIGNS_TESTS - SIGNS
     assert {KeyState.ACTIVE} == IS_PAID_TO
-    assert not SIGNS & {KeyState.RETIRED, KeyState.REMOVED}
+    assert not SIGNS & {KeyState.RETIRED, KeyState.REMOVED, KeyState.ABANDONED}
 
 
 def test_what_is_over_stays_over():
