@@ -187,7 +187,7 @@ class Moving:
     async def keep(self, tss: TssNode) -> None:
         """Make the keys of a final succession the active ones, and those that the treasury left retiring."""
         latest = max(e.number for e in self.epochs if self.final_epoch(e.number) is not None)
-        if ("active", latest) not in self._kept:
+        if ("active", latest) not in self._kept and self.outdated() is None:
             with suppress(KeyFault):  # a share that was lost, or keys of another committee: health says so
                 await tss.activate(PURPOSES, latest)
                 self._kept.add(("active", latest))

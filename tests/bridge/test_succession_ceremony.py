@@ -341,6 +341,8 @@ async def test_a_new_member_that_refuses_in_the_end_is_left_out_by_another_file_
         node = it.nodes[0].seat.node
         assert node.public("mint", 2).group_key == refused.mint_key, "its keys are there again"
         assert "another committee file of epoch 2" in it.nodes[0].active.moving.outdated()
+        said = without_quorum(it.nodes[0].seat.folder, it.committee.committee, second.committee.hash)
+        assert said == [], "what never served is not in the way of the right file"
         assert carol.seat.node is dave.seat.node is None
 
 
