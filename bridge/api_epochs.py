@@ -91,9 +91,10 @@ class EpochAdminApi:
         return self._node.successions
 
     async def following(self, _: web.Request) -> web.Response:
-        """The epochs, and what this node would sign next."""
-        told = told_of(self._node, active_of(self._node))
-        return answer({**msgspec.to_builtins(told), "next": self._next(self._desk())})
+        """The epochs, and what this node would sign next; an observer signs nothing."""
+        told, desk = told_of(self._node, active_of(self._node)), self._node.successions
+        following = None if desk is None else self._next(desk)
+        return answer({**msgspec.to_builtins(told), "next": following})
 
     @staticmethod
     def _next(desk: SuccessionDesk) -> NextEpoch:

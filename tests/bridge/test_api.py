@@ -310,6 +310,16 @@ async def test_the_admin_port_wants_the_token_of_a_file_that_only_the_owner_read
             assert answer.status == wanted, (path, await answer.text())
 
 
+async def test_an_observers_operator_reads_the_epochs_and_has_nothing_to_sign(active, folder):
+    found = json.loads((folder / "admin.json").read_text())
+    good = {"Authorization": f"Bearer {found['token']}"}
+    async with active.session.get(found["url"] + "/v1/bridge/epoch", headers=good) as answer:
+        told = await answer.json()
+    assert answer.status == 200
+    assert told["next"] is None
+    assert told["epochs"] == (await active.get("/v1/epochs"))["epochs"]
+
+
 async def test_admin_json_is_gone_once_the_node_has_stopped(folder):
     async with observing(folder):
         assert (folder / "admin.json").exists()
