@@ -65,6 +65,7 @@ class World:
             lambda: self.view() if view else None,
             lambda block: block in self.final_blocks,
             committee,
+            ACTIVATION.committee_hash if committee == 1 else bytes([committee]) * 32,
         )
 
     def view(self) -> Any:
@@ -169,6 +170,17 @@ def test_a_node_of_an_earlier_committee_says_so_and_one_of_the_next_works_on() -
     words = str(World([SECOND], committee=1).moving.outdated())
     assert "committee of epoch 2" in words
     assert "holdfast tss rotate accept" in words
+    rival = World([SECOND], committee=2)
+    rival.moving.committee_hash = bytes(32)
+    assert "another committee file of epoch 2" in str(rival.moving.outdated())
+
+
+async def test_keys_of_a_committee_file_that_the_rollup_does_not_hold_are_not_made_active() -> None:
+    rival, tss = World([SECOND], committee=2), Shares()
+    rival.moving.committee_hash = bytes(32)
+    port: Any = tss
+    await rival.moving.keep(port)
+    assert not tss.done
 
 
 def row(epoch: int, state: dst.State) -> Any:
@@ -216,7 +228,7 @@ class Shares:
 
 
 async def test_keys_become_active_with_the_final_record_and_retire_with_the_final_move_once() -> None:
-    it, tss = World([SECOND], final=4), Shares()
+    it, tss = World([SECOND], final=4, committee=2), Shares()
     port: Any = tss
     await it.moving.keep(port)
     assert tss.done == [("active", purpose, 1) for purpose in PURPOSES]
