@@ -87,7 +87,7 @@ class _Api:
                 "at": time.time(),
                 "paused": None if paused is None else paused.reason,
                 "members": self._members(),
-                "keys": [_key(info) for _, info in sorted(self._tss.keys().items())],
+                "keys": [_key(info) for info in self._tss.every_key() if info.state != "retired"],
                 "attempts": [
                     {
                         "purpose": row.purpose,

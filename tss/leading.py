@@ -10,6 +10,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from hashlib import sha256
 from itertools import product
 
 import structlog
@@ -29,6 +30,7 @@ from tss.peers import PeerError, Peers, Refuse
 from tss.rotation.chain import Chain
 from tss.rotation.succession import staying
 from tss.signing.approval import Approved, Refused
+from tss.signing.slots import request_id
 from tss.signing_runner import SigningFailed
 
 LEAD = "tss.sign.lead"
@@ -36,6 +38,7 @@ LEAD = "tss.sign.lead"
 _PURPOSES = ("treasury", "anchor", "mint")
 _LEAD_SECONDS = 25.0
 _AT_ONCE = 4  # led for one member
+_LEAST_SECONDS = 2.0
 _LOOK_SECONDS = 1.0  # at first, then twice as long each time
 _IDLE_SECONDS = 30.0
 
@@ -109,11 +112,11 @@ class Leading:
             reason = f"this node refuses: {approval.reason}"
             raise SigningFailed("refused", reason, retryable=approval.retryable)
         body, said, deadline = Handed(purpose, epoch, payload, b"").encode(), list[str](), _now() + timeout
-        for member in self._in_turn(self.holders(purpose, epoch)):
-            if _now() >= deadline:
-                break
+        asked = self._in_turn(self.holders(purpose, epoch), request_id(purpose, payload, epoch))
+        for left, member in zip(range(len(asked), 0, -1), asked, strict=True):
+            patience = max(_LEAST_SECONDS, (deadline - _now()) / left)  # nobody who is silent takes it all
             try:
-                answer = await self._peers.call(member, LEAD, body, timeout=deadline - _now())
+                answer = await self._peers.call(member, LEAD, body, timeout=patience)
             except PeerError as error:
                 said.append(error.reason)
                 continue
@@ -127,9 +130,14 @@ class Leading:
         )
         raise SigningFailed("too-few-signers", reason, retryable=True)
 
-    def _in_turn(self, holders: Iterable[int]) -> list[int]:
-        others = (member for member in holders if member != self._peers.index)
-        return sorted(others, key=lambda m: (self._peers.seen[m].down is not None, m))
+    def _in_turn(self, holders: Iterable[int], request: bytes) -> list[int]:
+        """Who is up first, and then another one first for each request."""
+
+        def rank(member: int) -> tuple[bool, bytes]:
+            turn = sha256(request + member.to_bytes(2, "big")).digest()
+            return self._peers.seen[member].down is not None, turn
+
+        return sorted((member for member in holders if member != self._peers.index), key=rank)
 
     async def _lead(self, member: int, body: bytes) -> bytes:
         try:

@@ -103,6 +103,9 @@ async def test_a_key_that_a_newcomer_has_no_share_of_signs_for_it_by_a_holder_th
         with pytest.raises(SigningFailed, match="no share of a mint key of epoch 1"):
             await erin.node.sign("mint", b"none was made", epoch=1)
         alice.port.refusal = dave.port.refusal = None
+        begun = request_id("treasury", b"begun", 1)
+        await bob.node.sign("treasury", b"begun", epoch=1)
+        assert signs(old.public, b"begun", await erin.node.take_over(begun))
         made = await it.key()
         assert signs(made.public, b"move", await dave.node.sign("treasury", b"move", epoch=2))
         assert signs(old.public, b"move", await dave.node.sign("treasury", b"move", epoch=1))
@@ -118,9 +121,14 @@ async def test_a_holder_that_lies_to_a_newcomer_is_passed_over(tmp_path):
         async def lies(_member, _body):
             return bytes(128)
 
-        alice.peers._handlers["tss.sign.lead"] = lies
+        async def hangs(_member, _body):
+            await asyncio.Event().wait()
+
         alice.peers._handlers["tss.key.held"] = lies
-        assert signs(old.public, b"move", await dave.node.sign("treasury", b"move", epoch=1))
+        for number, trick in enumerate((lies, hangs, lies, lies)):
+            alice.peers._handlers["tss.sign.lead"] = trick
+            text = b"move %d" % number  # whom it asks first is drawn for each request
+            assert signs(old.public, text, await dave.node.sign("treasury", text, epoch=1, timeout=12))
 
 
 async def test_a_member_leads_no_tests_for_others_and_only_a_few_requests_at_once(tmp_path):
