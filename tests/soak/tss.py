@@ -17,6 +17,7 @@ from pathlib import Path
 from tests.soak.committee import Counts, committee
 from tests.soak.corners import CORNERS, corner
 from tests.soak.crashes import Sweep, sweep_all
+from tests.soak.epochs import sweep_epochs
 from tests.soak.faults import SoakFault
 from tests.soak.key_making import Making
 from tests.soak.matrix import SIZES, Matrix
@@ -80,6 +81,9 @@ async def hurt(folder: Path, counts: Counts) -> None:
     """Kill, then trouble, real processes."""
     async with committee(folder / "killed") as nodes:
         await sweep_all(Sweep(nodes, counts, say))
+        counts.take(nodes)
+    async with committee(folder / "rotated") as nodes:
+        await sweep_epochs(Sweep(nodes, counts, say))
         counts.take(nodes)
     home = folder / "troubled" / "carol"
     why = mount_small(home)
