@@ -4,7 +4,8 @@ Parameters are self-verifying: whoever has them derives the same script, so nobo
 section 6, *Deposit address*. An address is of one key epoch: parameters and epoch make it, and travel together.
 """
 
-from collections.abc import Callable, Iterable
+import asyncio
+from collections.abc import Callable, Sequence
 
 from structlog.typing import FilteringBoundLogger
 
@@ -25,6 +26,8 @@ ADDRESS_SIZE = PARAMS_SIZE + 4
 MAX_ADDRESSES = 59_000  # what one node keeps; all of them fit one answer to a peer
 ROOM = 1_000  # how many unpaid ones go when there is no room
 PEER_RATE, PEER_BURST = 20.0, 500  # addresses a second that one member may send
+LIST_RATE, LIST_BURST = 0.1, 20  # times a second that one member may ask for all of them
+AT_ONCE = 100  # addresses that are derived before others have their turn
 
 
 class NotStored(Exception):
@@ -52,6 +55,7 @@ class Registry:
         self._known: set[bytes] | None = None
         self._listed = activation.epoch  # the latest epoch known when the others were last asked for theirs
         self._from_peers = RateLimit(PEER_RATE, PEER_BURST, clock)
+        self._asked_by = RateLimit(LIST_RATE, LIST_BURST, clock)
 
     async def issue(self, recipient: bytes, user_key: bytes) -> tuple[DepositParams, DepositOutput, int]:
         """Derive an address of the present key epoch, the third of what is returned, and have t nodes store it.
@@ -175,14 +179,11 @@ class Registry:
         if self.peers is None:
             return 0
         new, self._listed = 0, self.moving.keys.latest
-        for member, answer in (await self.peers.gather(LIST, b"", timeout=5)).items():
-            if not isinstance(answer, bytes):
-                continue
+        answers = await self.peers.gather(LIST, b"", timeout=5)
+        told = {member: answer for member, answer in answers.items() if isinstance(answer, bytes)}
+        for left, (member, answer) in zip(range(len(told), 0, -1), told.items(), strict=True):
             try:
-                r = Reader(answer)
-                listed = [_read_address(r) for _ in range(r.count(MAX_ADDRESSES))]
-                r.end()
-                new += await self._learn_many(listed)
+                new += await self._learn_many(_read_list(answer), left)
             except ValueError as fault:
                 self.log.warning("a peer's addresses are not sound", peer=member, reason=str(fault))
         return new
@@ -192,24 +193,35 @@ class Registry:
         if self.moving.keys.latest > self._listed:
             await self.catch_up()
 
-    async def _learn_many(self, listed: Iterable[tuple[DepositParams, int]]) -> int:
+    async def _learn_many(self, listed: Sequence[KnownAddress], left: int) -> int:
+        """Keep what is news of a peer's list; `left` peers, this one too, share the room that there is.
+
+        A list may be long and each address costs a key's derivation, so what is known is passed over, and the rest
+        is done bit by bit: the node answers others meanwhile. DepositFault for parameters of no address.
+        """
         known, due, keys = (
             await self._scripts(),
             self.activation.params.reclaim_delay,
             self.moving.keys.by_epoch(),
         )
-        fresh = {
-            output(p, keys[epoch]).script_pubkey: KnownAddress(p.encode(), epoch)
-            for p, epoch in listed
-            if p.delay == due and epoch in keys  # of a later epoch: asked for again once we know it
-        }
-        room = max(0, MAX_ADDRESSES - len(known))
-        rows = [(script, made) for script, made in fresh.items() if script not in known][:room]
-        await self.store.add_many_params(rows, int(self.clock()))
-        for script, _ in rows:
+        there = set((await self.store.params()).values())
+        # Of a later epoch nothing can be made: it is asked for again once we know that.
+        fresh = [made for made in dict.fromkeys(listed) if made not in there and made.epoch in keys]
+        room, rows = max(0, MAX_ADDRESSES - len(known)) // left, dict[bytes, KnownAddress]()
+        for at in range(0, len(fresh), AT_ONCE):
+            if len(rows) >= room:
+                break
+            await asyncio.sleep(0)
+            for made in fresh[at : at + AT_ONCE]:
+                params = DepositParams.decode(made.params)
+                if params.delay == due and len(rows) < room:
+                    rows[output(params, keys[made.epoch]).script_pubkey] = made
+        new = [(script, made) for script, made in rows.items() if script not in known]
+        await self.store.add_many_params(new, int(self.clock()))
+        for script, _ in new:
             known.add(script)
             self.watch.know(script)
-        return len(rows)
+        return len(new)
 
     def serve(self) -> None:
         """Answer peers."""
@@ -229,7 +241,9 @@ class Registry:
             raise Refuse("bad-params", str(fault)) from fault
         return b""
 
-    async def _on_list(self, _member: int, _body: bytes) -> bytes:
+    async def _on_list(self, member: int, _body: bytes) -> bytes:
+        if self._asked_by.wait(member):
+            raise Refuse("too-many", "you ask for all addresses more often than a node starts: slow down")
         known = list((await self.store.params()).values())[-MAX_ADDRESSES:]
         out = Writer().count(len(known))
         for params, epoch in known:
@@ -239,3 +253,11 @@ class Registry:
 
 def _read_address(r: Reader) -> tuple[DepositParams, int]:
     return DepositParams.decode(r.fixed(PARAMS_SIZE)), r.u32()
+
+
+def _read_list(answer: bytes) -> list[KnownAddress]:
+    """What a peer listed, nothing derived yet. CodecError for bytes that are no list."""
+    r = Reader(answer)
+    listed = [KnownAddress(r.fixed(PARAMS_SIZE), r.u32()) for _ in range(r.count(MAX_ADDRESSES))]
+    r.end()
+    return listed

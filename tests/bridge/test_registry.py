@@ -141,3 +141,66 @@ async def test_a_search_that_runs_ahead_of_the_view_leaves_nothing_behind_after_
         await it.round()
         [row] = await it.nodes[0].store.deposits()
         assert row.height == it.views()[0].height
+
+
+def listing(*names: str) -> bytes:
+    out = Writer().count(len(names))
+    for name in names:
+        out.fixed(params_of(name).encode() + FIRST)
+    return out.done()
+
+
+async def test_a_long_list_is_taken_bit_by_bit_and_what_is_known_costs_nothing(
+    tmp_path, bitcoind: Bitcoind, monkeypatch
+):
+    async with office(tmp_path, bitcoind) as it:
+        mallory, honest = it.nodes[0], it.nodes[1]
+        book, derived = honest.active.registry, []
+
+        async def lie(_member: int, _body: bytes) -> bytes:
+            return listing(*(f"user {n}" for n in range(7)))
+
+        mallory.seat.peers._handlers[registry.LIST] = lie
+        real = registry.output
+        monkeypatch.setattr(registry, "output", lambda *of: derived.append(of) or real(*of))
+        monkeypatch.setattr(registry, "AT_ONCE", 2)
+        others, learning = 0, asyncio.create_task(book.catch_up())
+        while len(derived) < 7:
+            await asyncio.sleep(0)
+            others += bool(derived)
+        assert await learning == 7
+        assert others >= 3, "others have their turn between"
+        assert await book.catch_up() == 0
+        assert len(derived) == 7
+
+
+async def test_a_member_that_lists_what_nobody_asked_for_leaves_room_for_the_others(
+    tmp_path, bitcoind: Bitcoind, monkeypatch
+):
+    async with office(tmp_path, bitcoind) as it:
+        mallory, honest, third = it.nodes
+        monkeypatch.setattr(registry, "MAX_ADDRESSES", 8)
+
+        async def junk(_member: int, _body: bytes) -> bytes:
+            return listing(*(f"junk {n}" for n in range(8)))
+
+        async def true(_member: int, _body: bytes) -> bytes:
+            return listing("one", "two", "three", "four")
+
+        mallory.seat.peers._handlers[registry.LIST] = junk
+        third.seat.peers._handlers[registry.LIST] = true
+        assert await honest.active.registry.catch_up() == 8
+        kept = {made.params for made in (await honest.store.params()).values()}
+        assert {params_of(name).encode() for name in ("one", "two", "three", "four")} <= kept
+
+
+async def test_a_member_that_asks_for_all_addresses_again_and_again_is_refused(tmp_path, bitcoind: Bitcoind):
+    async with office(tmp_path, bitcoind) as it:
+        mallory, target = it.nodes[0].seat.peers, it.nodes[1].seat.peers.index
+        for _ in range(registry.LIST_BURST):
+            await mallory.call(target, registry.LIST, b"")
+        with pytest.raises(PeerRefused) as refused:
+            await mallory.call(target, registry.LIST, b"")
+        assert refused.value.code == "too-many"
+        it.now += 1 / registry.LIST_RATE
+        await mallory.call(target, registry.LIST, b"")
