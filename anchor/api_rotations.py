@@ -22,6 +22,7 @@ class RotationApi:
     def __init__(self, sources: Sources) -> None:
         self._s = sources
         self._made: dict[tuple[Txid, BlockHash], RotationProof] = {}  # a txid fixes all of its lane before it
+        self._files: dict[int, tuple[tuple[tuple[Txid, BlockHash], ...], bytes]] = {}  # by lane
 
     def routes(self) -> list[web.RouteDef]:
         """All routes."""
@@ -33,12 +34,20 @@ class RotationApi:
         lane = next((lane for lane in self._s.lanes() if lane.number == number), None)
         if lane is None:
             raise unknown("lane", "lanes are named by the activation record, /v1/activation")
-        try:
-            proofs = await self._prove(lane)
-        except (NodeError, ValueError) as error:
-            raise moving(error) from error
-        file = RotationProofs(self._s.network.name, number, tuple(proofs))
-        return web.Response(body=file.encode(), content_type="application/json")
+        return web.Response(body=await self._file(lane), content_type="application/json")
+
+    async def _file(self, lane: Lane) -> bytes:
+        """The file's bytes, written once for the rotations that there are: it holds every anchor below them."""
+        there = tuple((at.found.txid, at.block) for at in self._s.rotations() if at.found.lane == lane.number)
+        known, data = self._files.get(lane.number, (None, b""))
+        if known != there:
+            try:
+                proofs = await self._prove(lane)
+            except (NodeError, ValueError) as error:
+                raise moving(error) from error
+            data = RotationProofs(self._s.network.name, lane.number, tuple(proofs)).encode()
+            self._files[lane.number] = there, data
+        return data
 
     async def _prove(self, lane: Lane) -> list[RotationProof]:
         rotations = {at.found.txid: at for at in self._s.rotations() if at.found.lane == lane.number}

@@ -2,12 +2,15 @@
 
 import asyncio
 import json
+from dataclasses import replace
 
 import pytest
 from click.testing import CliRunner
 
+from anchor.api_rotations import RotationApi
 from anchor.btc.ids import display
 from anchor.cli_anchor import anchor
+from anchor.inscription.reader import RotationFound
 from anchor.proofs.rotation_file import RotationProofs
 from tests.anchor.anchored import Anchored, anchor_twice, served
 from tests.anchor.moved import Moved
@@ -166,3 +169,16 @@ async def test_a_proof_that_was_made_once_needs_no_bitcoind_again(it):
         first = (await run("rotations", "--node", url)).stdout_bytes
         node.down = True
         assert (await run("rotations", "--node", url)).stdout_bytes == first
+
+
+async def test_the_file_is_written_once_for_the_rotations_that_there_are(it):
+    node = Moved.of(it)
+    there = node.placed(RotationFound)
+    api = RotationApi(replace(node.sources(), rotations=lambda: tuple(there)))
+    [lane] = it.activation.lanes
+    whole = await api._file(lane)
+    assert await api._file(lane) is whole
+    last = there.pop()
+    assert await api._file(lane) == replace(it.rotations(), rotations=it.rotations().rotations[:1]).encode()
+    there.append(last)
+    assert await api._file(lane) == whole
