@@ -161,6 +161,8 @@ class Moving:
     def unfinished(self, purpose: str, epoch: int, deposits: Sequence[DepositRow]) -> str | None:
         """Why the shares of a key may not be wiped yet: what is left to do with its epoch, and until when."""
         view, following = self._view(), epoch + 1
+        if epoch < self.activation.epoch:
+            return None  # the bridge began later
         if view is None or view.lane(0) is None:
             return "this node has not read its own chain yet: try again in a moment"
         if self.final_epoch(following) is None:
@@ -196,3 +198,11 @@ class Moving:
                 for purpose in PURPOSES:
                     await tss.retire(purpose, number)
                 self._kept.add(("retiring", number))
+
+
+async def not_followed(purpose: str, epoch: int) -> str:
+    """Whether a key may be finished: while no bridge is followed, nobody here can say what it has still to do."""
+    return (
+        f"this node does not follow its bridge yet, so it cannot tell what the {purpose} key of epoch {epoch} has "
+        "still to do: try again when `holdfast node status` shows the bridge"
+    )

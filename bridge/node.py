@@ -36,6 +36,7 @@ from bridge.decisions import PauseNews
 from bridge.epochs import EpochNews, successions_of
 from bridge.ground import Ground, Signer
 from bridge.health import Check, checks_of
+from bridge.moving import not_followed
 from bridge.papers import REMEDIES, Papers, StartFault, bitcoind_of, check_ports, read_papers, readable
 from bridge.params import proposed
 from bridge.store import BridgeStore
@@ -193,6 +194,7 @@ class Node:
         except (upgrade.SchemaFault, IdentityFault, FolderInUse, KeyFault) as fault:
             raise StartFault(str(fault)) from fault
         self._stack.push_async_callback(self.tss.close)
+        self.tss.use_retirement(not_followed)
         self.ceremony = Ceremony(
             self.network,
             self.genesis,

@@ -103,3 +103,21 @@ async def test_a_record_that_not_all_signed_or_that_is_anothers_is_refused_and_n
         assert await node.store.document("activation") is None
     finally:
         await node.close()
+
+
+async def test_no_share_is_wiped_while_the_node_follows_no_bridge(tmp_path: Path, bitcoind: Bitcoind) -> None:
+    """Its bitcoind may be away, or its record not read yet: the coins are there all the same."""
+    paper = make_paper(tmp_path)
+    node = await Node.open(write_operator(tmp_path / "alice", paper, bitcoind))
+    try:
+        guard = node.tss.key_work.guard if node.tss is not None else None
+        assert guard is not None
+        assert "does not follow its bridge yet" in str(await guard("treasury", 1))
+        await node.activate(paper.activation(1))
+        guard = node.tss.key_work.guard if node.tss is not None else None
+        assert guard is not None
+        assert "does not follow" not in str(await guard("treasury", 1))
+        assert await guard("treasury", 1) is not None
+        assert await guard("treasury", 0) is None, "the bridge began with epoch 1"
+    finally:
+        await node.close()
