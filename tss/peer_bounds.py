@@ -95,7 +95,23 @@ class Refusals:
 
 
 _FIRST_PAUSE = 0.25
+_PINGED_AT_FULL_RATE = 32  # members
 _LONGEST_PAUSE = 4.0
+
+
+def ping_interval(every: float, members: int) -> float:
+    """Seconds between two pings of one member: `every` for up to 32, and in proportion for a larger committee.
+
+    All ping all, so without this a node's work when idle grows with the committee.
+    """
+    return every * max(1.0, members / _PINGED_AT_FULL_RATE)
+
+
+def ping_pause(interval: float, failures: int, chance: float) -> float:
+    """Seconds to the next ping of a member; `chance` (0 to 1) spreads them, so that not all come at one moment."""
+    if failures:
+        return min(back_off(failures - 1, chance), 2 * interval)
+    return interval * (0.75 + chance / 2)
 
 
 def back_off(failures: int, chance: float) -> float:

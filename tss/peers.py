@@ -22,7 +22,7 @@ from tss.frost.codec import DecodeError
 from tss.gate import Gate, admitted, listen
 from tss.guests import Guests
 from tss.identity import TlsFiles
-from tss.peer_bounds import Bounds, Rates, Refusals, back_off
+from tss.peer_bounds import Bounds, Rates, Refusals, back_off, ping_interval, ping_pause
 from tss.peer_http import bounded, cause, explained, open_answer, plain, pong, release
 from tss.peer_line import Line
 from tss.peer_tls import MemberPin, Unpinned
@@ -65,13 +65,14 @@ class Peers:
         rates: Rates | None = None,
         chance: Callable[[], float] = _CHANCE,
     ) -> None:
-        """Draws this start's boot id; nothing is opened before `start`. `chance` (0 to 1) spreads back-off."""
+        """Draws this start's boot id; nothing is opened before `start`. `chance` (0 to 1) spreads pings."""
         self.index = index
         self.boot_id = secrets.token_bytes(16)
         self._committee = committee
         self._identity = identity
         self._clock = clock
-        self._ping_every, self._chance = ping_every, chance
+        self._chance = chance
+        self.ping_seconds = ping_interval(ping_every, len(committee.members))
         self._others = {i: m for i, m in enumerate(committee.members, 1) if i != index}
         self.refusals = Refusals()
         self.pins = Pins(committee, index, tls, clock, self._note)
@@ -208,6 +209,7 @@ class Peers:
                         await asyncio.sleep(0.1 * attempt)
         except TimeoutError:
             peer.times.late(topic, timeout)
+            peer.wake.set()  # whether it is there shows at once, not at the next ping's turn
             raise PeerDown(peer.index, f"did not answer within {timeout:.3g} s", name) from None
         except Unpinned as fault:
             why = fault.reason
@@ -311,9 +313,9 @@ class Peers:
                 self._mark_down(peer, f"is down: {cause(error)}", slow=isinstance(error, TimeoutError))
             except Exception:
                 self._log.exception("ping failed", member=peer.member.name)
-            pause = back_off(peer.failures - 1, self._chance()) if peer.failures else self._ping_every
+            pause = ping_pause(self.ping_seconds, peer.failures, self._chance())
             with suppress(TimeoutError):
-                async with asyncio.timeout(min(pause, 2 * self._ping_every)):
+                async with asyncio.timeout(pause):
                     await peer.wake.wait()
 
     async def _serve(self, request: web.Request) -> web.Response:

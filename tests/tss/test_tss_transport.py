@@ -9,9 +9,9 @@ import aiohttp
 import pytest
 import structlog
 
-from tests.tss.shells import fake_committee, free_ports, make_identities, start_peers
+from tests.tss.shells import fake_committee, free_ports, make_identities, start_peers, until
 from tss import identity
-from tss.peer_bounds import Bounds, Bucket, Rates, Refusals, RoundTrips, back_off
+from tss.peer_bounds import Bounds, Bucket, Rates, Refusals, RoundTrips, back_off, ping_interval, ping_pause
 from tss.peer_tls import client_context
 from tss.peers import PeerDown, PeerError, PeerRefused
 
@@ -104,6 +104,42 @@ def test_back_off_doubles_to_a_bound_and_is_spread_by_chance():
     assert [back_off(failures, 0.0) for failures in range(7)] == [0.25, 0.5, 1.0, 2.0, 4.0, 4.0, 4.0]
     assert back_off(10**6, 0.0) == 4.0
     assert [back_off(failures, 1.0) for failures in range(4)] == [0.125, 0.25, 0.5, 1.0]
+
+
+def test_a_large_committee_pings_each_member_less_often_and_not_all_at_one_moment():
+    assert [ping_interval(1.0, members) for members in (1, 5, 32, 64, 128)] == [1, 1, 1, 2, 4]
+    assert [ping_pause(4.0, 0, chance) for chance in (0.0, 0.5, 1.0)] == [3, 4, 5]
+    assert ping_pause(4.0, 1, 0.0) < 1, "who is down is asked sooner"
+    assert ping_pause(0.2, 9, 0.0) == 0.4
+
+
+async def test_who_does_not_answer_a_call_is_pinged_at_once(tmp_path):
+    members = make_identities(tmp_path, 2)
+    committee = fake_committee(members)
+    alice, bob = await start_peers(committee, members[0]), await start_peers(committee, members[1])
+    try:
+        await alice.until_heard([2], 40)
+        await bob.until_heard([1], 40)
+        alice.ping_seconds, hung, pings = 600.0, asyncio.Event(), []
+        real = bob._handlers["peer.ping"]
+
+        async def counted(member, body):
+            pings.append(member)
+            return await real(member, body)
+
+        async def never(_member, _body):
+            await hung.wait()
+
+        bob._handlers["peer.ping"] = counted
+        bob.handle("t", never)
+        await until(lambda: pings)  # the last one at the old pace
+        seen = len(pings)
+        with pytest.raises(PeerDown, match="did not answer"):
+            await alice.call(2, "t", b"", timeout=0.2)
+        await until(lambda: len(pings) > seen)
+    finally:
+        hung.set()
+        await asyncio.gather(alice.close(), bob.close())
 
 
 async def test_who_lost_a_member_waits_as_chance_says_before_he_calls_it_again(tmp_path):
