@@ -28,6 +28,7 @@ from anchor.inscription.lane import tip_script
 from anchor.rollup.succession import KeyEpoch
 from bridge.deposit.address import treasury_script
 from regtest import ceremony, decisions, rotation
+from regtest.command import CommandFault
 from regtest.http import HttpFault
 from regtest.operators import Node
 from regtest.story import coins, drain, move, trail
@@ -113,7 +114,7 @@ class Story:
     def round(self) -> str:
         """One epoch; the row to print."""
         s, began, before = self.s, time.monotonic(), Counter(self.happened)
-        self.address = coins.address_for(s, s.depositor, s.world.operators[0])
+        self.address = self.new_address()
         change = self.change()
         handover = rotation.Handover(rotation.form(s.world, change))
         self.lock()
@@ -136,7 +137,7 @@ class Story:
         self.dead = None
         s.world.wait_seen()
         blocks = s.world.network.height() - height
-        self.pay(coins.address_for(s, s.depositor, self.dice.choice(s.world.operators)))
+        self.pay(self.new_address())
         self.pay(self.address)
         self.settle()
         self.check()
@@ -151,6 +152,22 @@ class Story:
         address = self.s.world.depositor.address()
         coins.withdraw(self.s, self.s.depositor, address, WITHDRAWN, self._someone())
         self.withdrawals.append((address, WITHDRAWN - self.s.activation.params.withdrawal_fee))
+
+    def new_address(self) -> str:
+        """Ask somebody for an address; who has just started may ask for a moment's patience."""
+        node, found = self._someone(), ""
+
+        def given() -> bool:
+            nonlocal found
+            try:
+                found = coins.address_for(self.s, self.s.depositor, node)
+            except CommandFault as fault:
+                if "try again soon" not in str(fault):
+                    raise
+            return bool(found)
+
+        self.s.until(given, f"{node.name} to give an address")
+        return found
 
     def pay(self, address: str) -> None:
         """Pay a deposit address."""
@@ -306,7 +323,7 @@ def main() -> int:
     folder = Path(tempfile.mkdtemp(prefix="holdfast-soak-move-"))
     try:
         count = run(folder, seed, until)
-    except (DoesNotHold, Stuck, TimeoutError, HttpFault) as fault:
+    except (CommandFault, DoesNotHold, Stuck, TimeoutError, HttpFault) as fault:
         print(f"FAILED: {fault}\nlogs: {folder}")
         return 1
     print(f"{count} epochs in a row, nothing lost, minted twice or paid twice")
