@@ -11,7 +11,7 @@ from anchor.btc.network import REGTEST
 from anchor.rollup.succession import KeyEpoch
 from regtest import ceremony, rotation
 from regtest.stage import Step, perform
-from regtest.story import coins, departure, drain, move, proofs, rollup
+from regtest.story import anchors, coins, departure, drain, move, proofs, rollup
 from regtest.story.coins import Deposit
 from regtest.story.scene import Scene
 
@@ -55,6 +55,7 @@ class Move:
         """A running bridge, 3 of 5."""
         s.world.start()
         ceremony.complete(s.world)
+        s.world.add_observer()
         names = ", ".join(node.name for node in s.world.operators)
         s.tell.check(
             True, f"{names}, any {s.world.threshold} of them, record {s.activation.hash.hex()[:16]}…"
@@ -153,14 +154,16 @@ class Move:
         coins.books_agree(s)
 
     def audit(self, s: Scene) -> None:
-        """An observer, proofs of both epochs, everything executed again."""
-        observer = s.world.add_observer()
+        """Who watched it all, and who comes now: the same; proofs of both epochs; everything executed again."""
+        observer, late = *s.world.observers, s.world.add_observer("oscar")
         s.world.wait_seen()
         proofs.both_epochs(s, observer, self.epoch)
         proofs.scanned(s, observer)
         rollup.executes_again(s)
-        move.says(s, observer, self.epoch.number, "active")
-        coins.books_agree(s, observer)
+        for each in (observer, late):
+            move.says(s, each, self.epoch.number, "active")
+        coins.books_agree(s, observer, late)
+        anchors.same_on(s, late, observer)
 
     @staticmethod
     def _less_fee(s: Scene, sats: int) -> int:

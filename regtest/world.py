@@ -45,7 +45,7 @@ class World:
         self.miner = len(self.network.nodes) - 1
         self.operators: list[Node] = []
         self.left: list[Node] = []  # members of an earlier committee, not of the present one
-        self.observer: Node | None = None
+        self.observers: list[Node] = []
         self._rollup: Rollup | None = None
         self.committee_files = [folder / "committee.json"]  # of every epoch, oldest first
         self.activation_file = folder / "activation.json"
@@ -113,7 +113,7 @@ class World:
     def add_observer(self, name: str = "olive") -> Node:
         """Make and start an observer on the last bitcoind: it holds no share and saw nothing of the past."""
         node = Node(self.folder, name, self.network.nodes[self.miner], self.rollup.url, role="observer")
-        self.observer = node
+        self.observers.append(node)
         holdfast(*node.init_command())
         self.give_papers([node])
         start_all([node])
@@ -162,8 +162,8 @@ class World:
 
     @property
     def nodes(self) -> list[Node]:
-        """Operators, who was one, and, when there is one, the observer."""
-        return [*self.operators, *self.left, *([] if self.observer is None else [self.observer])]
+        """Operators, who was one, and observers."""
+        return [*self.operators, *self.left, *self.observers]
 
     @property
     def awake(self) -> list[Node]:
