@@ -84,6 +84,28 @@ async def test_a_member_that_was_given_a_held_back_proof_comes_back_to_what_the_
             assert await seat.node.evidence() == []
 
 
+async def test_a_member_that_the_others_left_out_meanwhile_learns_it_on_its_branch_too(tmp_path, deaf):
+    async with committee_of(tmp_path, 4, 2) as seats:
+        alice, bob, carol, dave = seats
+        await with_key(seats)
+        low, high = await held_back(seats)
+        for seat in seats:
+            await seat.node.key_work.keys.adopt(*low)
+        for seat in (bob, dave):
+            await seat.node.key_work.consent("anchor", ["carol"])
+        relay, key = alice.node.key_work.relay, alice.node._keyring.serving("anchor")
+        await relay._store.consent(key.info.public.share_set, (3,))
+        plan = await relay._plan(key, Work.REFRESH, (1, 2, 4))
+        await relay._finish_refresh("anchor", await relay._certified(plan, key.info.public))
+        await carol.node.key_work.keys.adopt(*high)
+        assert carol.node.public("anchor") is not None
+        deaf.set()
+        await until(lambda: carol.node.keys()["anchor"].state == "removed", timeout=60)
+        assert not (carol.folder / "keys" / "anchor-1.share").exists()
+        for seat in (alice, bob, dave):
+            await sign_test(seat.node, b"three go on")
+
+
 async def test_who_serves_the_longer_chain_stays_there_whatever_it_is_shown(tmp_path, deaf):
     async with committee_of(tmp_path, 3, 2) as seats:
         alice, _bob, carol = seats
