@@ -4,6 +4,8 @@ One `tick` brings it all to where both chains are. It holds no truth of its own:
 the node's header chain, its copy of the rollup, and the two stores.
 """
 
+from functools import partial
+
 from anchor.btc.ids import BlockHash, OutPoint
 from anchor.header_alarms import HeaderAlarm
 from anchor.headers.finality import Policy, final_tip
@@ -16,6 +18,7 @@ from anchor.rollup.bitcoin_view import final_of
 from anchor.rollup.succession import Epochs
 from anchor.store import StoredPackage
 from bridge import keeper
+from bridge.apart import one_by_one
 from bridge.approvals import Approvals
 from bridge.book import Book, Page
 from bridge.certifier import Certifier, CertifyFacts
@@ -193,10 +196,10 @@ class Active:
             await self.moving.keep(self.ground.signer.tss)
         if self.moving.outdated() is not None:
             return  # whoever follows the committee's files signs; we look on
-        for each in self.keepers.values():
-            await each.tick()
+        turns = [each.tick for each in self.keepers.values()]
         if self.certifier is not None:
-            await self.certifier.tick(self.book.wanted())
+            turns.append(partial(self.certifier.tick, self.book.wanted()))
+        await one_by_one(turns)
 
     # What this node knows, as the desks and interfaces need it
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from anchor.btc.address import address_of
 from anchor.btc.ids import BlockHash, Txid, display
 from anchor.header_alarms import HeaderAlarm
+from anchor.inscription.builder import LEAST_TO_ROTATE
 from anchor.inscription.lane import tip_script
 from anchor.rollup.succession import KeyEpoch
 from anchor.rollup_client import RollupError
@@ -55,6 +56,24 @@ def hinders(node: "Node") -> str | None:
         return (
             f"epoch {latest.number} is still {state}: its keys have to hold lanes and treasury before the next "
             "committee can follow (`holdfast bridge epoch show`)"
+        )
+    return _stays(active)
+
+
+def _stays(active: "Active") -> str | None:
+    """Why lane or treasury could never go over to another key: then nobody should take their keys' place."""
+    view = active.view
+    lane = None if view is None else view.lane(0)
+    if view is None or lane is None:
+        return None
+    if view.treasury.halted is not None:
+        return f"the treasury could not move to the next key: {view.treasury.halted}"
+    if lane.halted is not None:
+        return f"lane {lane.lane} could not name the next key, it is halted: {lane.halted}"
+    if lane.pending is None and lane.tip_value < LEAST_TO_ROTATE:
+        return (
+            f"lane {lane.lane} holds {lane.tip_value} sat and could not name the next key on Bitcoin: that takes "
+            f"{LEAST_TO_ROTATE} sat"
         )
     return None
 

@@ -78,10 +78,14 @@ class Keeper:
         if planned is None:
             self._since = self.clock()
             return
-        if await self._refused(planned[1], tip):
+        try:
+            if await self._refused(planned[1], tip):
+                return
+            epochs = self.desk.key_epochs(planned[1])
+        except ValueError as fault:  # there are no such transactions: a lane's coin may be used up
+            self.last_failure = str(fault)
             return
         attempt = max(0, int((self.clock() - self._since) / self.timeout))  # a clock may step back
-        epochs = self.desk.key_epochs(planned[1])
         if leads(self.tss, self.desk.purpose, epochs, self.slot(tip), attempt) == self.index:
             self._signing = asyncio.create_task(self._sign(tip, *planned))
 

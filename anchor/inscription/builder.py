@@ -15,7 +15,7 @@ from anchor.btc.curve import schnorr_verify
 from anchor.btc.ids import OutPoint
 from anchor.btc.taproot import leaf_hash, output_key, sighash, verify_control
 from anchor.btc.tx import Tx, TxIn, TxOut
-from anchor.inscription.batch import COMMIT_VSIZE, LADDER, AnchorBatch, RotationBatch
+from anchor.inscription.batch import COMMIT_VSIZE, LADDER, MIN_COMMIT_FEE, AnchorBatch, RotationBatch
 from anchor.inscription.lane import (
     COMMIT_SEQUENCE,
     REVEAL_SEQUENCE,
@@ -30,6 +30,8 @@ from anchor.inscription.lane import (
 from anchor.inscription.payload import Payload
 from anchor.inscription.script import leaf_script
 
+ROTATION_VSIZE = 177  # a rotation's reveal, signed
+LEAST_TO_ROTATE = Sats(MIN_COMMIT_FEE + ROTATION_VSIZE + DUST_P2TR)  # a coin below it can name no next key
 _NO_SIGNATURE = bytes(64)  # SIGHASH_DEFAULT: 64 bytes, always
 
 

@@ -9,11 +9,12 @@ from btclib.tx.tx_out import TxOut as BtclibTxOut
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from anchor.btc.amounts import DUST_P2TR
+from anchor.btc.amounts import DUST_P2TR, Sats
 from anchor.btc.taproot import leaf_hash
 from anchor.btc.tx import Tx, TxOut
 from anchor.inscription.batch import COMMIT_VSIZE, LADDER, MAX_RECORDS
 from anchor.inscription.builder import (
+    LEAST_TO_ROTATE,
     BadSignature,
     BuildError,
     assemble,
@@ -281,3 +282,11 @@ def test_a_rotation_to_its_own_key_or_of_another_rollup_is_not_built():
 def test_the_builders_assertions_about_keys_fire(broken, sentence):
     with pytest.raises(AssertionError, match=sentence):
         assert_sound(broken)
+
+
+def test_the_least_that_a_lane_must_hold_to_name_its_next_key_is_exact():
+    key = ANCHOR.key33
+    package = build(a_rotation(tip_value=LEAST_TO_ROTATE), key, {1})
+    assert package.rates == (1,)
+    with pytest.raises(BuildError, match="too little"):
+        build(a_rotation(tip_value=Sats(LEAST_TO_ROTATE - 1)), key, {1})
