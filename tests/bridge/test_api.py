@@ -196,7 +196,7 @@ async def test_a_payment_is_found_by_its_parameters_even_when_they_come_late(act
         while (found := await active.get(f"/v1/deposits/{outpoint}"))["state"] != "CONFIRMED":
             active.node.wake()
             await asyncio.sleep(0.02)
-    assert (found["value"], found["confirmations"], found["required"]) == (50_000, 2, 3)
+    assert (found["value"], found["confirmations"], found["required"], found["epoch"]) == (50_000, 2, 3, 1)
     assert (found["status"]["block_height"], found["status"]["final"]) == (tip - 1, False)
     assert found["reclaim"] == {"available": False, "at_height": tip - 1 + PARAMS.reclaim_delay}
     assert (found["minted"], found["sweep_txid"], found["fee"]) == (None, None, PARAMS.deposit_fee)

@@ -63,6 +63,7 @@ async def test_an_address_is_derived_again_and_its_recovery_file_needs_no_server
     assert (params.recipient, params.user_key, params.delay) == (key(31), key(32), PARAMS.reclaim_delay)
     assert file.stat().st_mode & 0o077 == 0
     assert (found["uri"], found["k"]) == (f"bitcoin:{found['address']}", 3)
+    assert (found["epoch"], found["pay_until"]) == (1, None)
     text = (await run("address", "--node", url, *KEYS, "--qr")).output
     assert found["address"] in text
     assert "▀" in text or "█" in text
