@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
-from regtest.command import holdfast, holdfast_json
+from regtest.command import CommandFault, holdfast, holdfast_json
 from regtest.operators import Node
 from regtest.waiting import wait_until
 from regtest.wallets import Payment
@@ -13,6 +13,7 @@ from regtest.world import World
 PURPOSES = ("treasury", "anchor", "mint")
 TREASURY_SATS = 2_000_000  # the first fee reserve
 LANE_SATS = 10_000_000  # pays for anchors
+TRIES = 3  # of a key generation
 
 
 def make_keys(world: World) -> dict[str, Any]:
@@ -29,7 +30,14 @@ def make_keys(world: World) -> dict[str, Any]:
 
 
 def _make_key(world: World, which: int) -> Any:
+    """Drive one key generation; when a member could not be reached, do as the driver is told: run it again."""
     driver = world.operators[which % len(world.operators)]
+    for _ in range(TRIES - 1):
+        try:
+            return holdfast_json("tss", "dkg", "--dir", driver.folder, "--purpose", PURPOSES[which])
+        except CommandFault as fault:
+            if "run it again" not in str(fault):
+                raise
     return holdfast_json("tss", "dkg", "--dir", driver.folder, "--purpose", PURPOSES[which])
 
 
