@@ -153,7 +153,7 @@ class Playground:
         present = rotation.epochs_of(self.world.operators[0])[self.world.epoch]
         if present["state"] != "active":
             raise control.Refused(
-                f"epoch {self.world.epoch} is still {present['state']}: `holdfast regtest mine 1`, some times, first."
+                f"epoch {self.world.epoch} is still {present['state']}: `holdfast regtest mine 1` first, some times"
             )
         change = rotation.Change(wanted["replace"], wanted["add"], wanted["drop"], wanted["threshold"])
         done = rotation.hand_over(self.world, change)
