@@ -1,5 +1,7 @@
 """The two outputs of a lane: its tip, and the commit between two tips. Shared by builder, reader and proof."""
 
+from functools import lru_cache
+
 from anchor.btc.ids import XOnlyKey
 from anchor.btc.script import p2tr
 from anchor.btc.taproot import control_block, leaf_hash, output_key
@@ -18,6 +20,7 @@ def x_only(key33: bytes) -> XOnlyKey:
     return XOnlyKey(key33[1:])
 
 
+@lru_cache(maxsize=64)
 def tip_key(key33: bytes) -> XOnlyKey:
     """Return Q(P) of a lane's tip: key path only (BIP341 recommends the tweak without scripts)."""
     return output_key(x_only(key33), None)[0]
