@@ -143,17 +143,18 @@ class Keeper:
         what was signed is signed.
         """
         epochs = self.desk.key_epochs(payload)
-        made = {epoch: iter(await self._signed_by(epoch, payload)) for epoch in dict.fromkeys(epochs)}
+        tip, made = epochs[0], {}
+        for epoch in dict.fromkeys(epochs):
+            try:
+                made[epoch] = iter(await self.tss.sign(self.desk.purpose, payload, epoch=epoch))
+            except SigningFailed:
+                if (
+                    epoch != tip
+                ):  # without the tip's key there is no batch; what the others hold can be left out
+                    self.reluctant.failed(epoch)
+                raise
+            self.reluctant.signed(epoch)
         return tuple(next(made[epoch]) for epoch in epochs)
-
-    async def _signed_by(self, epoch: int, payload: bytes) -> Sequence[bytes]:
-        try:
-            made = await self.tss.sign(self.desk.purpose, payload, epoch=epoch)
-        except SigningFailed:
-            self.reluctant.failed(epoch)
-            raise
-        self.reluctant.signed(epoch)
-        return made
 
     async def _share(self, package: StoredPackage) -> None:
         answers = await self.peers.gather(SIGNED, encode_package(package), timeout=3)
