@@ -88,7 +88,8 @@ class TreasuryState:
     `tip` with `tip_value` is its coin; `sequence` and `previous` are the last batch's number and manifest hash (0
     and the activation record's hash at genesis). `keys` are those the coin has been under, the last of them now.
     `halted` says why nothing is followed any more. `unnamed` are a spend to a key that no rotation anchor names yet
-    and what followed it: a reorg deeper than k can put a move before the anchor that it follows from.
+    and what followed it: a reorg deeper than k can put a move before the anchor that it follows from. `moves` are
+    those among `batches` that took the coin to another key: few, where batches are many and asked about often.
     """
 
     tip: OutPoint
@@ -100,6 +101,7 @@ class TreasuryState:
     batches: tuple[BatchAt, ...] = ()
     halted: str | None = None
     unnamed: tuple[Spend, ...] = ()
+    moves: tuple[BatchAt, ...] = ()
 
     @property
     def epoch(self) -> int:
@@ -130,7 +132,7 @@ class TreasuryState:
         """The move that took the treasury from a key epoch's key; None while it is there, or never was."""
         if epoch >= self.epoch:
             return None
-        return next((b for b in self.batches if b.move is not None and b.move.epoch == epoch), None)
+        return next((b for b in self.moves if b.move is not None and b.move.epoch == epoch), None)
 
     def retires(self, epoch: int, reclaim_delay: int) -> int | None:
         """Return the height up to which payments to a key epoch's addresses are swept; None while it has no end.
@@ -243,6 +245,7 @@ def _spend(
         previous=mark.manifest_hash,
         keys=keys,
         batches=(*state.batches, batch),
+        moves=state.moves if move is None else (*state.moves, batch),
     )
     return following, BatchFound(mark.sequence, tx.txid, mark.manifest_hash, spend.height)
 
