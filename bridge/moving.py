@@ -81,15 +81,19 @@ class Moving:
         return None if epoch is None else Successor.of(epoch)
 
     def next_of_treasury(self) -> Successor | None:
-        """Where the treasury moves now: named by the first lane's rotation anchor, which is final on our chain."""
+        """Where the treasury moves now: named by the first lane's rotation anchor, which is final on our chain.
+
+        And by a succession that is final in our copy of the rollup: who has only the lanes' key must not be able to
+        take the treasury along.
+        """
         view = self._view()
-        if view is None:
+        begun = None if view is None else self.final_epoch(view.treasury.epoch + 1)
+        if view is None or begun is None:
             return None
-        wanted = view.treasury.epoch + 1
-        for at in view.rotations:
-            if at.found.lane == 0 and at.found.successor.epoch == wanted:
-                return at.found.successor if self._is_final(at.block) else None
-        return None
+        rotated = [
+            r for r in view.rotations if r.found.lane == 0 and r.found.successor == Successor.of(begun)
+        ]
+        return rotated[0].found.successor if rotated and self._is_final(rotated[0].block) else None
 
     @property
     def address_epoch(self) -> int:

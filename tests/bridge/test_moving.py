@@ -133,6 +133,20 @@ def test_the_treasury_goes_where_a_final_rotation_of_the_first_lane_says() -> No
     assert it.moving.next_of_treasury() is None, "it is there"
 
 
+def test_a_rotation_that_no_final_succession_names_takes_no_treasury_along() -> None:
+    it = World([SECOND], final=4)
+    it.rotate(told(SECOND))
+    it.final_blocks.add(b"rotation 2")
+    assert it.moving.next_of_treasury() is None, "the rollup's block is not final here"
+    it.follower.final = 5
+    assert it.moving.next_of_treasury() == told(SECOND)
+    it.follower.state.successions = ()
+    assert it.moving.next_of_treasury() is None, "the rollup knows of nothing"
+    it.follower.state.successions = (SECOND,)
+    it.rotations[0].found.successor = replace(told(SECOND), treasury_key=key("a thief"))
+    assert it.moving.next_of_treasury() is None, "the rollup names another key"
+
+
 def test_addresses_change_with_the_final_move_and_the_old_ones_end_a_reclaim_delay_later() -> None:
     it = World([SECOND, THIRD])
     assert it.moving.pay_until() == it.height + 1 + DELAY - margin(DELAY)
