@@ -123,7 +123,7 @@ class DecisionApi:
             txid = await self._node.rollup.submit(Decide(signed).encode())
         except RollupRefused as refused:
             raise Problem(
-                409, refused.code, "the rollup does not take it", refused.detail, remedy="see the reason"
+                409, refused.code, "the rollup does not take it", refused.detail, remedy="then ask again"
             ) from refused
         except RollupError as error:
             raise Problem(
@@ -164,7 +164,7 @@ def _unread(error: CodecError) -> Problem:
 
 
 def _refused(fault: DecisionFault) -> Problem:
-    return Problem(409, fault.code, "this node does not do that", str(fault), remedy="see the reason")
+    return Problem(409, fault.code, "this node does not do that", str(fault), remedy="then ask again")
 
 
 def _file(signed: SignedDecision) -> web.Response:

@@ -14,6 +14,7 @@ from bridge.ceremony import PURPOSES
 from bridge.epochs import told_of
 from bridge.node import Node
 from bridge.succession import SuccessionDesk, SuccessionFault
+from tss.committee_files import not_taken_up
 
 
 class EpochApi:
@@ -96,14 +97,13 @@ class EpochAdminApi:
         following = None if desk is None else self._next(desk)
         return answer({**msgspec.to_builtins(told), "next": following})
 
-    @staticmethod
-    def _next(desk: SuccessionDesk) -> NextEpoch:
+    def _next(self, desk: SuccessionDesk) -> NextEpoch:
         ours = desk.tss.committee
         file = ours.epoch, ours.words, ours.threshold, [member.name for member in ours.members]
         try:
             record = desk.own()
         except SuccessionFault as fault:
-            return NextEpoch(*file, waits_for=str(fault))
+            return NextEpoch(*file, waits_for=self._why(desk, fault))
         keys = {name: getattr(record, f"{name}_key").hex() for name in PURPOSES}
         return NextEpoch(*file, record.hash.hex(), keys, desk.bridge.hinders())
 
@@ -120,7 +120,7 @@ class EpochAdminApi:
             signed = await desk.propose()
             await desk.bring()
         except SuccessionFault as fault:
-            raise _refused(fault) from fault
+            raise self._refused(desk, fault) from fault
         self._node.wake()
         epoch, record = signed.succession.epoch, signed.succession.hash.hex()
         return answer(Proposed(epoch, record, None, desk.refusal, json.loads(signed.to_json())))
@@ -128,13 +128,18 @@ class EpochAdminApi:
     async def consent(self, request: web.Request) -> web.Response:
         """Agree to one record, so that this node signs it when it is proposed."""
         body = await problem.read_json(request, Consent)
+        desk, digest = self._desk(), problem.read_hash(body.hash, "the record's hash")
         try:
-            record = await self._desk().consent(problem.read_hash(body.hash, "the record's hash"))
+            record = await desk.consent(digest)
         except SuccessionFault as fault:
-            raise _refused(fault) from fault
+            raise self._refused(desk, fault) from fault
         return answer({"epoch": record.epoch, "record": record.hash.hex()})
 
+    def _why(self, desk: SuccessionDesk, fault: SuccessionFault) -> str:
+        """The reason; where the next committee's file only waits for a restart, that."""
+        waits = not_taken_up(self._node.folder, desk.tss.committee)
+        return waits if waits is not None and fault.code == "no_next_committee" else fault.reason
 
-def _refused(fault: SuccessionFault) -> Problem:
-    title, remedy = "the bridge is not handed on", "see the reason"
-    return Problem(409, fault.code, title, str(fault), retryable=fault.retryable, remedy=remedy)
+    def _refused(self, desk: SuccessionDesk, fault: SuccessionFault) -> Problem:
+        title, why, remedy = "the bridge is not handed on", self._why(desk, fault), "then ask again"
+        return Problem(409, fault.code, title, why, retryable=fault.retryable, remedy=remedy)

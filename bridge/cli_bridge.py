@@ -130,7 +130,7 @@ def address(
             "ask for a new one"
         )
     if output is None:
-        text += "\nwithout -o there is no recovery file: keep both keys and the activation record"
+        text += "\nwithout -o there is no recovery file: ask again with -o, and keep it with both keys"
     show(as_json, found, text + (f"\n{_qr(found['uri'])}" if qr else ""))
 
 

@@ -21,6 +21,7 @@ _STEPS = {
     "draining": "deposits to its addresses are swept until Bitcoin height {until}",
     "retired": "its addresses were swept until Bitcoin height {until}",
 }
+_HANDING_ON = "the treasury and new addresses are under its keys, until the treasury has moved"
 
 
 @click.group()
@@ -56,15 +57,16 @@ def show_epochs(url: str | None, folder: Path | None, as_json: bool) -> None:
 
 
 def _told(found: dict[str, Any]) -> str:
-    text = [_epoch(row) for row in found["epochs"]]
+    text = [_epoch(row, found["latest"]) for row in found["epochs"]]
     if (following := found.get("next")) is not None:
         text.append(_next(following))
     return "\n\n".join(text)
 
 
-def _epoch(row: dict[str, Any]) -> str:
+def _epoch(row: dict[str, Any], latest: int) -> str:
     facts: dict[str, object] = {"epoch": row["epoch"]}
-    facts["state"] = f"{row['state']}: {_STEPS[row['state']].format(until=row['until'])}"
+    step = _HANDING_ON if row["state"] == "active" and row["epoch"] < latest else _STEPS[row["state"]]
+    facts["state"] = f"{row['state']}: {step.format(until=row['until'])}"
     facts["committee"] = f"{row['committee_hash']}, {row['threshold']} of {len(row['host_keys'])}"
     facts["record"] = row["record"]
     if row["rollup_height"] is not None:

@@ -18,6 +18,7 @@ from anchor.rollup_client import RollupError
 from bridge.api_wire import EpochStep, EpochsView, EpochView
 from bridge.deposit.address import treasury_script
 from bridge.succession import Bridge, SuccessionDesk
+from tss.committee_files import not_taken_up
 from tss.node import TssNode
 from tss.peers import Peers
 
@@ -113,6 +114,8 @@ def _rotated(active: "Active", number: int) -> bool:
 def standing_of(node: "Node", active: "Active") -> tuple[bool, str]:
     """For the node's health: whether all is well with the key epochs, and who holds the bridge."""
     desk, latest, ours = node.successions, active.epochs.latest, node.committee.committee.epoch
+    if (waits := not_taken_up(node.folder, node.committee.committee)) is not None:
+        return False, waits
     if desk is not None and (left := active.moving.outdated()) is not None:
         return False, left
     if desk is not None and desk.complete is not None:

@@ -139,7 +139,8 @@ def _genesis(folder: Path) -> Genesis:
         return Genesis.from_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError as e:
         raise StartFault(
-            f"There is no {path}: copy the rollup's genesis there (`holdfast rollup genesis make` makes one)."
+            f"There is no {path}: copy the rollup's genesis there, from another operator or any node's /v1/genesis "
+            "(`holdfast rollup genesis make` makes that of a new rollup)."
         ) from e
     except (CodecError, ValueError) as fault:
         raise StartFault(

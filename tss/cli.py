@@ -80,12 +80,16 @@ def sign(folder: Path, file: Path, out: Path | None, as_json: bool, passphrase_f
     Example: holdfast tss committee sign --dir ~/holdfast committee.json -o by-alice.json
     """
     from tss.files import write_atomically
-    from tss.identity import IdentityFault, load
+    from tss.identity import IdentityFault, load, passport
     from tss.passphrase import PassphraseFault, source
 
     read = read_committee(file)
     check_chain(folder, read.committee.chain)
     try:
+        if read.committee.previous and read.committee.index_of(passport(folder).host_key) is None:
+            raise Failed(
+                f"{file} has no place for this node: those sign it who are in it, who leaves does not"
+            )
         identity = load(folder, source(passphrase_fd)).placed(read.committee)
         if (
             read.committee.previous
@@ -127,7 +131,10 @@ def merge(files: Sequence[Path], out: Path, as_json: bool) -> None:
             raise Failed(f"{path}: {fault}") from fault
     _write_new(out, merged)
     missing = merged.committee.names_of(merged.missing) if merged.missing else ""
-    left = f"still to be signed by {missing}" if missing else "signed by all: each runs `committee accept`"
+    word = "rotate accept" if merged.committee.previous else "committee accept"
+    left = (
+        f"still to be signed by {missing}" if missing else f"signed by all: each runs `holdfast tss {word}`"
+    )
     _describe(as_json, merged, f"{out}: {left}")
 
 

@@ -60,6 +60,20 @@ def known(folder: Path, present: Committee) -> tuple[Committee, ...]:
     return (*(signed.committee for signed in before), present)
 
 
+def not_taken_up(folder: Path, running: Committee) -> str | None:
+    """What a process that runs with `running` has to say when committee.json is another one since it began."""
+    try:
+        found = read(folder / PRESENT).committee
+    except (CommitteeFault, OSError):
+        return None  # the next start says what is wrong with it
+    if found.hash == running.hash:
+        return None
+    return (
+        f"committee.json is of epoch {found.epoch} ({found.words}), and this process still runs with the file of "
+        f"epoch {running.epoch}: restart the node"
+    )
+
+
 def install(
     folder: Path, signed: SignedCommittee, given: Sequence[SignedCommittee] = (), *, instead: bool = False
 ) -> None:

@@ -108,6 +108,9 @@ class KeyWork:
         if key is None:
             reason = f"this node holds no share of a {purpose} key of epoch {epoch}"
             raise DkgFailed("no-key", reason, retryable=False)
+        needed = None if state != "retired" or self.guard is None else await self.guard(purpose, epoch)
+        if needed is not None and key.info.state in SERVING:  # who must wait is not told to retire it by hand
+            raise DkgFailed("key-needed", needed, retryable=True)
         try:
             succession.check_move(purpose, epoch, key.info.state, state)
         except DkgFault as fault:
@@ -121,7 +124,6 @@ class KeyWork:
                 "this share is wiped"
             )
             raise DkgFailed("key-state", reason, retryable=False)
-        needed = None if self.guard is None else await self.guard(purpose, epoch)
         if needed is not None:
             raise DkgFailed("key-needed", needed, retryable=True)
         await self._keyring.end(key.sid, state)

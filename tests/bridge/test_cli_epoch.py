@@ -17,11 +17,12 @@ from anchor.problem import answer
 from anchor.rollup.succession import SignedSuccession
 from bridge.api_epochs import EpochAdminApi, EpochApi
 from bridge.cli_bridge import bridge
+from bridge.epochs import standing_of
 from bridge.http import admin_app, public_app
 from regtest.bitcoind import Bitcoind
 from tests.anchor.feeding import serving
 from tests.bridge.commands import command
-from tests.bridge.next_committee import bring_in
+from tests.bridge.next_committee import bring_in, next_file
 from tests.bridge.office import Office, OfficeNode, office
 
 TOKEN = "00" * 32
@@ -37,6 +38,8 @@ def as_node(node: OfficeNode) -> Any:
     """What the handlers ask of a node."""
     return SimpleNamespace(
         active=node.active,
+        committee=node.seat.committee,
+        folder=node.seat.folder,
         follower=node.follower,
         network=REGTEST,
         successions=node.successions,
@@ -62,6 +65,7 @@ async def test_a_committee_hands_on_by_three_words_and_everybody_can_read_it(
     async with office(tmp_path, bitcoind) as it:
         async with ports(it) as (folders, public):
             await nothing_to_hand_on(folders[0], public)
+            await a_file_waits_for_a_restart(it, folders[0])
         await bring_in(it, {"carol": "dave"})
         async with ports(it) as (folders, public):
             await consents_and_refusals(it, folders)
@@ -78,6 +82,19 @@ async def nothing_to_hand_on(folder: Path, public: str) -> None:
     assert "sign and accept a new committee file first" in early
     neither = await run("show", status=2)
     assert "--node of any node, or --dir of your own" in neither
+
+
+async def a_file_waits_for_a_restart(it: Office, folder: Path) -> None:
+    """Accepted, not started again: that, and not that a file is to be made and accepted."""
+    following = next_file(it, [node.seat.identity for node in it.nodes], 2)
+    (folder / "committee.json").write_text(following.to_json())
+    waits = f"committee.json is of epoch 2 ({following.committee.words}), and this process still runs with"
+    for words, status in ((("show",), 0), (("propose",), 1), (("consent", "ab" * 32), 1)):
+        said = await run(words[0], "--dir", folder, *words[1:], status=status)
+        assert waits in said, words
+        assert "restart the node" in said, words
+    assert standing_of(as_node(it.nodes[0]), it.nodes[0].active)[0] is False
+    (folder / "committee.json").unlink()
 
 
 async def consents_and_refusals(it: Office, folders: list[Path]) -> None:
@@ -124,6 +141,7 @@ async def hands_on(it: Office, folders: list[Path], public: str) -> None:
     assert second["host_keys"] == [node.seat.identity.host_key.hex() for node in it.nodes]
     assert second["treasury_address"] != told["epochs"][0]["treasury_address"]
     text = await run("show", "--node", public)
+    assert "active: the treasury and new addresses are under its keys, until the treasury has moved" in text
     assert made["record"] in text
     assert second["treasury_address"] in text
 

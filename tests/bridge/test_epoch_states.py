@@ -1,5 +1,6 @@
 """Where a key epoch is between its record and the end of its addresses, read off both chains."""
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -61,6 +62,7 @@ def test_a_node_that_has_read_no_block_says_that_the_first_epoch_is_active() -> 
 def node(epoch: int, **desk: Any) -> Any:
     """A node whose committee file is of this epoch; an observer without a `desk`."""
     return SimpleNamespace(
+        folder=Path("there is no such folder"),
         committee=SimpleNamespace(committee=SimpleNamespace(epoch=epoch)),
         successions=SimpleNamespace(**{"complete": None, "refusal": None, **desk}) if desk else None,
     )

@@ -198,7 +198,7 @@ def test_a_genesis_file_that_is_damaged_or_not_ours_is_refused(starts, made: Gro
             ),
         }
     )
-    found["missing"].check("genesis.json", "copy the rollup's genesis there")
+    found["missing"].check("genesis.json", "copy the rollup's genesis there, from another operator")
     found["cut"].check("genesis.json cannot be used", "truncated")
     found["no file"].check("genesis.json cannot be used", "Is a directory")
     found["other chain"].check("genesis.json is for signet, config.toml says regtest")

@@ -54,7 +54,8 @@ def test_a_committee_file_is_proposed_signed_merged_shown_and_accepted(tmp_path,
     )
     refused = run("committee", "accept", "--dir", tmp_path / "bob", tmp_path / "part.json", ok=False)
     assert "not signed by carol" in refused
-    run("committee", "merge", tmp_path / "part.json", copies[2], "-o", tmp_path / "all.json")
+    whole = run("committee", "merge", tmp_path / "part.json", copies[2], "-o", tmp_path / "all.json")
+    assert "each runs `holdfast tss committee accept`" in " ".join(whole.split())
     shown = json.loads(run("committee", "show", tmp_path / "all.json", "--json"))
     assert shown["complete"]
     assert [member["host_key"] for member in shown["members"]] == [m.host_key.hex() for m in members]

@@ -81,6 +81,22 @@ def test_who_comes_is_given_the_earlier_files_and_told_when_one_is_missing(story
     assert story.here("erin") == {"committee.json": 2, "committee-1.json": 1}
 
 
+def test_a_process_says_that_another_file_waits_for_a_restart(story):
+    first, second = (signed.committee for signed in story.files[:2])
+    folder = story.folder / "alice"
+    assert files.not_taken_up(folder, first) is None
+    story.accept("alice", 2)
+    waits = files.not_taken_up(folder, first)
+    assert waits.startswith(f"committee.json is of epoch 2 ({second.words})")
+    assert waits.endswith("epoch 1: restart the node")
+    assert files.not_taken_up(folder, second) is None
+    for damage in ("{", ""):
+        (folder / "committee.json").write_text(damage)
+        assert files.not_taken_up(folder, second) is None, "the next start says what is wrong"
+    (folder / "committee.json").unlink()
+    assert files.not_taken_up(folder, second) is None
+
+
 def test_who_was_away_over_an_epoch_needs_the_file_between(story):
     assert "epoch 2 is missing between" in story.accept("alice", 3, code=2)
     story.accept("alice", 3, 2)

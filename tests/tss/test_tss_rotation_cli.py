@@ -43,8 +43,12 @@ def test_the_next_committee_is_proposed_signed_and_accepted(tmp_path, epoch1):
     assert "choose another name" in run(*proposed, "-o", tmp_path / "next.json", code=1)
     refused = run("rotate", "accept", "--dir", tmp_path / "alice", tmp_path / "next.json", code=2)
     assert "is not signed by alice, bob and dave" in refused
+    leaves = run("committee", "sign", "--dir", tmp_path / "carol", tmp_path / "next.json", code=1)
+    assert "no place for this node: those sign it who are in it" in leaves
     for who in ("alice", "bob", "dave"):
         run("committee", "sign", "--dir", tmp_path / who, tmp_path / "next.json")
+    said = run("committee", "merge", tmp_path / "next.json", "-o", tmp_path / "signed.json")
+    assert "each runs `holdfast tss rotate accept`" in " ".join(said.split())
     folder = tmp_path / "alice"
     for _ in range(2):
         assert "restart the node" in run("rotate", "accept", "--dir", folder, tmp_path / "next.json")
