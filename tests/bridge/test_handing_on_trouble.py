@@ -182,6 +182,14 @@ async def test_each_key_signs_only_what_is_under_it_and_who_left_signs_nothing(
         _, plain = await it.nodes[0].active.treasury.plan()
         assert [d.outpoint for d in manifests.decode(plain).deposits] == [third]
         assert isinstance(await port(it.nodes[1]).approve("treasury", plain, 1), Refused)
+        it.mine(PARAMS.k)
+        await it.blocks(10)
+        bob, statements = it.nodes[1], [payload for payload, _ in it.nodes[1].active.book.wanted()]
+        _, ranges = await bob.active.lanes.plan()
+        assert statements
+        for purpose, payload in (("mint", statements[0]), ("anchor", ranges)):
+            said = [await port(bob).approve(purpose, payload, epoch) for epoch in (1, 2)]
+            assert [type(each) for each in said] == [Refused, Approved], said
         # carol's node still runs on the committee file of epoch 1
         await carol.seat.up()
         await carol.open()
