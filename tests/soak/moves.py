@@ -13,10 +13,12 @@ value moved again in every round and nothing was lost, minted twice or paid twic
 import contextlib
 import os
 import random
+import shutil
 import sys
 import tempfile
 import time
 from collections import Counter
+from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
 
@@ -46,13 +48,21 @@ class Stuck(Exception):
     """Value did not move again."""
 
 
+@dataclass(slots=True)
+class Locked:
+    """A withdrawal: where it is paid, and its id."""
+
+    address: str
+    identity: str
+
+
 class Story:
     """One world through its epochs."""
 
     def __init__(self, s: Scene, dice: random.Random) -> None:
         self.s, self.dice = s, dice
         self.happened: Counter[str] = Counter()
-        self.withdrawals: list[tuple[str, int]] = []  # Bitcoin address, sats
+        self.withdrawals: list[Locked] = []
         self.deposits: list[Deposit] = []
         self.dead: Node | None = None
         self.address = ""  # of the epoch before
@@ -150,8 +160,21 @@ class Story:
     def lock(self) -> None:
         """Lock coins to be paid on Bitcoin."""
         address = self.s.world.depositor.address()
-        coins.withdraw(self.s, self.s.depositor, address, WITHDRAWN, self._someone())
-        self.withdrawals.append((address, WITHDRAWN - self.s.activation.params.withdrawal_fee))
+        self.withdrawals.append(Locked(address, self._locked(address)))
+
+    def _locked(self, address: str) -> str:
+        return coins.withdraw(self.s, self.s.depositor, address, WITHDRAWN, self._someone())
+
+    def lock_again(self) -> None:
+        """Lock anew what the rollup dropped, as it does with what waits while value stands still."""
+        for each in self.withdrawals[-2:]:
+            try:
+                self.s.world.rollup.get(f"/v1/transactions/{each.identity}")
+            except HttpFault as fault:
+                if fault.status != 404:
+                    raise
+                each.identity = self._locked(each.address)
+                self.happened["locks dropped"] += 1
 
     def new_address(self) -> str:
         """Ask somebody for an address; who has just started may ask for a moment's patience."""
@@ -271,6 +294,8 @@ class Story:
             status = s.status()
             if status["escrow"] == 0 and s.balance(s.depositor) == due and status["paused"] is None:
                 return
+            if status["paused"] is None:
+                self.lock_again()
             self.block()
         raise Stuck(
             f"the depositor has {s.balance(s.depositor)} sats, not {due}; escrow {s.status()['escrow']}"
@@ -281,8 +306,9 @@ class Story:
         s = self.s
         for made in self.deposits:
             s.tell.equal(len(coins.mints_of(s, made)), 1, f"one mint of {made.paid}")
-        for address, amount in self.withdrawals:
-            move.paid_once(s, script_of(address, REGTEST), amount, "a withdrawal")
+        paid = WITHDRAWN - s.activation.params.withdrawal_fee
+        for each in self.withdrawals:
+            move.paid_once(s, script_of(each.address, REGTEST), paid, "a withdrawal")
         move.keys_follow_the_move(s)
         coins.books_agree(s)
         for node in s.world.operators:
@@ -326,6 +352,7 @@ def main() -> int:
     except (CommandFault, DoesNotHold, Stuck, TimeoutError, HttpFault) as fault:
         print(f"FAILED: {fault}\nlogs: {folder}")
         return 1
+    shutil.rmtree(folder)
     print(f"{count} epochs in a row, nothing lost, minted twice or paid twice")
     return 0
 
