@@ -32,6 +32,9 @@ from anchor.inscription.script import leaf_script
 
 ROTATION_VSIZE = 177  # a rotation's reveal, signed
 LEAST_TO_ROTATE = Sats(MIN_COMMIT_FEE + ROTATION_VSIZE + DUST_P2TR)  # a coin below it can name no next key
+KEPT_TO_ROTATE = Sats(
+    16 * (COMMIT_VSIZE + ROTATION_VSIZE) + DUST_P2TR
+)  # what anchors leave in it, at any fee
 _NO_SIGNATURE = bytes(64)  # SIGHASH_DEFAULT: 64 bytes, always
 
 
@@ -104,7 +107,9 @@ def build(batch: AnchorBatch | RotationBatch, anchor_key33: bytes, rollup_ids: C
     tip = TxOut(batch.tip_value, tip_script(anchor_key33))
     value = batch.tip_value - batch.commit_fee
     if value < DUST_P2TR:
-        raise BuildError(f"lane {batch.lane} holds {batch.tip_value} sat, too little to commit: top it up")
+        raise BuildError(
+            f"lane {batch.lane} holds {batch.tip_value} sat, too little to commit: it is used up"
+        )
     commit = _spend(batch.tip, COMMIT_SEQUENCE, TxOut(Sats(value), script))
     left = tip_script(_next_key(batch, anchor_key33))
     reveals, rates = _rungs(commit, left, _reveal_vsize(commit, left, leaf, control), batch)
@@ -146,9 +151,13 @@ def _rungs(
 ) -> tuple[tuple[Tx, ...], tuple[int, ...]]:
     value = commit.outputs[0].value
     fees = [(rate, reveal_fee(rate, batch.commit_fee, vsize)) for rate in LADDER]
-    payable = [(rate, fee) for rate, fee in fees if value - fee >= DUST_P2TR]
+    # Any member may send any rung, and nobody can add to a lane's coin: it must always reach the next key.
+    least = DUST_P2TR if isinstance(batch, RotationBatch) else KEPT_TO_ROTATE
+    payable = [(rate, fee) for rate, fee in fees if value - fee >= least]
     if not payable:
-        raise BuildError(f"lane {batch.lane} holds {batch.tip_value} sat, too little to reveal: top it up")
+        raise BuildError(
+            f"lane {batch.lane} holds {batch.tip_value} sat, too little to reveal and keep {least}: it is used up"
+        )
     outpoint = commit.outpoint(0)
     txs = [_spend(outpoint, REVEAL_SEQUENCE, TxOut(Sats(value - fee), tip)) for _, fee in payable]
     return tuple(txs), tuple(rate for rate, _ in payable)

@@ -14,6 +14,7 @@ from anchor.btc.taproot import leaf_hash
 from anchor.btc.tx import Tx, TxOut
 from anchor.inscription.batch import COMMIT_VSIZE, LADDER, MAX_RECORDS
 from anchor.inscription.builder import (
+    KEPT_TO_ROTATE,
     LEAST_TO_ROTATE,
     BadSignature,
     BuildError,
@@ -108,15 +109,21 @@ def test_the_largest_batch_still_fits_a_truc_child():
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 60_000), st.integers(111, 14_208))
-def test_a_poor_lane_gets_fewer_rungs_or_a_clear_error_and_never_dust(value, fee):
+def test_a_poor_lane_gets_fewer_rungs_or_a_clear_error_and_keeps_what_a_rotation_takes(value, fee):
     batch = a_batch(tip_value=value, commit_fee=fee)
-    if value - fee < DUST_P2TR + 143:
-        with pytest.raises(BuildError, match="top it up"):
+    if value - fee < KEPT_TO_ROTATE + 143:
+        with pytest.raises(BuildError, match="it is used up"):
             build(batch, ANCHOR.key33, [1])
         return
     package = build(batch, ANCHOR.key33, [1])
     assert package.rates == LADDER[: len(package.rates)]
-    assert all(tx.outputs[0].value >= DUST_P2TR for tx in package.reveals)
+    assert all(tx.outputs[0].value >= KEPT_TO_ROTATE for tx in package.reveals)
+
+
+def test_what_an_anchor_leaves_pays_a_rotation_at_16_sat_a_vbyte():
+    rotation = build(a_rotation(tip_value=KEPT_TO_ROTATE), ANCHOR.key33, {1})
+    assert rotation.rates == (1, 2, 4, 8, 16)
+    assert rotation.reveals[-1].outputs[0].value == DUST_P2TR
 
 
 def test_a_record_of_a_rollup_that_is_not_on_this_lane_is_refused():
