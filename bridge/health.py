@@ -68,11 +68,18 @@ def _keys(tss: "TssNode", latest: int) -> Check:
     Before, its keys may still have to be made, and a newcomer has none of the epoch that serves.
     """
     ours = tss.committee.epoch
+    held = {info.purpose: info.state for info in tss.every_key() if info.epoch == ours}
     lost = [purpose for purpose in PURPOSES if tss.public(purpose, ours) is None]
-    known = [info.purpose for info in tss.every_key() if (info.state, info.epoch) == ("lost", ours)]
+    known = [purpose for purpose in lost if held.get(purpose) == "lost"]
     if ours > latest and lost and not known:
         text = f"the keys of epoch {ours} are to be made: {', '.join(lost)} (`holdfast tss dkg`)"
         return Check("keys", ok=True, text=text)
+    if lost and all(held.get(purpose) == "acked" for purpose in lost):
+        text = (
+            f"the shares of {', '.join(lost)} are here and wait for their proof, as after a restore: it is made "
+            "without you once all members are up"
+        )
+        return Check("keys", ok=False, text=text)
     if lost:
         first = (
             f"run `holdfast tss repair --purpose {known[0]}` while t others are up; else " if known else ""

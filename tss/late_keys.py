@@ -33,7 +33,7 @@ class LateKeys:
     ) -> None:
         self._committee, self._peers, self._keyring, self._topics = committee, peers, keyring, topics
         self._relay, self._store, self._clock = relay, store, clock
-        self._prove_after = 0.0
+        self._prove_after: dict[str, float] = {}
         self._log = structlog.get_logger("tss.keys")
 
     async def look(self) -> None:
@@ -51,9 +51,9 @@ class LateKeys:
     async def _prove_again(self, purpose: str) -> None:
         """A key that came back without the row of our share in its proof: with all members up one is soon made."""
         away = any(info.down is not None for info in self._peers.seen.values())
-        if away or time.monotonic() < self._prove_after:
+        if away or time.monotonic() < self._prove_after.get(purpose, 0.0):
             return
-        self._prove_after = time.monotonic() + _PROVE_AGAIN_SECONDS
+        self._prove_after[purpose] = time.monotonic() + _PROVE_AGAIN_SECONDS
         try:
             await self._relay.run(purpose)
         except DkgFailed as failed:

@@ -102,7 +102,7 @@ def test_health_says_when_the_committee_file_is_behind() -> None:
 def signer(epoch: int, held: dict[int, str]) -> Any:
     """A signer whose committee file is of `epoch`; per key epoch what state all three keys are in."""
     infos = [SimpleNamespace(purpose=p, epoch=e, state=s) for e, s in held.items() for p in PURPOSES]
-    serving = {(i.purpose, i.epoch) for i in infos if i.state != "lost"}
+    serving = {(i.purpose, i.epoch) for i in infos if i.state not in ("lost", "acked")}
     return SimpleNamespace(
         committee=SimpleNamespace(epoch=epoch),
         public=lambda purpose, at: object() if (purpose, at) in serving else None,
@@ -122,6 +122,8 @@ def signer(epoch: int, held: dict[int, str]) -> Any:
         (signer(2, {1: "active", 2: "verified"}), 1, True, "a share of each"),
         (signer(2, {1: "active", 2: "lost"}), 1, False, "the shares are lost"),
         (signer(2, {1: "retiring"}), 2, False, "make no new keys"),
+        (signer(2, {1: "retiring", 2: "acked"}), 2, False, "mint are here and wait for their proof"),
+        (signer(2, {1: "active", 2: "acked"}), 1, True, "the keys of epoch 2 are to be made"),
         (signer(2, {1: "retired", 2: "active"}), 2, True, "a share of each"),
     ],
 )

@@ -86,6 +86,25 @@ async def test_a_backup_from_before_the_rotation_takes_the_new_key_from_the_othe
         await sign_test(bob.node, b"proved anew", "treasury")
 
 
+async def test_all_keys_that_came_from_the_others_are_proved_at_once_not_one_after_the_other(tmp_path):
+    purposes = ("treasury", "anchor", "mint")
+    async with epochs_of(tmp_path, 3, 3, 2) as it:
+        for purpose in purposes[:2]:
+            await it.key(purpose)
+        alice, bob = it["alice"], it["bob"]
+        (bob.folder / files.PRESENT).write_text(it.files[0].to_json())
+        words, path = await backed_up(bob, tmp_path)
+        await it.key(purposes[2])
+        _, newest = await backed_up(alice, tmp_path)
+        chains = recovery.newest((), RecoveryFile.read(newest).chains)
+        assert [chain.state for chain in chains] == ["acked"] * 3
+        await bob.down()
+        bob.folder.rename(tmp_path / "lost")
+        bob.identity = await came_back(bob, bob.folder, words, path, chains=chains)
+        await bob.up()
+        await until(lambda: all(bob.node.public(purpose) is not None for purpose in purposes))
+
+
 async def test_another_members_file_brings_keys_of_every_epoch_that_the_committee_comes_from(tmp_path):
     async with epochs_of(tmp_path, 4, 3, 2) as it:
         await two_epochs(it)
