@@ -186,9 +186,16 @@ class Moving:
                 f"{view.height}: wait for {until + 1 - view.height} more blocks"
             )
         for row in deposits:
-            if row.epoch == epoch and isinstance(dst.decode(row.state), _UNSWEPT):
+            if row.epoch == epoch and self._waits(row, view.height):
                 return f"deposit {OutPoint.decode(row.outpoint)} to epoch {epoch} is not swept finally: wait for it"
         return None
+
+    def _waits(self, row: DepositRow, height: int) -> bool:
+        """Whether a sweep of a deposit may have to be signed yet; never again once its depositor took it back."""
+        state = dst.decode(row.state)
+        if isinstance(state, dst.Deficit) and state.sweep is None and row.spent_height is not None:
+            return height - row.spent_height < self.activation.params.k
+        return isinstance(state, _UNSWEPT)
 
     async def keep(self, tss: TssNode) -> None:
         """Make the keys of a final succession the active ones, and those that the treasury left retiring."""

@@ -15,10 +15,12 @@ from bridge.deposit import states as dst
 from bridge.deposit.address import margin
 from bridge.leading import leads
 from bridge.moving import Moving
+from bridge.store import DepositRow
+from bridge.treasury.machine import InBatch
 from tests.bridge.keys import ACTIVATION, WholeKey, secret_of
 from tss.keyring import KeyFault
 
-DELAY = ACTIVATION.params.reclaim_delay
+DELAY, K = ACTIVATION.params.reclaim_delay, ACTIVATION.params.k
 GENESIS: Any = SimpleNamespace(host_keys=(), threshold=2)
 
 
@@ -197,9 +199,11 @@ async def test_keys_of_a_committee_file_that_the_rollup_does_not_hold_are_not_ma
     assert not tss.done
 
 
-def row(epoch: int, state: dst.State) -> Any:
+def row(epoch: int, state: dst.State) -> DepositRow:
     outpoint = OutPoint(Txid(bytes(32)), 0).encode()
-    return SimpleNamespace(epoch=epoch, outpoint=outpoint, state=dst.encode(state))
+    return DepositRow(
+        outpoint, b"", b"", 1000, False, 490, bytes(32), None, None, dst.encode(state), 0, epoch
+    )
 
 
 def test_old_shares_are_needed_until_nothing_can_come_to_them_any_more() -> None:
@@ -222,6 +226,14 @@ def test_old_shares_are_needed_until_nothing_can_come_to_them_any_more() -> None
     assert "is not swept finally" in str(it.moving.unfinished("treasury", 1, waits))
     over = [row(2, dst.Confirmed(coin)), row(1, dst.Rejected(coin, "too late"))]
     assert it.moving.unfinished("treasury", 1, over) is None
+    deficit = row(1, dst.Deficit(coin, bytes(32), 900))
+    assert "is not swept finally" in str(it.moving.unfinished("treasury", 1, [deficit]))
+    for ago, left in ((K - 1, True), (K, False)):  # after a deep reorg its depositor took it back
+        gone = replace(deficit, spent_by=bytes(32), spent_height=it.height - ago)
+        assert (it.moving.unfinished("treasury", 1, [gone]) is not None) == left
+    swept = dst.Deficit(coin, bytes(32), 900, InBatch(3, bytes(32), bytes(32), 480, bytes(32), 100))
+    again = replace(row(1, swept), spent_by=bytes(32), spent_height=480)
+    assert it.moving.unfinished("treasury", 1, [again]) is not None, "its next sweep is not told of yet"
     assert "serves the bridge" in str(it.moving.unfinished("treasury", 2, []))
 
 
