@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from regtest import demo
+from regtest.stage import play
 from regtest.story.scene import Scene
 from regtest.telling import DoesNotHold, Teller
 
@@ -44,34 +45,33 @@ def test_the_table_names_steps_and_memory(tell):
     assert ["alice's", "node", "117"] in rows
 
 
-def played(monkeypatch, tell, *steps):
-    monkeypatch.setattr(demo, "STEPS", steps)
-    return demo.play(Scene(SimpleNamespace(nodes=[]), tell))  # these steps look at no world
+def played(tell, *steps):
+    return play(Scene(SimpleNamespace(nodes=[]), tell), steps)  # these steps look at no world
 
 
-def test_a_story_in_which_all_holds_ends_with_0(monkeypatch, tell):
-    assert played(monkeypatch, tell, ("World", lambda s: s.tell.check(True, "yes"))) == 0
+def test_a_story_in_which_all_holds_ends_with_0(tell):
+    assert played(tell, ("World", lambda s: s.tell.check(True, "yes"))) == 0
 
 
-def test_a_story_with_missing_steps_tells_the_others_and_ends_with_3(monkeypatch, tell):
-    assert played(monkeypatch, tell, ("World", None), ("Keys", lambda s: s.tell.check(True, "yes"))) == 3
+def test_a_story_with_missing_steps_tells_the_others_and_ends_with_3(tell):
+    assert played(tell, ("World", None), ("Keys", lambda s: s.tell.check(True, "yes"))) == 3
     assert "missing" in told(tell)
     assert "✓ yes" in told(tell)
 
 
-def test_a_step_that_does_not_hold_ends_the_story_with_1(monkeypatch, tell, capsys):
+def test_a_step_that_does_not_hold_ends_the_story_with_1(tell, capsys):
     later = []
     steps = (("World", lambda s: s.tell.check(False, "six")), ("Keys", later.append))
-    assert played(monkeypatch, tell, *steps) == 1
+    assert played(tell, *steps) == 1
     assert later == []
     assert "Step 1 failed: six" in capsys.readouterr().out
 
 
-def test_a_crash_of_the_story_itself_ends_it_with_1_and_its_traceback(monkeypatch, tell, capsys):
+def test_a_crash_of_the_story_itself_ends_it_with_1_and_its_traceback(tell, capsys):
     def crash(_):
         raise KeyError("height")
 
-    assert played(monkeypatch, tell, ("World", crash)) == 1
+    assert played(tell, ("World", crash)) == 1
     assert "Traceback" in capsys.readouterr().out
 
 
