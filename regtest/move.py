@@ -127,6 +127,8 @@ class Move:
         for when, address in self.withdrawals.items():
             paid = WITHDRAWN - s.activation.params.withdrawal_fee
             move.paid_once(s, script_of(address, REGTEST), paid, f"the withdrawal locked {when}")
+        s.world.mine(s.activation.params.k)  # the books tell of what is k deep
+        s.rollup_sees_tip()
         move.keys_follow_the_move(s)
         coins.books_agree(s)
 

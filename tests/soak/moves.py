@@ -309,6 +309,8 @@ class Story:
         paid = WITHDRAWN - s.activation.params.withdrawal_fee
         for each in self.withdrawals:
             move.paid_once(s, script_of(each.address, REGTEST), paid, "a withdrawal")
+        s.world.mine(s.activation.params.k)  # the books tell of what is k deep
+        s.rollup_sees_tip()
         move.keys_follow_the_move(s)
         coins.books_agree(s)
         for node in s.world.operators:
