@@ -3,16 +3,19 @@
 Everything is done by the commands that operators use; see `tss/ROTATION.md`.
 """
 
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from regtest import ceremony
-from regtest.command import holdfast, holdfast_json, together
+from regtest.command import CommandFault, holdfast, holdfast_json, together
 from regtest.operators import Node, sign_committee
 from regtest.waiting import wait_until
 from regtest.world import World
+
+_FILES = "committee-of-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +58,30 @@ class Handover:
 
 
 def form(world: World, change: Change) -> NextCommittee:
-    """Make the newcomers' folders and the next committee file, signed by all its members; nobody has it yet."""
-    old = holdfast_json("tss", "committee", "show", world.committee_file)
-    seats = list(world.operators)
+    """Make the newcomers' folders and the next committee file, signed by all its members; nobody has it yet.
+
+    CommandFault where a command refuses, and then all is as before: another change can be asked for.
+    """
     newcomers: list[Node] = []
+    epoch = int(holdfast_json("tss", "committee", "show", world.committee_file)["epoch"]) + 1
+    try:
+        return _formed(world, change, epoch, newcomers)
+    except CommandFault:
+        _forget(world, epoch, newcomers)
+        raise
+
+
+def _forget(world: World, epoch: int, newcomers: Sequence[Node]) -> None:
+    """Take away what a change that came to nothing has left."""
+    for node in newcomers:
+        node.close()
+        shutil.rmtree(node.folder, ignore_errors=True)
+    for left in world.folder.glob(f"{_FILES}{epoch}.*json"):
+        left.unlink()
+
+
+def _formed(world: World, change: Change, epoch: int, newcomers: list[Node]) -> NextCommittee:
+    seats = list(world.operators)
     ever = len(world.operators) + len(world.left)
     replaced: dict[str, Node] = {}
     for name in change.replace:
@@ -70,8 +93,8 @@ def form(world: World, change: Change) -> NextCommittee:
     stay = len(seats) - change.drop
     operators = [replaced.get(node.name, node) for node in seats[:stay]] + added
     leavers = [node for node in seats if node not in operators]
-    epoch, threshold = int(old["epoch"]) + 1, change.threshold or world.threshold
-    file = world.folder / f"committee-of-{epoch}.json"
+    threshold = change.threshold or world.threshold
+    file = world.folder / f"{_FILES}{epoch}.json"
     proposal = file.with_suffix(".proposal.json")
     holdfast(
         *("tss", "rotate", "propose", world.committee_file, "--threshold", threshold, "-o", proposal),
@@ -87,9 +110,17 @@ def form(world: World, change: Change) -> NextCommittee:
 
 
 def accept(world: World, committee: NextCommittee) -> None:
-    """Every member accepts the file; who stays restarts, who comes starts. Who leaves runs on with the old file."""
+    """Every member accepts the file; who stays restarts, who comes starts. Who leaves runs on with the old file.
+
+    CommandFault when one refuses it, as while too few of it hold a key that drains; if all do, all is as before.
+    """
     stay = [node for node in committee.operators if node not in committee.newcomers]
-    together([("tss", "rotate", "accept", "--dir", node.folder, committee.file) for node in stay])
+    try:
+        together([("tss", "rotate", "accept", "--dir", node.folder, committee.file) for node in stay])
+    except CommandFault:
+        if not any((node.folder / f"committee-{committee.epoch - 1}.json").exists() for node in stay):
+            _forget(world, committee.epoch, committee.newcomers)
+        raise
     world.succeed(committee.operators, committee.leavers, committee.threshold, committee.file)
     world.give_papers(committee.newcomers)
     for node in stay:
