@@ -8,6 +8,7 @@ from aiohttp import web
 
 from anchor import problem
 from anchor.problem import Problem, answer
+from anchor.rollup.succession import KeyEpoch
 from bridge.api_active import active_of
 from bridge.api_wire import Consent
 from bridge.ceremony import PURPOSES
@@ -115,7 +116,10 @@ class EpochAdminApi:
         await problem.read_json(request, Nothing)
         desk = self._desk()
         if (begun := desk.begun()) is not None:
-            return answer(Proposed(begun.number, begun.record.hex(), begun.since))
+            if (waits := not_taken_up(self._node.folder, desk.tss.committee)) is not None:
+                title = "the next committee's file is accepted and not taken up"
+                raise Problem(409, "restart_first", title, waits, remedy="then ask again")
+            return answer(self._begun(begun))
         try:
             signed = await desk.propose()
             await desk.bring()
@@ -134,6 +138,13 @@ class EpochAdminApi:
         except SuccessionFault as fault:
             raise self._refused(desk, fault) from fault
         return answer({"epoch": record.epoch, "record": record.hash.hex()})
+
+    def _begun(self, epoch: KeyEpoch) -> Proposed:
+        """The succession that the rollup holds."""
+        records = [each.signed for each in self._node.follower.state.successions]
+        signed = next(each for each in records if each.succession.hash == epoch.record)
+        told = json.loads(signed.to_json())
+        return Proposed(epoch.number, epoch.record.hex(), epoch.since, succession=told)
 
     def _why(self, desk: SuccessionDesk, fault: SuccessionFault) -> str:
         """The reason; where the next committee's file only waits for a restart, that."""

@@ -132,8 +132,15 @@ async def hands_on(it: Office, folders: list[Path], public: str) -> None:
     assert before is not None
     signed.verify(before.latest)
     await it.blocks(1)
-    again = json.loads(await run("propose", "--dir", folders[0], "--json"))
+    file.unlink()
+    again = json.loads(await run("propose", "--dir", folders[0], "-o", file, "--json"))
+    assert SignedSuccession.from_json(file.read_text()) == signed, "also once the rollup has it"
     assert (again["record"], again["rollup_height"]) == (made["record"], it.rollup.state.height)
+    (folders[0] / "committee.json").write_text(
+        next_file(it, [n.seat.identity for n in it.nodes], 2).to_json()
+    )
+    assert "restart the node; then ask again" in await run("propose", "--dir", folders[0], status=1)
+    (folders[0] / "committee.json").unlink()
     told = json.loads(await run("show", "--node", public, "--json"))
     second = told["epochs"][1]
     assert (told["latest"], told["treasury"], second["record"]) == (2, 1, made["record"])
