@@ -152,6 +152,7 @@ class TreasuryDesk:
             Sats(max(0, room)),
             facts.successor,
             facts.able,
+            self.min_fee_rate,
         )
         found = _sweepable(facts)
         deposits = [d for d in found if not d.owed or await self._is_there(d.outpoint, facts)]

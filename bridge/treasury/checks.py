@@ -193,7 +193,9 @@ def _check_batch(manifest: Manifest, node: NodeFacts, regained: int = 0) -> Batc
         raise never(
             Code.WRONG_EPOCH, f"the batch is of key epoch {manifest.epoch}, the treasury of {own.epoch}"
         )
-    if not isinstance(manifest, MoveManifest) and is_due(own, node.successor, node.reserve, node.params):
+    if not isinstance(manifest, MoveManifest) and is_due(
+        own, node.successor, node.reserve, node.params, node.own_min_rate
+    ):
         raise later(
             Code.MOVING, f"the treasury moves to key epoch {own.epoch + 1} first: ask again when it has"
         )

@@ -67,7 +67,8 @@ class Situation:
     `tip_height` is own bitcoind's, `view_height` the rollup's view's; `reserve` is the fee reserve and `room` how
     much may still be minted under the supply cap (satoshis). `successor` is what a final rotation anchor of lane 0
     names for the treasury's next epoch. `able` are the key epochs whose signers are there now, None for all:
-    a deposit that waits for an absent committee must not hold up the others.
+    a deposit that waits for an absent committee must not hold up the others. `own_min_rate` is the lowest sat/vB
+    that this operator signs.
     """
 
     tip_height: int
@@ -76,6 +77,7 @@ class Situation:
     room: Sats
     successor: Successor | None = None
     able: frozenset[int] | None = None
+    own_min_rate: int = 0
 
 
 def plan(
@@ -94,8 +96,9 @@ def plan(
     """
     if state.halted is not None:
         return None
-    if situation.successor is not None and is_due(state, situation.successor, situation.reserve, params):
-        return _move(state, situation.successor, params, fee_rate, situation)
+    own, to = situation.own_min_rate, situation.successor
+    if to is not None and is_due(state, to, situation.reserve, params, own):
+        return _move(state, to, params, fee_rate, situation)
     sweep = _sweep(state, deposits, params, fee_rate, situation)
     payout = _payouts(state, withdrawals, params, fee_rate, situation)
     first, second = (sweep, payout) if state.sequence % 2 == 0 else (payout, sweep)

@@ -23,7 +23,7 @@ from bridge.treasury.checks import (
     check_sweep,
 )
 from bridge.treasury.manifest import SweepManifest
-from bridge.treasury.moving import MOVE_VSIZE, is_due
+from bridge.treasury.moving import CALM_RATE, MOVE_VSIZE, is_due
 from bridge.treasury.planner import SLACK, Situation, Sweepable, plan
 from bridge.treasury.reader import TreasuryReader
 from tests.bridge.keys import (
@@ -161,8 +161,11 @@ def test_no_sweep_and_no_payout_is_signed_while_the_move_is_due():
 
 
 def test_batches_go_on_while_the_reserve_cannot_pay_the_move_and_fill_it_up():
-    least = Sats(MOVE_VSIZE + DUST_P2TR)
+    least = Sats(CALM_RATE * MOVE_VSIZE + DUST_P2TR)
     assert is_due(START, SECOND, least, PARAMS)
+    assert not is_due(START, SECOND, least, PARAMS, 11), "its operator signs no such move"
+    assert not is_due(START, SECOND, least, replace(PARAMS, min_fee_rate=11))
+    assert is_due(START, SECOND, Sats(2 * MOVE_VSIZE + DUST_P2TR), replace(PARAMS, max_fee_rate=2))
     poor = Sats(least - 1)
     assert not is_due(START, SECOND, poor, PARAMS)
     facts = SweepFacts(replace(NODE, reserve=poor), {ALICE.outpoint: FACT}, Sats(10**8))
@@ -230,9 +233,11 @@ def test_the_move_is_planned_before_everything_else_and_every_signer_agrees():
 
 
 def test_the_move_s_fee_leaves_dust_in_the_reserve():
-    poor = replace(NOW, reserve=Sats(3 * MOVE_VSIZE + DUST_P2TR + 5))
-    assert planned(situation=poor, rate=50).fee == 3 * MOVE_VSIZE
-    too_poor = replace(NOW, reserve=Sats(MOVE_VSIZE + DUST_P2TR - 1))
+    poor = replace(NOW, reserve=Sats(13 * MOVE_VSIZE + DUST_P2TR + 5))
+    assert planned(situation=poor, rate=50).fee == 13 * MOVE_VSIZE
+    high = replace(poor, own_min_rate=14)
+    assert isinstance(planned(situation=high, deposits=[sweepable()]), SweepManifest)
+    too_poor = replace(NOW, reserve=Sats(CALM_RATE * MOVE_VSIZE + DUST_P2TR - 1))
     assert isinstance(planned(situation=too_poor, deposits=[sweepable()]), SweepManifest)
 
 
