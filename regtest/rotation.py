@@ -3,6 +3,7 @@
 Everything is done by the commands that operators use; see `tss/ROTATION.md`.
 """
 
+import json
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -116,7 +117,8 @@ def accept(world: World, committee: NextCommittee) -> None:
     """
     stay = [node for node in committee.operators if node not in committee.newcomers]
     try:
-        together([("tss", "rotate", "accept", "--dir", node.folder, committee.file) for node in stay])
+        for node in _longest_in(world, stay):
+            holdfast("tss", "rotate", "accept", "--dir", node.folder, committee.file)
     except CommandFault:
         if not any((node.folder / f"committee-{committee.epoch - 1}.json").exists() for node in stay):
             _forget(world, committee.epoch, committee.newcomers)
@@ -131,6 +133,13 @@ def accept(world: World, committee: NextCommittee) -> None:
         node.wait_ready(seconds=60)
     world.wait_seen()
     hear_each_other(committee.operators)
+
+
+def _longest_in(world: World, nodes: Sequence[Node]) -> list[Node]:
+    """Those first who hold the oldest keys: they are who refuses a file that leaves too few of their holders."""
+    members = [json.loads(file.read_text(encoding="utf-8"))["members"] for file in world.committee_files]
+    names = [member["name"] for each in members for member in each]
+    return sorted(nodes, key=lambda node: names.index(node.name))
 
 
 def hear_each_other(nodes: Sequence[Node]) -> None:

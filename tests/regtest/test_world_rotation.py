@@ -53,3 +53,12 @@ def test_a_file_that_nobody_accepts_leaves_nothing(world):
         shutil.copy2(world.committee_file, node.folder / "committee.json")
     assert lies_in(world) == before
     assert [node.name for node in world.operators] == ["alice", "bob", "carol"]
+
+
+def test_who_holds_the_oldest_keys_is_asked_first_so_that_a_refusal_comes_before_anybody_took_the_file(world):
+    alice, bob, carol = world.operators
+    second = rotation.form(world, Change(("alice",), add=1))
+    dave, erin = second.newcomers
+    world.succeed(second.operators, second.leavers, 2, second.file)
+    assert [node.name for node in second.operators] == ["dave", "bob", "carol", "erin"]
+    assert rotation._longest_in(world, [dave, erin, carol, bob, alice]) == [alice, bob, carol, dave, erin]
