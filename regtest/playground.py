@@ -144,6 +144,8 @@ class Playground:
                 f"  holdfast anchor headers export --node {node} -o h.bin",
                 "  holdfast anchor verify p.json --headers h.bin --activation a.json --network regtest",
                 f"  holdfast bridge reserves --node {node}",
+                "  holdfast regtest rotate --add 1   # new keys; the next blocks mined move all coins to them",
+                f"  holdfast bridge epoch show --node {node}",
                 "  holdfast regtest status",
                 "",
             )

@@ -15,7 +15,9 @@ from regtest.network import Network
 
 
 def pytest_configure() -> None:
-    """Have tests' processes hear SIGINT, also where a shell started us in the background, which ignores it."""
+    """Have tests' processes hear SIGINT, which a background shell ignores, and not the caller's own settings."""
+    for name in ("HOLDFAST_DIR", "HOLDFAST_NODE", "HOLDFAST_ROLLUP"):
+        os.environ.pop(name, None)
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
