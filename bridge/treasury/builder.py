@@ -5,7 +5,7 @@ output is under the next key epoch's key. Version 3, so recipients cannot pin it
 change, no coin selection.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -186,21 +186,6 @@ def messages(batch: Batch, epoch: int | None = None) -> tuple[tuple[bytes, bytes
         for index, (path, signs) in enumerate(zip(batch.paths, batch.epochs, strict=True))
         if epoch is None or signs == epoch
     )
-
-
-def in_input_order(batch: Batch, signed: Mapping[int, Sequence[bytes]]) -> list[bytes]:
-    """Return the signatures that each key epoch gave for its `messages`, in the order of the batch's inputs.
-
-    Raises SignatureFault when an epoch gave too few or too many.
-    """
-    left = {epoch: list(signatures) for epoch, signatures in signed.items()}
-    for epoch in sorted(left.keys() | set(batch.epochs)):
-        have, need = len(left.get(epoch, ())), batch.epochs.count(epoch)
-        if have != need:
-            raise SignatureFault(
-                f"{have} signatures of key epoch {epoch} for {need} inputs: ask for all of them"
-            )
-    return [left[epoch].pop(0) for epoch in batch.epochs]
 
 
 def assemble(batch: Batch, signatures: Sequence[bytes]) -> Tx:
