@@ -72,7 +72,7 @@ def activate(world: World, treasury: Payment, lane: Payment) -> str:
     digest = str(driver.get("/v1/info")["activation_hash"])
     for node in world.operators:
         wait_until(
-            lambda node=node: node.get("/v1/info")["activation_hash"] == digest,  # type: ignore[misc]
+            lambda node=node: node.get("/v1/info")["activation_hash"] == digest,  # type: ignore[misc]  # mypy infers no defaults
             f"{node.name} to be active",
             seconds=90,
         )

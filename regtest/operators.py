@@ -169,7 +169,7 @@ def wait_tip(nodes: Sequence[Node], block_hash: str, *, seconds: float = 60) -> 
     for node in nodes:
         if node.awake:
             wait_until(
-                lambda node=node: node.get("/v1/headers")["tip_hash"] == block_hash,  # type: ignore[misc]
+                lambda node=node: node.get("/v1/headers")["tip_hash"] == block_hash,  # type: ignore[misc]  # mypy infers no defaults
                 f"{node.name}'s node to follow its bitcoind to {block_hash}",
                 seconds=seconds,
             )

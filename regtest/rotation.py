@@ -147,7 +147,7 @@ def hear_each_other(nodes: Sequence[Node]) -> None:
     names = {node.name for node in nodes}
     for node in nodes:
         wait_until(
-            lambda node=node: names - {node.name} <= _up(node),  # type: ignore[misc]
+            lambda node=node: names - {node.name} <= _up(node),  # type: ignore[misc]  # mypy infers no defaults
             f"{node.name} to hear the others",
         )
 

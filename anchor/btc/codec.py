@@ -137,7 +137,7 @@ class Encoded:
     @classmethod
     def read(cls, r: Reader) -> Self:
         """Read the fields from a longer message; CodecError where they cannot be."""
-        raise NotImplementedError
+        raise NotImplementedError  # each message reads its own fields
 
     @classmethod
     def decode(cls, data: bytes) -> Self:

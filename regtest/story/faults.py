@@ -31,7 +31,7 @@ def kill_in_session(s: Scene, victim: Node, drivers: list[Node]) -> None:
     with ThreadPoolExecutor(1) as pool:
         for count in range(TRIES):
             for driver in drivers:  # so that all hold fresh commitments of the victim, as in any busy minute
-                s.until(lambda driver=driver: _hears(driver, victim), f"{driver.name} to hear {victim.name}")  # type: ignore[misc]  # mypy cannot infer a defaulted lambda
+                s.until(lambda driver=driver: _hears(driver, victim), f"{driver.name} to hear {victim.name}")  # type: ignore[misc]  # mypy infers no defaults
                 _signed(driver, f"before {victim.name} freezes, {count}")
             victim.process.freeze()
             for driver in drivers:
@@ -91,7 +91,7 @@ def back(s: Scene, *nodes: Node) -> None:
     s.world.wait_seen()
     reached = s.status()["final_height"]
     for node in nodes:
-        s.until(lambda node=node: _height(node) >= reached, f"{node.name} to catch up")  # type: ignore[misc]
+        s.until(lambda node=node: _height(node) >= reached, f"{node.name} to catch up")  # type: ignore[misc]  # mypy infers no defaults
         keys = ceremony.keys_of(node)
         held = [keys[purpose]["state"] for purpose in ceremony.PURPOSES]
         s.tell.equal(

@@ -82,9 +82,9 @@ def heal(s: Scene, won: str) -> None:
 def reported(s: Scene, nodes: list[Node], lost: str, depth: int) -> None:
     """Feed, health and the rollup's view tell of the reorg with its depth; value is not paused."""
     for node in nodes:
-        row = _row(s, lambda node=node: node.get("/v1/reorgs")["reorgs"], lost, f"{node.name}'s feed")  # type: ignore[misc]
+        row = _row(s, lambda node=node: node.get("/v1/reorgs")["reorgs"], lost, f"{node.name}'s feed")  # type: ignore[misc]  # mypy infers no defaults
         s.tell.equal(row["depth"], depth, f"{node.name}'s feed reports the fork, depth {depth}")
-        row = _row(s, lambda node=node: _alarms(node), lost, f"{node.name}'s alarm")  # type: ignore[misc]
+        row = _row(s, lambda node=node: _alarms(node), lost, f"{node.name}'s alarm")  # type: ignore[misc]  # mypy infers no defaults
         s.tell.equal(row["depth"], depth, f"{node.name}'s alarm, {row['level']}: {row['text']}")
     row = _row(s, lambda: s.world.rollup.get("/v1/reorgs"), lost, "the rollup's view")
     s.tell.equal(row["depth"], depth, "the rollup's view switched, too")

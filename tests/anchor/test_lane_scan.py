@@ -51,7 +51,7 @@ class World:
         """Sign, send and mine a batch on the tip; return its end and its block."""
         self.sequence += 1
         place = {"tip": self.tip, "tip_value": self.value, "sequence": self.sequence}
-        package = build(replace(batch, **place), key.key33, [1])  # type: ignore[type-var]  # either kind of batch
+        package = build(replace(batch, **place), key.key33, [1])  # either kind of batch
         signed = key.sign_package(package)
         end = key.sign_void(build_void(package, 2)) if void else signed.reveals[0]
         sent = self.node.rpc().submitpackage([tx.serialize().hex() for tx in (signed.commit, end)])

@@ -175,8 +175,8 @@ async def test_a_rollup_that_claims_to_be_behind_for_ever_is_asked_again_and_not
         async def page(*_: object, **__: object) -> tuple[list[CertifiedBlock], int]:
             return [], -5
 
-        v.client.hand_over = taken  # type: ignore[method-assign]  # says yes and takes nothing
-        v.client.page = page  # type: ignore[method-assign]
+        v.client.hand_over = taken  # says yes and takes nothing
+        v.client.page = page
         with pytest.raises(RollupBehind, match="it took none"):
             await v.catch_up()
 
@@ -198,7 +198,7 @@ async def test_many_blocks_are_handed_over_in_several_requests(
             sizes.append(len(blocks))
             return await send(blocks)
 
-        v.client.hand_over = counted  # type: ignore[method-assign]
+        v.client.hand_over = counted
         await v.catch_up()
         assert s.state.height == 5
         assert sum(sizes) == 4

@@ -140,7 +140,7 @@ async def test_a_row_is_durable_before_the_vote_leaves(tmp_path: Path) -> None:
             raise RollupError("the vote is lost on its way")
 
         await v.feed.sync()
-        v.client.vote = look  # type: ignore[method-assign]  # a line that breaks after the row was written
+        v.client.vote = look  # a line that breaks after the row was written
         with pytest.raises(RollupError, match="lost"):
             await v.step()
         assert rows == [wanted] * 4
@@ -204,6 +204,6 @@ async def test_a_certified_block_that_does_not_execute_stops_it(tmp_path: Path) 
 
 async def test_keys_that_the_genesis_does_not_name_are_refused() -> None:
     with pytest.raises(NotAValidator, match="no validator"):
-        Validator(GEN, [RollupKey.of(MALLORY.secret)], None, None, None)  # type: ignore[arg-type]  # refused before use
+        Validator(GEN, [RollupKey.of(MALLORY.secret)], None, None, None)  # refused before use
     with pytest.raises(NotAValidator):
-        Validator(GEN, [], None, None, None)  # type: ignore[arg-type]  # refused before use
+        Validator(GEN, [], None, None, None)  # refused before use

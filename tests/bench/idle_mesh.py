@@ -30,13 +30,13 @@ async def _measured(committee: Committee, me: HostIdentity, seconds: float) -> t
 
     async def counted(*arguments: object) -> bytes:
         sent[0] += 1
-        return await real(*arguments)  # type: ignore[arg-type]  # passed on as they came
+        return await real(*arguments)  # passed on as they came
 
     async def pong_counted(member: int, body: bytes) -> bytes:
         answered[0] += 1
         return await pong(member, body)
 
-    peers._exchange = counted  # type: ignore[method-assign]  # to count
+    peers._exchange = counted  # to count
     peers._handlers["peer.ping"] = pong_counted
     await peers.start("127.0.0.1", _port(me))
     await peers.until_heard(range(1, committee.size + 1), _SETTLED_SECONDS)

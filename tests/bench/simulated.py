@@ -97,9 +97,9 @@ class CryptoMeter:
 
     def __init__(self) -> None:
         self.spent = 0.0
-        ENGINE.session = self._timed(ENGINE.session)  # type: ignore[method-assign]
-        Session.verify_share = self._timed(Session.verify_share)  # type: ignore[method-assign]
-        Session.aggregate = self._timed(Session.aggregate)  # type: ignore[method-assign]
+        ENGINE.session = self._timed(ENGINE.session)
+        Session.verify_share = self._timed(Session.verify_share)
+        Session.aggregate = self._timed(Session.aggregate)
 
     def _timed(self, work: Callable[..., Any]) -> Callable[..., Any]:
         def timed(*given: Any) -> Any:

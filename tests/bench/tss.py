@@ -210,7 +210,7 @@ async def eleven(fifteen: list[Worker], bare: dict[str, list[float]]) -> list[Ro
 
 async def guarded(what: str, goal: str, rows: object) -> list[Row]:
     try:
-        return await rows  # type: ignore[misc]
+        return await rows
     except (BenchFault, TimeoutError, OSError) as fault:
         return [unmeasured(what, goal, str(fault) or type(fault).__name__)]
 

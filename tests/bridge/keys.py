@@ -128,12 +128,12 @@ def payout(name: str, amount: int = 30_000, fee_share: int = PARAMS.withdrawal_f
 
 def sweep_manifest(*deposits: SweptDeposit, fee: int = 1_000, **changes: object) -> SweepManifest:
     chosen = tuple(sorted(deposits or (swept("alice"),), key=lambda d: d.outpoint.encode()))
-    return SweepManifest(**(_head(fee) | changes), deposits=chosen)  # type: ignore[arg-type]
+    return SweepManifest(**(_head(fee) | changes), deposits=chosen)
 
 
 def payout_manifest(*payouts: Payout, fee: int = 1_000, **changes: object) -> PayoutManifest:
     chosen = tuple(sorted(payouts or (payout("bob"),), key=lambda p: p.withdrawal))
-    return PayoutManifest(**(_head(fee) | changes), payouts=chosen)  # type: ignore[arg-type]
+    return PayoutManifest(**(_head(fee) | changes), payouts=chosen)
 
 
 def _head(fee: int) -> dict[str, object]:

@@ -258,11 +258,11 @@ async def test_the_whole_way_over_a_crash_to_the_next_epoch(tmp_path: Path, bitc
     async with office(tmp_path, bitcoind) as it:
         await bring_in(it, {"carol": "dave"})
         it.rollup.waiting, kept = [], it.rollup.submit
-        it.rollup.submit = lost  # type: ignore[method-assign]
+        it.rollup.submit = lost
         signed = await it.nodes[0].successions.propose()
         for node in it.nodes:
             await node.down()
-        it.rollup.submit = kept  # type: ignore[method-assign]
+        it.rollup.submit = kept
         for node in it.nodes:
             await node.up()
         await it.round()

@@ -105,7 +105,7 @@ class Node:
         self.fed.append((key, event))
         if isinstance(key, OutPoint):
             row = self.deposit_rows.get(key, dst.encode(dst.Issued()))
-            answer = dtr.step(self._deposit(key), dst.decode(row), event)  # type: ignore[arg-type]
+            answer = dtr.step(self._deposit(key), dst.decode(row), event)
         else:
             answer = wtr.step(self._withdrawal(key), wst.decode(self.withdrawal_rows[key]), event)
         if isinstance(answer, Step):
@@ -114,7 +114,7 @@ class Node:
                 if isinstance(key, OutPoint)
                 else (self.withdrawal_rows, wst.encode)
             )
-            rows[key] = encode(answer.state)  # type: ignore[index, arg-type]
+            rows[key] = encode(answer.state)
             self.effects += answer.effects
 
     def _scanned(self, scanned: list[Scanned]) -> None:
@@ -196,7 +196,7 @@ class Node:
                     dropped = dep.BatchDropped if isinstance(manifest, SweepManifest) else wit.BatchDropped
                     for key in _items(manifest):
                         rows = self.deposit_rows if isinstance(key, OutPoint) else self.withdrawal_rows
-                        state = rows.get(key, {})  # type: ignore[arg-type]
+                        state = rows.get(key, {})
                         if state.get("state") in ("sweeping", "batched", "broadcast"):
                             decoded = (dst if isinstance(key, OutPoint) else wst).decode(state)
                             if decoded.txid == txid:
